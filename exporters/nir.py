@@ -1,0 +1,142 @@
+"""NIR files: the float graph that was compiled, and the integer graph as standard NIR nodes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nir
+import numpy as np
+
+from snn2hw import ir
+from snn2hw.deployment import Deployment
+from snn2hw.errors import QuantisationError
+from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, Reset, join_bias
+from snn2hw.neuron_rule import DT, Float
+
+HALF_LSB = 0.5 / (1 << MEMBRANE_SHIFT)  # thresholds lie between two membrane values: > and >= then agree
+
+
+def export(deployment: Deployment, output: Path) -> None:
+    """Write the float graph as a .nir file: complete, or not at all."""
+    write_graph(deployment.network, output)
+
+
+def write_graph(graph: nir.NIRGraph, path: Path) -> None:
+    """Write a NIR graph beside `path` and rename it into place."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        nir.write(beside, graph)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def integer_graph(graph: ir.Graph) -> nir.NIRGraph:
+    """The integer graph as NIR: whole weights, biases in 1/64, thresholds half a membrane unit above the whole number.
+
+    Timing (delays, reset offsets) is not part of it. A neuron's bias stands on the layer that feeds it; its decay is the
+    time constant DT * 4096 / decay. The metadata `scale` of input, neurons and output turns integers into the model's
+    own numbers; nothing needs it to run the graph.
+
+    Raises QuantisationError for a neuron with a bias that no weighted layer feeds.
+    """
+    nodes: dict[str, nir.NIRNode] = {}
+    edges: list[tuple[str, str]] = []
+    biases = _biases(graph)
+    for node in graph:
+        sources = list(node.inputs)
+        if isinstance(node, ir.Linear) and len(graph.input_shape(node)) > 1:
+            flat = f"{node.name}.flatten"
+            nodes[flat] = nir.Flatten(input_type={"input": np.array(graph.input_shape(node))}, start_dim=0, end_dim=-1)
+            edges += [(source, flat) for source in sources]
+            sources = [flat]
+        nodes[node.name] = _to_nir(graph, node, biases.get(node.name, np.zeros(())))
+        edges += [(source, node.name) for source in sources]
+    return nir.NIRGraph(nodes=nodes, edges=edges, type_check=False)
+
+
+def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
+    match node:
+        case ir.Input():
+            metadata = {"scale": node.scale, "low": node.low, "high": node.high}
+            return nir.Input(input_type={"input": np.array(node.shape)}, metadata=metadata)
+        case ir.Conv():
+            height, width = graph.input_shape(node)[1:]
+            return nir.Conv2d(
+                input_shape=(height, width),
+                weight=node.weight.astype(np.float32),
+                stride=node.stride,
+                padding=node.padding,
+                dilation=node.dilation,
+                groups=node.groups,
+                bias=np.broadcast_to(bias.reshape(-1), node.shape[:1]).astype(np.float32),
+            )
+        case ir.Linear():
+            spread = np.broadcast_to(bias.reshape(-1), node.shape[:1])
+            return nir.Affine(weight=node.weight.astype(np.float32), bias=spread.astype(np.float32))
+        case ir.Scale():
+            return nir.Scale(scale=np.full(node.shape, node.factor, np.float32))
+        case ir.SumPool():
+            kernel, stride, padding = (np.array(p) for p in (node.kernel, node.stride, node.padding))
+            return nir.SumPool2d(kernel_size=kernel, stride=stride, padding=padding)
+        case ir.Neuron():
+            return _neuron(node)
+        case ir.Threshold():
+            return nir.Threshold(threshold=np.full(node.shape, node.threshold + 0.5, np.float32))
+        case ir.Merge():
+            return nir.Scale(scale=np.ones(node.shape, np.float32))
+        case ir.Readout():
+            return nir.Output(output_type={"output": np.array(node.shape)}, metadata={"scale": node.scale})
+
+
+def _neuron(node: ir.Neuron) -> nir.IF | nir.LIF:
+    threshold = np.broadcast_to(node.threshold + HALF_LSB, node.shape).astype(np.float32)
+    metadata: dict[str, object] = {"scale": node.scale}
+    if node.reset is not Reset.ZERO:
+        metadata |= {"reset": node.reset.value, "reset_amount": np.broadcast_to(node.reset_amount, node.shape).copy()}
+    decay = np.broadcast_to(node.decay, node.shape).astype(np.float64)
+    if not decay.any():
+        return nir.IF(r=np.full(node.shape, 1 / DT), v_threshold=threshold, metadata=metadata)
+    if not decay.all():
+        raise QuantisationError(f"{node.name}: some of its neurons leak and some do not; NIR has no node for that.")
+    tau = DT * (1 << DECAY_SHIFT) / decay
+    rest = np.zeros(node.shape, np.float32)
+    return nir.LIF(tau=tau, r=tau / DT, v_leak=rest, v_threshold=threshold, metadata=metadata)
+
+
+def _biases(graph: ir.Graph) -> dict[str, Float]:
+    """Where each bias goes: the first weighted layer behind the neuron or read-out, in input units."""
+    found: dict[str, Float] = {}
+    for node in graph:
+        if isinstance(node, ir.Neuron):
+            bias = join_bias(node.bias_mantissa, node.bias_exponent) / (1 << MEMBRANE_SHIFT)
+        elif isinstance(node, ir.Readout):
+            bias = node.bias.astype(np.float64)
+        else:
+            continue
+        layer = next((end for source in node.inputs if (end := _weighted_layer(graph, source))), None)
+        if layer is None:
+            if np.any(bias != 0):
+                raise QuantisationError(f"{node.name}: it has a bias, but no weighted layer feeds it that could carry it.")
+            continue
+        name, window = layer
+        found[name] = bias / window
+    return found
+
+
+def _weighted_layer(graph: ir.Graph, name: str) -> tuple[str, int] | None:
+    """The weighted layer behind `name`, through pools and flattening matrices, and the number of values pooled."""
+    window = 1
+    node = graph[name]
+    while isinstance(node, ir.SumPool) or _only_flattens(graph, node):
+        window *= node.kernel[0] * node.kernel[1] if isinstance(node, ir.SumPool) else 1
+        node = graph[node.inputs[0]]
+    return (node.name, window) if isinstance(node, ir.Conv | ir.Linear) else None
+
+
+def _only_flattens(graph: ir.Graph, node: ir.Node) -> bool:
+    """True for the identity matrix that stands for a flatten behind a pool."""
+    if not isinstance(node, ir.Linear) or not isinstance(graph[node.inputs[0]], ir.SumPool):
+        return False
+    return np.array_equal(node.weight, np.eye(len(node.weight)))

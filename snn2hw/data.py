@@ -1,0 +1,134 @@
+"""Samples to calibrate, simulate and verify with: .npz files and the named sets."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.errors import DataError
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Inputs and labels.
+
+    x: float32 [N, *shape] (static: every step shows the same) or [N, T, *shape] (per_step). y: int64 [N], or None.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int64] | None
+    per_step: bool
+    name: str = "samples"
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, part: slice) -> Samples:
+        return replace(self, x=self.x[part], y=None if self.y is None else self.y[part])
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one step of one sample."""
+        return self.x.shape[2:] if self.per_step else self.x.shape[1:]
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise DataError if the samples do not have this shape."""
+        if self.shape != shape:
+            raise DataError(
+                f"{self.name}: one step of one sample has shape {list(self.shape)}, but the model takes {list(shape)}. "
+                f"Give x as [N, {', '.join(map(str, shape))}], or with T steps as [N, T, {', '.join(map(str, shape))}]."
+            )
+
+    def steps(self, timesteps: int) -> NDArray[np.float32]:
+        """The samples as [T, N, *shape]. Raises DataError if they hold another number of steps."""
+        if not self.per_step:
+            return np.ascontiguousarray(np.broadcast_to(self.x, (timesteps, *self.x.shape)))
+        if self.x.shape[1] != timesteps:
+            raise DataError(
+                f"{self.name}: x holds {self.x.shape[1]} time steps, but {timesteps} are asked for. "
+                f"Use --timesteps {self.x.shape[1]} when exporting, or data with {timesteps} steps."
+            )
+        return np.ascontiguousarray(np.moveaxis(self.x, 1, 0))
+
+
+def load_samples(source: str, shape: Shape, *, split: str = "test") -> Samples:
+    """Read samples of one step's `shape` from an .npz file or a named set.
+
+    Args:
+        source: path of an .npz with `x` [N, *shape] or [N, T, *shape] and optional `y` [N]; or the name of a set.
+        split: which part of a named set, "test" or "train".
+    Raises:
+        DataError: no such file or set, not an .npz, no `x`, a wrong shape or type, values that are not finite, labels
+            that are not whole numbers from 0 or whose number differs.
+    """
+    from snn2hw.training.datasets import NAMED_DATASETS  # scikit-learn is slow to import and rarely needed
+
+    if source in NAMED_DATASETS:
+        dataset = NAMED_DATASETS[source].train() if split == "train" else NAMED_DATASETS[source].test()
+        return make_samples(dataset.x.numpy(), dataset.y.numpy(), shape, name=source)
+    path = Path(source)
+    if not path.exists():
+        known = ", ".join(NAMED_DATASETS)
+        raise DataError(f"{source}: there is no such file, and no data set of that name (known: {known}).")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not hasattr(file, "files"):
+                raise DataError(f"{source}: this is a single array. Save it with np.savez(file, x=..., y=...).")
+            arrays = {name: file[name] for name in file.files if name in ("x", "y")}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise DataError(
+            f"{source}: this is not a readable .npz file of plain arrays ({error}). Save it with np.savez(file, x=..., y=...)."
+        ) from None
+    if "x" not in arrays:
+        raise DataError(f"{source}: the file holds no array `x`. Save the inputs under that name.")
+    return make_samples(arrays["x"], arrays.get("y"), shape, name=source)
+
+
+def make_samples(x: NDArray[np.generic], y: NDArray[np.generic] | None, shape: Shape, *, name: str) -> Samples:
+    """Check arrays and wrap them. Raises DataError as `load_samples` says."""
+    if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer) or x.dtype == np.bool_):
+        raise DataError(f"{name}: x has type {x.dtype}; numbers are needed. Convert it with x.astype(np.float32).")
+    per_step = x.ndim == len(shape) + 2
+    samples = Samples(np.asarray(x, dtype=np.float32), None, per_step, name)
+    if x.ndim not in (len(shape) + 1, len(shape) + 2) or samples.shape != shape:
+        raise DataError(
+            f"{name}: x has shape {list(x.shape)}, but the model takes {list(shape)} a step. Give it as "
+            f"[N, {', '.join(map(str, shape))}] or [N, T, {', '.join(map(str, shape))}]."
+        )
+    if x.size == 0:
+        raise DataError(f"{name}: x is empty ({list(x.shape)}). At least one sample is needed.")
+    finite = np.isfinite(samples.x)
+    if not finite.all():
+        where = [int(i) for i in np.argwhere(~finite)[0]]
+        raise DataError(f"{name}: x holds {int((~finite).sum())} values that are not finite, the first at {where}.")
+    return replace(samples, y=None if y is None else _labels(y, len(x), name))
+
+
+def check_labels(samples: Samples, classes: int) -> None:
+    """Raise DataError if a label is not a class of the model."""
+    if samples.y is None:
+        return
+    bad = np.flatnonzero(samples.y >= classes)
+    if bad.size:
+        raise DataError(
+            f"{samples.name}: label {int(samples.y[bad[0]])} of sample {int(bad[0])} is out of range; the model has "
+            f"{classes} classes, so labels go from 0 to {classes - 1}."
+        )
+
+
+def _labels(y: NDArray[np.generic], count: int, name: str) -> NDArray[np.int64]:
+    if y.shape != (count,):
+        raise DataError(f"{name}: y has shape {list(y.shape)}, but x holds {count} samples. Give y as [{count}].")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise DataError(f"{name}: y has type {y.dtype}; labels are whole numbers from 0.")
+    labels = y.astype(np.int64)
+    if labels.min() < 0:
+        at = int(np.argmin(labels))
+        raise DataError(f"{name}: label {int(labels[at])} of sample {at} is negative; labels go from 0.")
+    return labels

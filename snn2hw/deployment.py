@@ -1,0 +1,32 @@
+"""A compiled model with everything an exporter may want to know about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nir
+
+from snn2hw import ir
+from snn2hw.frontends.neurons import Convention
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a model came from: as it was named, its file (None for a factory without weights) and that file's sha256."""
+
+    model: str
+    file: str | None
+    sha256: str | None
+    options: dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Deployment:
+    """The program, the float network it was compiled from, its source, its calibration data and conventions."""
+
+    program: ir.Program
+    network: nir.NIRGraph
+    source: Source
+    calibrated_on: str
+    calibration_samples: int
+    conventions: dict[str, Convention]

@@ -1,0 +1,53 @@
+"""The errors a user can meet. Each message says what is wrong, where, with which numbers, and what to do."""
+
+from __future__ import annotations
+
+
+class Snn2hwError(Exception):
+    """Base of every error that a user can cause. The command line prints it without a traceback and exits with 2."""
+
+
+class ModelError(Snn2hwError):
+    """A model, checkpoint or network file cannot be read, or holds what it must not hold."""
+
+
+class UnsupportedError(ModelError):
+    """A model holds one or several constructs that cannot be deployed; `blockers` lists them all."""
+
+    def __init__(self, blockers: list[Blocker]) -> None:
+        self.blockers = blockers
+        super().__init__("\n".join(str(blocker) for blocker in blockers))
+
+
+class Blocker:
+    """One construct that stops a deployment: where it is, what is wrong, what to change."""
+
+    def __init__(self, *, layer: str, problem: str, advice: str) -> None:
+        self.layer, self.problem, self.advice = layer, problem, advice
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.problem}. {self.advice}"
+
+
+class DataError(Snn2hwError):
+    """Input data has the wrong shape, type or range."""
+
+
+class OptionError(Snn2hwError):
+    """A command-line option or function argument is out of range."""
+
+
+class QuantisationError(Snn2hwError):
+    """A float network has no integer form within the limits of the target."""
+
+
+class FixedPointOverflow(Snn2hwError):
+    """An accumulator or membrane left its range at run time; the engine stopped instead of computing past it."""
+
+
+class BundleError(Snn2hwError):
+    """A bundle is incomplete, was changed after it was written, or contradicts itself."""
+
+
+class LavaError(Snn2hwError):
+    """Lava could not be installed, started or run to its end."""

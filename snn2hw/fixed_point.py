@@ -1,0 +1,101 @@
+"""Loihi's integer arithmetic: the only place that rounds, shifts, wraps or saturates.
+
+The neuron is the fixed-point rule of Lava 0.10.0 (`PyLifModelBitAcc`); docs/program.md states it in full. All functions
+take and return int64 arrays; the membrane `v` is in 1/64 of an input unit.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Int = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+MEMBRANE_SHIFT = 6  # inputs, thresholds and reset amounts are shifted left by this before they meet the membrane
+DECAY_SHIFT = 12
+DECAY_MAX = 4095
+INPUT_LIMIT = 1 << 17  # |a| below this; beyond it Loihi's 24-bit current wraps
+MEMBRANE_LIMIT = 1 << 23  # |v| below this; beyond it Loihi's membrane saturates
+THRESHOLD_LIMIT = 1 << 17
+BIAS_MANTISSA_MAX = 4095
+BIAS_EXPONENT_MAX = 7
+BIAS_MAX = BIAS_MANTISSA_MAX << BIAS_EXPONENT_MAX
+
+
+class Reset(Enum):
+    """What a spike does to the membrane; docs/program.md defines each."""
+
+    ZERO = "zero"
+    SUBTRACT = "subtract"
+    SUBTRACT_LATE = "subtract_late"
+    NONE = "none"
+
+
+def decay_membrane(v: Int, decay: Int) -> Int:
+    """Multiply the membrane by (4096 - decay) / 4096, truncated towards zero."""
+    return np.sign(v) * ((np.abs(v) * ((1 << DECAY_SHIFT) - decay)) >> DECAY_SHIFT)
+
+
+def charge(v: Int, a: Int, *, decay: Int, bias: Int) -> Int:
+    """One step of integration: decay, then add the summed input `a` and the bias. Nothing wraps here: see `overflows`."""
+    return decay_membrane(v, decay) + (a << MEMBRANE_SHIFT) + bias
+
+
+def fires(v: Int, threshold: Int) -> Bool:
+    return v > (threshold << MEMBRANE_SHIFT)
+
+
+def reset_after_spike(v: Int, spike: Bool, reset: Reset, amount: Int) -> Int:
+    """The membrane after a spike, within the step of the spike. SUBTRACT_LATE acts in `charge_late` instead."""
+    if reset is Reset.ZERO:
+        return np.where(spike, 0, v)
+    if reset is Reset.SUBTRACT:
+        return v - np.where(spike, amount << MEMBRANE_SHIFT, 0)
+    return v
+
+
+def step_neuron(
+    v: Int, a: Int, *, threshold: Int, decay: Int, bias: Int, reset: Reset, amount: Int
+) -> tuple[Int, Int, Bool]:
+    """One step of a neuron.
+
+    Returns the membrane before the reset (what must stay below MEMBRANE_LIMIT), the membrane kept for the next step, and
+    the spikes.
+    """
+    late = np.where(fires(v, threshold), amount << MEMBRANE_SHIFT, 0) if reset is Reset.SUBTRACT_LATE else 0
+    charged = charge(v, a, decay=decay, bias=bias) - late
+    spike = fires(charged, threshold)
+    return charged, reset_after_spike(charged, spike, reset, amount), spike
+
+
+def round_to_int(x: ArrayLike) -> Int:
+    """Round to the nearest integer, halves to even."""
+    return np.rint(np.asarray(x, dtype=np.float64)).astype(np.int64)
+
+
+def floor_to_int(x: ArrayLike) -> Int:
+    return np.floor(np.asarray(x, dtype=np.float64)).astype(np.int64)
+
+
+def quantise_payload(x: ArrayLike, *, scale: float, low: int, high: int) -> Int:
+    """Integer payload of real input values; `scale` is the real value of one unit. Saturates at low and high."""
+    return np.clip(round_to_int(np.asarray(x, dtype=np.float64) / scale), low, high)
+
+
+def split_bias(bias: ArrayLike) -> tuple[Int, Int]:
+    """Mantissa and exponent of a bias in membrane units: the smallest exponent whose mantissa is legal.
+
+    Rounds to the nearest representable value. The bias must satisfy |bias| <= BIAS_MAX.
+    """
+    value = np.asarray(bias, dtype=np.float64)
+    exponent = np.zeros(value.shape, dtype=np.int64)
+    for candidate in range(BIAS_EXPONENT_MAX, -1, -1):
+        exponent = np.where(np.abs(np.rint(value / 2.0**candidate)) <= BIAS_MANTISSA_MAX, candidate, exponent)
+    return round_to_int(value / 2.0**exponent), exponent
+
+
+def join_bias(mantissa: Int, exponent: Int) -> Int:
+    return mantissa << exponent

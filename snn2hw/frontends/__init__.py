@@ -1,0 +1,1 @@
+"""From a trained model to NIR: checkpoints, traced modules, the neurons of each framework, NIR files."""

@@ -1,0 +1,199 @@
+"""Building a NIR graph from values: sums stay open until a layer takes them, products become threshold units.
+
+SEW ResNet's connect functions need nothing special: ADD is a sum of spikes; AND and IAND are products of binary values, and
+a product of k binary values is the threshold unit "their sum exceeds k - 1/2" (Fang et al. 2021, section 3.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nir
+import numpy as np
+
+from snn2hw.errors import Blocker
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """A weighted sum of node outputs plus a constant.
+
+    terms: (NIR node, integer coefficient) pairs. low and high bound the value where it is an integer (spikes, sums and
+    negations of spikes); they are None for currents and analog input. unknown marks what follows from a blocker.
+    """
+
+    terms: tuple[tuple[str, int], ...]
+    shape: Shape
+    constant: int = 0
+    low: int | None = None
+    high: int | None = None
+    unknown: bool = False
+
+    @property
+    def is_integer(self) -> bool:
+        return self.low is not None
+
+    @property
+    def is_binary(self) -> bool:
+        return self.low is not None and self.low >= 0 and self.high is not None and self.high <= 1
+
+
+class Refused(Exception):
+    """An operation that cannot be expressed; carries its blocker."""
+
+    def __init__(self, layer: str, problem: str, advice: str) -> None:
+        self.blocker = Blocker(layer=layer, problem=problem, advice=advice)
+        super().__init__(str(self.blocker))
+
+
+class Builder:
+    """Collects NIR nodes and edges under unique names."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, nir.NIRNode] = {}
+        self.edges: list[tuple[str, str]] = []
+
+    def graph(self) -> nir.NIRGraph:
+        return nir.NIRGraph(nodes=self.nodes, edges=self.edges, type_check=False)
+
+    def add(self, name: str, node: nir.NIRNode, value: Value | None, shape: Shape) -> Value:
+        """Add a node fed by `value`; what it emits is a current, not an integer."""
+        name = self._unique(name)
+        self.nodes[name] = node
+        if value is not None:
+            for source in self._sources(name, value):
+                self.edges.append((source, name))
+        return Value(terms=((name, 1),), shape=shape)
+
+    def add_spiking(self, name: str, node: nir.NIRNode, value: Value) -> Value:
+        """Add a neuron or threshold unit: what it emits is 0 or 1."""
+        return _as_integer(self.add(name, node, value, value.shape), 0, 1)
+
+    def plus(self, name: str, a: Value, b: Value) -> Value:
+        """a + b. Sums of spikes get a node of their own (a Scale of 1, which sums its sources); currents stay open."""
+        _same_shape(name, a, b)
+        total = combine(a, b)
+        plain = all(factor == 1 for _, factor in total.terms) and total.constant == 0
+        if total.is_integer and plain and len(total.terms) > 1:
+            return self.merge(name, total)
+        return total
+
+    def merge(self, name: str, value: Value) -> Value:
+        low, high = value.low, value.high
+        merged = self.add(name, nir.Scale(scale=np.ones(value.shape, np.float32)), value, value.shape)
+        return merged if low is None or high is None else _as_integer(merged, low, high)
+
+    def times(self, name: str, a: Value, b: Value) -> Value:
+        """a * b for binary values: a threshold unit on their sum."""
+        _same_shape(name, a, b)
+        for factor in (a, b):
+            if not factor.is_binary:
+                what = f"values from {factor.low} to {factor.high}" if factor.is_integer else "analog values"
+                raise Refused(
+                    name,
+                    f"a product with {what}",
+                    "Only binary spikes can be multiplied (AND, IAND); use ADD, or put a neuron before the product",
+                )
+        total = combine(a, b)
+        threshold = np.full(a.shape, 1.5 - total.constant, np.float32)
+        open_sum = Value(terms=total.terms, shape=total.shape, low=total.low, high=total.high)
+        return self.add_spiking(name, nir.Threshold(threshold=threshold), open_sum)
+
+    def max_pool(
+        self, name: str, value: Value, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+    ) -> Value:
+        """Maximum over windows of spikes: max(x) = sum over levels k of OR(x >= k), OR(x) = "the window's sum > 0"."""
+        if not value.is_integer or value.low is None or value.low < 0 or value.high is None:
+            raise Refused(name, "MaxPool2d over values that are not spikes", "Put the pool behind a neuron")
+        levels = []
+        for level in range(1, value.high + 1):
+            suffix = "" if value.high == 1 else f".level{level}"
+            reached = value
+            if value.high > 1:
+                unit = nir.Threshold(threshold=np.full(value.shape, level - 0.5, np.float32))
+                reached = self.add_spiking(f"{name}{suffix}.reached", unit, value)
+            pool = nir.SumPool2d(kernel_size=np.array(kernel), stride=np.array(stride), padding=np.array(padding))
+            shape = (value.shape[0], *pooled(value.shape[1:], kernel, stride, padding))
+            count = self.add(f"{name}{suffix}.count", pool, reached, shape)
+            either = nir.Threshold(threshold=np.full(shape, 0.5, np.float32))
+            levels.append(self.add_spiking(f"{name}{suffix}", either, count))
+        total = levels[0]
+        for level_value in levels[1:]:
+            total = combine(total, level_value)
+        return total if len(levels) == 1 else self.merge(name, total)
+
+    def _sources(self, name: str, value: Value) -> list[str]:
+        if value.constant:
+            raise Refused(name, f"the constant {value.constant} is added to spikes", "Move it into a bias")
+        return [source if factor == 1 else self._scaled(source, factor, value.shape) for source, factor in value.terms]
+
+    def _scaled(self, source: str, factor: int, shape: Shape) -> str:
+        name = f"{source}.negated" if factor == -1 else f"{source}.times{factor}"
+        if name not in self.nodes:
+            self.nodes[name] = nir.Scale(scale=np.full(shape, factor, np.float32))
+            self.edges.append((source, name))
+        return name
+
+    def _unique(self, name: str) -> str:
+        candidate, count = name.replace("/", "_"), 1
+        while candidate in self.nodes:
+            count += 1
+            candidate = f"{name}@{count}"
+        return candidate
+
+
+def combine(a: Value, b: Value) -> Value:
+    """a + b as an open sum; equal terms are added up."""
+    terms: dict[str, int] = {}
+    for source, factor in (*a.terms, *b.terms):
+        terms[source] = terms.get(source, 0) + factor
+    total = Value(
+        terms=tuple((source, factor) for source, factor in terms.items() if factor),
+        constant=a.constant + b.constant,
+        shape=a.shape,
+        unknown=a.unknown or b.unknown,
+    )
+    if a.low is None or b.low is None or a.high is None or b.high is None:
+        return total
+    return _as_integer(total, a.low + b.low, a.high + b.high)
+
+
+def times_constant(value: Value, factor: int) -> Value:
+    """factor * value, still open."""
+    terms = tuple((source, factor * own) for source, own in value.terms)
+    scaled = Value(terms=terms, constant=factor * value.constant, shape=value.shape, unknown=value.unknown)
+    if value.low is None or value.high is None:
+        return scaled
+    ends = (factor * value.low, factor * value.high)
+    return _as_integer(scaled, min(ends), max(ends))
+
+
+def plus_constant(value: Value, constant: int) -> Value:
+    """value + constant, still open."""
+    moved = Value(terms=value.terms, constant=value.constant + constant, shape=value.shape, unknown=value.unknown)
+    if value.low is None or value.high is None:
+        return moved
+    return _as_integer(moved, value.low + constant, value.high + constant)
+
+
+def pooled(size: Shape, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> tuple[int, int]:
+    """Height and width after a pool, rounding down."""
+    height, width = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True))
+    return height, width
+
+
+def _as_integer(value: Value, low: int, high: int) -> Value:
+    return Value(
+        terms=value.terms, constant=value.constant, shape=value.shape, low=low, high=high, unknown=value.unknown
+    )
+
+
+def _same_shape(name: str, a: Value, b: Value) -> None:
+    if a.shape != b.shape:
+        raise Refused(
+            name,
+            f"values of shapes {list(a.shape)} and {list(b.shape)} are combined",
+            "Both branches must have the same shape; broadcasting has no counterpart on the chip",
+        )

@@ -1,0 +1,162 @@
+"""Tracing a model with torch.fx: spiking neurons are leaves, everything else is inlined down to torch's own layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import nir
+import torch
+from torch import Tensor, fx, nn
+
+from snn2hw.errors import DataError, ModelError, Snn2hwError, UnsupportedError
+from snn2hw.frontends.lower import LAYERS, Lowering
+from snn2hw.frontends.neurons import is_multi_step, is_spiking_neuron, reset_state
+
+Shape = tuple[int, ...]
+
+_PROBE_STEPS, _PROBE_SAMPLES = 2, 1  # different, so that a value without time can be told from one with it
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A model, its NIR graph, and where each spiking NIR node is computed in the model.
+
+    module: the traced model; its submodules are the user's own. origin: NIR node name -> name of the fx node that
+    computes the same spikes. layers: paths of the modules whose parameters a NIR node of the same name holds. norms: path
+    of a layer -> path of the BatchNorm2d folded into it. dtype: the model's arithmetic.
+    """
+
+    module: fx.GraphModule
+    network: nir.NIRGraph
+    origin: dict[str, str]
+    layers: frozenset[str]
+    norms: dict[str, str]
+    input_shape: Shape
+    multi_step: bool
+    dtype: torch.dtype
+
+    def run(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
+        """Run the model on x [T, N, *input shape]; yield per step what each node in `origin` emits, and "logits".
+
+        The model starts from its initial state. Logits are the model's output of the step, [N, K].
+        """
+        reset_state(self.module)
+        with torch.no_grad():
+            if self.multi_step:
+                yield from self._run_multi_step(x)
+            else:
+                for frame in x:
+                    recorder = _Recorder(self.module, self.dtype)
+                    logits = recorder.run(frame)
+                    yield {name: recorder.seen[fx_name] for name, fx_name in self.origin.items()} | {"logits": logits}
+        reset_state(self.module)
+
+    def _run_multi_step(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
+        recorder = _Recorder(self.module, self.dtype)
+        logits = recorder.run(x)
+        per_step = logits.dim() == 3
+        for t in range(len(x)):
+            step = {name: recorder.seen[fx_name][t] for name, fx_name in self.origin.items()}
+            yield step | {"logits": logits[t] if per_step else logits}
+
+
+def trace(model: nn.Module, input_shape: Shape) -> Traced:
+    """Trace a model and lower it to NIR.
+
+    Args:
+        model: any module made of the layers in frontends/lower.py, whose forward takes one step [N, *input_shape] (or,
+            in SpikingJelly's multi-step mode, all steps [T, N, *input_shape]).
+        input_shape: [C, H, W] or [K] of one step of one sample.
+    Raises:
+        UnsupportedError: with every construct that cannot be deployed, by layer path.
+        ModelError: the model's code cannot be traced or does not accept the input shape.
+    """
+    model.eval()
+    multi_step = is_multi_step(model)
+    _check_parameters(model)
+    module = _trace_module(model)
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    lead = (_PROBE_STEPS, _PROBE_SAMPLES) if multi_step else (_PROBE_SAMPLES,)
+    shapes = _shapes(module, torch.zeros(*lead, *input_shape, dtype=dtype), len(lead))
+    lowering = Lowering(module, shapes, dtype=dtype)
+    network = lowering.run(input_shape)
+    if lowering.blockers:
+        raise UnsupportedError(lowering.blockers)
+    return Traced(module, network, lowering.origin, frozenset(lowering.layers), lowering.norms, input_shape, multi_step, dtype)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return is_spiking_neuron(m) or isinstance(m, LAYERS) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _trace_module(model: nn.Module) -> fx.GraphModule:
+    try:
+        graph = _Tracer().trace(model)
+    except Exception as error:  # the user's own forward runs here: anything may be raised
+        raise ModelError(
+            f"{type(model).__name__}: its forward cannot be traced ({type(error).__name__}: {error}). snn2hw follows a forward "
+            "without branches or loops that depend on the data; write one time step (or use SpikingJelly's multi-step "
+            "mode) and leave the loop over time to the caller."
+        ) from error
+    return fx.GraphModule(model, graph)
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a traced model and keeps what every node returns.
+
+    Every value is kept in the model's own arithmetic: snnTorch's surrogates return float32 whatever they are given.
+    """
+
+    def __init__(self, module: fx.GraphModule, dtype: torch.dtype) -> None:
+        super().__init__(module, garbage_collect_values=False)
+        self.dtype = dtype
+        self.seen: dict[str, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> object:
+        result = super().run_node(n)
+        if isinstance(result, tuple):
+            result = tuple(self._cast(item) for item in result)
+            first = result[0]
+        else:
+            result = first = self._cast(result)
+        if isinstance(first, Tensor):
+            self.seen[n.name] = first
+        return result
+
+    def _cast(self, value: object) -> object:
+        return value.to(self.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _shapes(module: fx.GraphModule, sample: Tensor, lead: int) -> dict[str, tuple[int, Shape]]:
+    """For every traced value the number of leading dimensions (time, batch) and the shape behind them."""
+    reset_state(module)
+    recorder = _Recorder(module, sample.dtype)
+    try:
+        with torch.no_grad():
+            recorder.run(sample)
+    except Snn2hwError:
+        raise
+    except Exception as error:  # torch's and the user's own complaints about a shape
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"the model does not accept an input of shape {list(sample.shape[lead:])}: {first}. Give the shape of one step "
+            "of one sample with --input-shape C,H,W."
+        ) from error
+    finally:
+        reset_state(module)
+    shapes: dict[str, tuple[int, Shape]] = {}
+    for name, value in recorder.seen.items():
+        own = 1 if lead == 2 and value.shape[0] != _PROBE_STEPS else lead
+        shapes[name] = own, tuple(value.shape[own:])
+    return shapes
+
+
+def _check_parameters(model: nn.Module) -> None:
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise ModelError(
+                f"{name}: {bad} of {tensor.numel()} values are NaN or infinite. The training diverged; use an earlier checkpoint."
+            )

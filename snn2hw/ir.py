@@ -1,0 +1,265 @@
+"""The integer graph. Each node's docstring is its equation; docs/program.md tells the whole story.
+
+`x` is the sum of a node's inputs. Shapes are [C, H, W] or [K], never with a batch dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.fixed_point import Int, Reset
+
+Shape = tuple[int, ...]
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BaseNode:
+    """What all nodes share: a name (the layer's path in the model), the nodes whose outputs are summed, a shape."""
+
+    name: str
+    inputs: tuple[str, ...]
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                copy = np.array(value, dtype=np.int64)
+                copy.flags.writeable = False
+                object.__setattr__(self, item.name, copy)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Input(BaseNode):
+    """y = payload of the step, low <= y <= high; one unit stands for the real value `scale`."""
+
+    inputs: tuple[str, ...] = ()
+    scale: float
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conv(BaseNode):
+    """y = weight * x (2-D cross-correlation, zero padding), one cycle later. weight [O, I/groups, kh, kw]."""
+
+    weight: Int
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Linear(BaseNode):
+    """y = weight @ flatten(x), one cycle later. weight [O, I]; x is flattened in C order."""
+
+    weight: Int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scale(BaseNode):
+    """y = factor * x, a one-to-one synapse, one cycle later."""
+
+    factor: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SumPool(BaseNode):
+    """y = sum of x over each window, every channel by itself, zero padding, one cycle later."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Neuron(BaseNode):
+    """v = decay(v) + 64 x + bias; y = v > 64 threshold; then reset (docs/program.md).
+
+    All arrays broadcast to `shape`. `scale` is how many input units one unit of the float membrane is: it is not part
+    of the equation, but turns integers back into the model's own numbers.
+    """
+
+    threshold: Int
+    decay: Int
+    bias_mantissa: Int
+    bias_exponent: Int
+    reset: Reset
+    reset_amount: Int
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Threshold(BaseNode):
+    """y = 1 if x > threshold else 0; memoryless. The gates AND and IAND and the pool OR are this node."""
+
+    threshold: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Merge(BaseNode):
+    """y = x: a sum of spikes, graded. The gate ADD."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Readout(BaseNode):
+    """logits = sum over the T steps of a sample of (x + bias); `scale` is how many units one unit of the mean logit is."""
+
+    bias: Int
+    scale: float
+
+
+Node = Input | Conv | Linear | Scale | SumPool | Neuron | Threshold | Merge | Readout
+Synapse = Conv | Linear | Scale | SumPool
+Spiking = Neuron | Threshold | Merge
+SYNAPSES = (Conv, Linear, Scale, SumPool)
+SPIKING = (Neuron, Threshold, Merge)
+
+
+def is_synapse(node: Node) -> bool:
+    """A synapse answers one cycle later; every other node within the cycle."""
+    return isinstance(node, SYNAPSES)
+
+
+def describe(node: Node) -> str:
+    """One line of deterministic text: kind, shape, inputs, parameters (arrays as shape and range)."""
+
+    def text(value: object) -> str:
+        if isinstance(value, np.ndarray):
+            low, high = (int(value.min()), int(value.max())) if value.size else (0, 0)
+            shape = "x".join(map(str, value.shape)) or "scalar"
+            return f"{shape}[{low}]" if low == high else f"{shape}[{low}..{high}]"
+        if isinstance(value, Reset):
+            return value.value
+        if isinstance(value, float):
+            return f"{value:.6g}"
+        return str(value).replace(" ", "")
+
+    shown = [item.name for item in fields(node) if item.name not in ("name", "inputs", "shape")]
+    parameters = " ".join(f"{name}={text(getattr(node, name))}" for name in shown)
+    inputs = ", ".join(node.inputs) or "-"
+    shape = "x".join(map(str, node.shape))
+    return f"{node.name} = {type(node).__name__}({inputs}) [{shape}] {parameters}".rstrip()
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Integer nodes in topological order. Raises ValueError if they are not, or if names repeat."""
+
+    nodes: tuple[Node, ...]
+    _by_name: dict[str, Node] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        by_name: dict[str, Node] = {}
+        for node in self.nodes:
+            if node.name in by_name:
+                raise ValueError(f"two nodes are named {node.name}")
+            missing = [source for source in node.inputs if source not in by_name]
+            if missing:
+                raise ValueError(f"{node.name} reads {missing}, which do not come before it")
+            by_name[node.name] = node
+        object.__setattr__(self, "_by_name", by_name)
+
+    def __getitem__(self, name: str) -> Node:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __str__(self) -> str:
+        return "\n".join(describe(node) for node in self.nodes)
+
+    @property
+    def input(self) -> Input:
+        return next(node for node in self.nodes if isinstance(node, Input))
+
+    @property
+    def readout(self) -> Readout:
+        return next(node for node in self.nodes if isinstance(node, Readout))
+
+    @property
+    def recorded(self) -> tuple[Spiking, ...]:
+        """Every node whose output is spikes, binary or graded, in order."""
+        return tuple(node for node in self.nodes if isinstance(node, SPIKING))
+
+    def input_shape(self, node: Node) -> Shape:
+        return self[node.inputs[0]].shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """Largest absolute values at a node.
+
+    `accumulator` (in input units), `membrane` (in 1/64 of one) and `payload` (what it emits) hold for every legal input.
+    Where that worst case breaks a limit of the target, `kind` is "calibrated": then `observed`, the largest share of the
+    limit that calibration saw, is what the claim of no overflow rests on, and engines check at run time.
+    """
+
+    kind: str
+    accumulator: int
+    membrane: int
+    payload: int
+    observed: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The timing of a graph: latency of each node in cycles, delays of each node's inputs, offset of each reset."""
+
+    timesteps: int
+    latency: dict[str, int]
+    delays: dict[str, tuple[int, ...]]
+    reset_offset: dict[str, int]
+
+    @property
+    def depth(self) -> int:
+        """Latency of the whole pipeline in cycles."""
+        return max(self.latency.values())
+
+    def cycle(self, name: str, sample: int, step: int) -> int:
+        """The cycle (from 1) in which node `name` answers step `step` of sample `sample` (both from 0)."""
+        return sample * self.timesteps + step + self.latency[name] + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """Nodes with one entry and one exit that become one process on the target."""
+
+    name: str
+    kind: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Program:
+    """All that an engine needs. It can only be built from the artefacts of every pass."""
+
+    graph: Graph
+    bounds: dict[str, Bound]
+    schedule: Schedule
+    regions: tuple[Region, ...]
+
+    def __str__(self) -> str:
+        lines = []
+        for node in self.graph:
+            timing = f"latency={self.schedule.latency[node.name]}"
+            if any(self.schedule.delays[node.name]):
+                timing += f" delays={','.join(map(str, self.schedule.delays[node.name]))}"
+            if node.name in self.schedule.reset_offset:
+                timing += f" reset_offset={self.schedule.reset_offset[node.name]}"
+            lines.append(f"{describe(node)} | {timing} | {self.bounds[node.name].kind}")
+        return "\n".join(lines)
+
+
+def record_dtype(bound: Bound) -> type[np.uint8] | type[np.int32]:
+    """The type in which engines store a recorded node's spikes."""
+    return np.uint8 if bound.payload <= np.iinfo(np.uint8).max else np.int32
+
+
+Spikes = dict[str, NDArray[np.generic]]

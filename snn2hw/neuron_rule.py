@@ -1,0 +1,82 @@
+"""NIR's neurons in discrete time: one rule for every consumer of a NIR graph.
+
+NIR gives differential equations without a time step. snn2hw, like snnTorch and SpikingJelly's NIR back ends, steps them by
+forward Euler with DT:
+
+    v = (1 - dt/tau) v + (dt/tau) (v_leak + R I)        LIF
+    v = v + dt R I                                      IF
+
+fires at v > v_threshold in the same step, then resets; the membrane starts at v_reset. NIR knows the hard reset alone;
+the other resets travel in the node's metadata (`reset`, `reset_amount`), which NIR files keep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nir
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.errors import ModelError
+from snn2hw.fixed_point import Reset
+
+DT = 1e-4
+Float = NDArray[np.floating]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NeuronRule:
+    """v = keep v + drive + gain I; spike = v > threshold; then `reset`. Every array has the neurons' shape.
+
+    reset_value is the membrane after a hard reset and at the start; reset_amount is what a soft reset subtracts.
+    """
+
+    keep: Float
+    gain: Float
+    drive: Float
+    threshold: Float
+    reset: Reset
+    reset_value: Float
+    reset_amount: Float
+
+
+def rule_of(name: str, node: nir.IF | nir.LIF) -> NeuronRule:
+    """The discrete-time rule of NIR node `name`. Raises ModelError for parameters that no step of DT can follow."""
+    threshold = np.asarray(node.v_threshold, dtype=np.float64)
+    reset = _reset_of(name, node)
+    amount = np.broadcast_to(np.asarray(node.metadata.get("reset_amount", threshold), np.float64), threshold.shape)
+    resistance = np.asarray(node.r, dtype=np.float64)
+    reset_value = np.asarray(node.v_reset, dtype=np.float64)
+    if isinstance(node, nir.IF):
+        keep, gain, drive = np.ones_like(threshold), DT * resistance, np.zeros_like(threshold)
+    else:
+        tau = np.asarray(node.tau, dtype=np.float64)
+        if not np.all(tau >= DT * (1 - 1e-9)):
+            raise ModelError(
+                f"{name}: the time constant {tau.min():g} s is shorter than the time step {DT:g} s. "
+                "Express tau in seconds for a step of 0.1 ms."
+            )
+        share = DT / tau
+        keep, gain, drive = 1 - share, share * resistance, share * np.asarray(node.v_leak, dtype=np.float64)
+    for label, values in (("v_threshold", threshold), ("gain", gain), ("v_leak", drive), ("v_reset", reset_value)):
+        if not np.all(np.isfinite(values)):
+            raise ModelError(f"{name}: {label} holds a value that is not finite. Repair the model's parameters.")
+    return NeuronRule(
+        keep=keep,
+        gain=gain,
+        drive=drive,
+        threshold=threshold,
+        reset=reset,
+        reset_value=reset_value,
+        reset_amount=amount,
+    )
+
+
+def _reset_of(name: str, node: nir.IF | nir.LIF) -> Reset:
+    written = node.metadata.get("reset", Reset.ZERO.value)
+    try:
+        return Reset(written)
+    except ValueError:
+        known = ", ".join(reset.value for reset in Reset)
+        raise ModelError(f"{name}: unknown reset {written!r} in the metadata; known are {known}.") from None

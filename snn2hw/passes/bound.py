@@ -1,0 +1,107 @@
+"""Bound: what every accumulator, membrane and payload can reach in the worst case.
+
+Interval arithmetic over the integer graph. Lava enforces no limit, so this is where a wrap is excluded; where the worst
+case breaks a limit, calibration decides, the bound says so, and every engine checks at run time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snn2hw import ir
+from snn2hw.fixed_point import INPUT_LIMIT, MEMBRANE_LIMIT, MEMBRANE_SHIFT, Reset, decay_membrane, join_bias
+from snn2hw.passes.calibrate import Calibration
+
+Interval = tuple[int, int]
+
+
+def bound(graph: ir.Graph, calibration: Calibration, *, timesteps: int) -> dict[str, ir.Bound]:
+    """Bounds of every node for samples of `timesteps` steps."""
+    emits: dict[str, Interval] = {}
+    bounds: dict[str, ir.Bound] = {}
+    for node in graph:
+        low = sum(emits[source][0] for source in node.inputs)
+        high = sum(emits[source][1] for source in node.inputs)
+        reach, membrane = _largest(node, low, high), 0
+        match node:
+            case ir.Input():
+                emits[node.name] = node.low, node.high
+                reach = max(abs(node.low), node.high)
+            case ir.Conv() | ir.Linear():
+                emits[node.name] = _weighted(node.weight, low, high)
+            case ir.Scale():
+                ends = (node.factor * low, node.factor * high)
+                emits[node.name] = min(ends), max(ends)
+            case ir.SumPool():
+                window = node.kernel[0] * node.kernel[1]
+                emits[node.name] = window * min(low, 0), window * max(high, 0)
+            case ir.Neuron():
+                membrane = _membrane(node, low, high, timesteps)
+                emits[node.name] = 0, 1
+            case ir.Threshold():
+                emits[node.name] = 0, 1
+            case ir.Merge():
+                emits[node.name] = low, high
+            case ir.Readout():
+                reach = timesteps * (reach + int(np.abs(node.bias).max()))
+                emits[node.name] = 0, 0
+        proved = membrane < MEMBRANE_LIMIT and (not isinstance(node, ir.Neuron) or reach < INPUT_LIMIT)
+        bounds[node.name] = ir.Bound(
+            kind="proved" if proved else "calibrated",
+            accumulator=reach,
+            membrane=membrane,
+            payload=max(map(abs, emits[node.name])),
+            observed=_observed(node, calibration) if isinstance(node, ir.Neuron) else None,
+        )
+    return bounds
+
+
+def _largest(node: ir.Node, low: int, high: int) -> int:
+    """Largest absolute value of a node's result and of any partial sum of it."""
+    largest = max(abs(low), abs(high))
+    match node:
+        case ir.Conv() | ir.Linear():
+            return int(np.abs(node.weight).reshape(len(node.weight), -1).sum(axis=1).max()) * largest
+        case ir.Scale():
+            return abs(node.factor) * largest
+        case ir.SumPool():
+            return node.kernel[0] * node.kernel[1] * largest
+        case _:
+            return largest
+
+
+def _weighted(weight: np.ndarray, low: int, high: int) -> Interval:
+    """Range of sums of weight times values in [low, high], or 0 where padding stands."""
+    rows = weight.reshape(len(weight), -1)
+    positive, negative = np.maximum(rows, 0).sum(axis=1), np.minimum(rows, 0).sum(axis=1)
+    low, high = min(low, 0), max(high, 0)
+    return int((positive * low + negative * high).min()), int((positive * high + negative * low).max())
+
+
+def _membrane(node: ir.Neuron, low: int, high: int, timesteps: int) -> int:
+    """Largest absolute membrane before a reset, over the steps of one sample."""
+    bias = join_bias(node.bias_mantissa, node.bias_exponent)
+    up = (high << MEMBRANE_SHIFT) + int(bias.max())
+    down = (low << MEMBRANE_SHIFT) + int(bias.min())
+    ceiling = int(node.threshold.max()) << MEMBRANE_SHIFT  # the most that is kept without a spike
+    amount = node.reset_amount << MEMBRANE_SHIFT
+    slowest = np.int64(node.decay.min())
+    highest = lowest = reach = 0
+    for _ in range(timesteps):
+        highest = max(int(decay_membrane(np.int64(highest), slowest)), 0) + up
+        lowest = min(int(decay_membrane(np.int64(lowest), slowest)), 0) + down
+        if node.reset is Reset.SUBTRACT_LATE:
+            lowest -= int(amount.max())
+        reach = max(reach, abs(highest), abs(lowest))
+        if node.reset is Reset.ZERO:
+            highest = min(highest, ceiling)
+        elif node.reset is Reset.SUBTRACT:
+            lowest = min(lowest, int((node.threshold << MEMBRANE_SHIFT).min()) - int(amount.max()))
+            highest = max(min(highest, ceiling), highest - int(amount.min()))
+    return reach
+
+
+def _observed(node: ir.Neuron, calibration: Calibration) -> float:
+    current = calibration.current.get(node.name, 0.0) * node.scale / INPUT_LIMIT
+    membrane = calibration.membrane.get(node.name, 0.0) * node.scale * (1 << MEMBRANE_SHIFT) / MEMBRANE_LIMIT
+    return round(max(current, membrane), 6)

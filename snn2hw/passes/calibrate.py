@@ -1,0 +1,85 @@
+"""Calibrate: run the float network on real samples and note the ranges that quantisation has to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import nir
+import numpy as np
+import torch
+from torch import Tensor
+
+from snn2hw.data import Samples
+from snn2hw.errors import DataError
+from snn2hw.neuron_rule import rule_of
+from snn2hw.nir_graph import only
+from snn2hw.reference import Reference
+
+BATCH = 64
+FINEST_LATTICE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What the float network did on the calibration samples.
+
+    input_peak: largest absolute input. lattice: the smallest power of two that makes every input a whole number when
+    multiplied by it, None if there is none up to FINEST_LATTICE. current and membrane: per neuron layer the largest
+    absolute input current and membrane, both in units of the membrane (current times gain).
+    """
+
+    input_peak: float
+    lattice: int | None
+    current: dict[str, float]
+    membrane: dict[str, float]
+    samples: int
+
+
+def calibrate(
+    network: nir.NIRGraph, samples: Samples, *, timesteps: int, progress: Callable[[int, int], None] | None = None
+) -> Calibration:
+    """Run `network` on the samples and note ranges.
+
+    Raises DataError if the samples are all zero: they would calibrate nothing.
+    """
+    samples.check_shape(tuple(int(n) for n in network.nodes[only(network, nir.Input)].input_type["input"]))
+    reference = Reference(network)
+    rules = {
+        name: rule_of(name, node) for name, node in network.nodes.items() if isinstance(node, nir.IF | nir.LIF)
+    }
+    gains = {name: torch.tensor(np.array(rule.gain), dtype=torch.float32) for name, rule in rules.items()}
+    current = dict.fromkeys(rules, 0.0)
+    membrane = dict.fromkeys(rules, 0.0)
+    peak, lattice = 0.0, 1
+
+    def note_membrane(name: str, v: Tensor) -> None:
+        membrane[name] = max(membrane[name], float(v.abs().max()))
+
+    for start in range(0, len(samples), BATCH):
+        batch = samples[start : start + BATCH]
+        x = torch.from_numpy(batch.steps(timesteps))
+        peak = max(peak, float(x.abs().max()))
+        lattice = _lattice(x, lattice)
+        for values in reference.run(x, on_membrane=note_membrane):
+            for name, gain in gains.items():
+                drawn = (reference.summed(name, values) * gain).abs().max()
+                current[name] = max(current[name], float(drawn))
+        if progress:
+            progress(min(start + BATCH, len(samples)), len(samples))
+    if peak == 0:
+        raise DataError("every calibration input is 0: nothing can be calibrated. Give real samples with --calibrate.")
+    return Calibration(
+        input_peak=peak,
+        lattice=lattice if lattice <= FINEST_LATTICE else None,
+        current=current,
+        membrane=membrane,
+        samples=len(samples),
+    )
+
+
+def _lattice(x: Tensor, lattice: int) -> int:
+    """The smallest power of two, from `lattice` up, that turns all of x into whole numbers; beyond FINEST_LATTICE none."""
+    while lattice <= FINEST_LATTICE and not bool((x * lattice == (x * lattice).round()).all()):
+        lattice *= 2
+    return lattice

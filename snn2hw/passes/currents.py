@@ -1,0 +1,199 @@
+"""What flows along the edges while a graph is quantised: integers with a unit, or currents whose weights wait for a scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import nir
+import numpy as np
+
+from snn2hw import ir
+from snn2hw.errors import QuantisationError
+from snn2hw.fixed_point import round_to_int
+from snn2hw.neuron_rule import Float
+from snn2hw.nir_graph import conv_padding, pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolStep:
+    """A sum pool behind a layer; `unit` is that of the integers it emits."""
+
+    name: str
+    kernel: ir.Pair
+    stride: ir.Pair
+    padding: ir.Pair
+    shape: ir.Shape
+    unit: float
+
+    def node(self, sources: tuple[str, ...]) -> ir.SumPool:
+        return ir.SumPool(
+            name=self.name,
+            inputs=sources,
+            shape=self.shape,
+            kernel=self.kernel,
+            stride=self.stride,
+            padding=self.padding,
+        )
+
+
+def _pool_step(name: str, node: nir.SumPool2d | nir.AvgPool2d, shape: ir.Shape, unit: float) -> PoolStep:
+    kernel = pair(node.kernel_size)
+    if isinstance(node, nir.AvgPool2d):
+        unit /= kernel[0] * kernel[1]
+    return PoolStep(
+        name=name, kernel=kernel, stride=pair(node.stride), padding=pair(node.padding), shape=shape, unit=unit
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Emitted:
+    """The sum of nodes that emit integers of one unit."""
+
+    sources: tuple[str, ...]
+    shape: ir.Shape
+    unit: float
+    flat: bool = False
+
+    def through_weights(self, name: str, node: nir.Conv2d | nir.Affine | nir.Linear, shape: ir.Shape) -> Current:
+        bias = np.zeros(shape[0]) if isinstance(node, nir.Linear) else np.asarray(node.bias, np.float64)
+        return Current(
+            name=name,
+            sources=self.sources,
+            layer=node,
+            weight=np.asarray(node.weight, np.float64) * self.unit,
+            layer_shape=shape,
+            shape=shape,
+            bias=bias.reshape(-1, *[1] * (len(shape) - 1)),
+        )
+
+    def pooled(self, name: str, node: nir.SumPool2d | nir.AvgPool2d, shape: ir.Shape) -> PoolStep | Current:
+        return _pool_step(name, node, shape, self.unit)
+
+    def flattened(self, name: str, shape: ir.Shape) -> Emitted:
+        return replace(self, shape=shape, flat=True)
+
+    def as_current(self, name: str) -> Current:
+        """These integers fed one-to-one into a neuron or read-out, by a synapse named `name`."""
+        if self.flat:  # a one-to-one synapse keeps the shape; a matrix does not mind
+            eye = nir.Linear(weight=np.eye(int(np.prod(self.shape))))
+            return self.through_weights(name, eye, self.shape)
+        return Current(
+            name=name,
+            sources=self.sources,
+            layer=None,
+            weight=np.array(self.unit),
+            layer_shape=self.shape,
+            shape=self.shape,
+            bias=np.array(0.0),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Current:
+    """The output of a layer whose integer weights wait for the scale of the neuron they feed.
+
+    weight: real contribution of one integer unit of the source, divisors of pools behind it included. layer: the NIR
+    node it comes from; None for a one-to-one synapse. bias: real, broadcasts to the shape. pools: sum pools behind it.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    layer: nir.Conv2d | nir.Affine | nir.Linear | None
+    weight: Float
+    layer_shape: ir.Shape
+    shape: ir.Shape
+    bias: Float
+    pools: tuple[PoolStep, ...] = ()
+
+    def peak(self, gain: Float) -> float:
+        """Largest absolute real contribution of one unit to the membrane."""
+        return float(np.abs(self._gained(gain)).max())
+
+    def identity_step(self, gain: Float) -> float | None:
+        """For a one-to-one synapse the contribution of one unit, which the scale must turn into a whole weight."""
+        return None if self.layer is not None else float(self._gained(gain))
+
+    def through_weights(self, name: str, node: nir.Conv2d | nir.Affine | nir.Linear, shape: ir.Shape) -> Current:
+        raise QuantisationError(
+            f"{name}: it reads the current of {self.name} with no neuron between. Put a spiking neuron there, or multiply "
+            "the two layers into one."
+        )
+
+    def pooled(self, name: str, node: nir.SumPool2d | nir.AvgPool2d, shape: ir.Shape) -> Current:
+        step = _pool_step(name, node, shape, 1.0)
+        if step.padding != (0, 0) and np.any(self.bias != 0):
+            raise QuantisationError(f"{name}: a padded pool behind {self.name}, which has a bias. Pool without padding.")
+        window = step.kernel[0] * step.kernel[1]
+        bias = self.bias if isinstance(node, nir.AvgPool2d) else self.bias * window
+        return replace(self, weight=self.weight * step.unit, bias=bias, shape=shape, pools=(*self.pools, step))
+
+    def flattened(self, name: str, shape: ir.Shape) -> Current:
+        if self.shape[1:] not in ((), (1, 1)):
+            raise QuantisationError(
+                f"{name}: the currents of {self.name}, {list(self.shape)}, are flattened. Put a spiking neuron before the "
+                "flatten, or average over space first."
+            )
+        flat = PoolStep(name=name, kernel=(1, 1), stride=(1, 1), padding=(0, 0), shape=shape, unit=1.0)
+        return self if self.shape == shape else replace(self, shape=shape, bias=self.bias.reshape(-1), pools=(*self.pools, flat))
+
+    def as_current(self, name: str) -> Current:
+        return self
+
+    def nodes(self, scale: float, gain: Float) -> list[ir.Node]:
+        """The integer nodes of this current at `scale`: the synapse and its pools."""
+        weight = round_to_int(scale * self._gained(gain))
+        chain: list[ir.Node] = [self._synapse(weight)]
+        for step in self.pools:
+            if len(step.shape) == 1:  # the flatten behind a global pool
+                eye = np.eye(step.shape[0], dtype=np.int64)
+                chain.append(ir.Linear(name=step.name, inputs=(chain[-1].name,), shape=step.shape, weight=eye))
+            else:
+                chain.append(step.node((chain[-1].name,)))
+        return chain
+
+    def _synapse(self, weight: np.ndarray) -> ir.Synapse:
+        match self.layer:
+            case None:
+                return ir.Scale(name=self.name, inputs=self.sources, shape=self.layer_shape, factor=int(weight))
+            case nir.Conv2d():
+                return ir.Conv(
+                    name=self.name,
+                    inputs=self.sources,
+                    shape=self.layer_shape,
+                    weight=weight,
+                    stride=pair(self.layer.stride),
+                    padding=conv_padding(self.name, self.layer),
+                    dilation=pair(self.layer.dilation),
+                    groups=int(self.layer.groups),
+                )
+            case _:
+                return ir.Linear(name=self.name, inputs=self.sources, shape=self.layer_shape, weight=weight)
+
+    def _gained(self, gain: Float) -> Float:
+        """The weights times the neuron's gain, which must be one number, or one a channel."""
+        channels = gain.reshape(gain.shape[0], -1)
+        if np.any(channels != channels[:, :1]):
+            raise QuantisationError(f"{self.name}: it feeds neurons whose time constants differ within a channel.")
+        per_channel = channels[:, 0]
+        if np.all(per_channel == per_channel[0]):
+            return self.weight * per_channel[0]
+        if self.layer is None:
+            raise QuantisationError(f"{self.name}: a shortcut feeds neurons whose time constants differ by channel.")
+        return self.weight * per_channel.reshape(-1, *[1] * (self.weight.ndim - 1))
+
+
+Flow = Emitted | Current
+
+
+def align(name: str, incoming: Sequence[Flow]) -> Emitted | Current:
+    """The sum of several flows that enter a node which is not a neuron. Raises QuantisationError if they do not add up."""
+    if len(incoming) == 1:
+        return incoming[0]
+    emitted = [flow for flow in incoming if isinstance(flow, Emitted)]
+    if len(emitted) < len(incoming):
+        raise QuantisationError(f"{name}: weighted sums are added before it. Put a spiking neuron behind the sum.")
+    if len({flow.unit for flow in emitted}) > 1 or len({flow.flat for flow in emitted}) > 1:
+        raise QuantisationError(f"{name}: spikes and averages are added before it. Put a neuron behind the average.")
+    sources = tuple(source for flow in emitted for source in flow.sources)
+    return replace(emitted[0], sources=sources)

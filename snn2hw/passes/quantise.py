@@ -1,0 +1,259 @@
+"""Quantise: from a float NIR graph to integers. Here the floats end.
+
+Every integer stands for a real number by a unit: a spike has unit 1, an average pool over k values emits integers of unit
+1/k, an input payload has the input's scale. All that flows into one neuron must share one unit, 1/scale: a weight w behind
+a source of unit u becomes round(scale * gain * u * w), where gain is the neuron's own (neuron_rule.py). The scale is the
+largest that keeps weights, biases, thresholds and calibrated currents within their formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import nir
+import numpy as np
+
+from snn2hw import ir
+from snn2hw.errors import OptionError, QuantisationError
+from snn2hw.fixed_point import (
+    BIAS_MAX,
+    DECAY_MAX,
+    DECAY_SHIFT,
+    INPUT_LIMIT,
+    MEMBRANE_SHIFT,
+    Int,
+    floor_to_int,
+    round_to_int,
+    split_bias,
+)
+from snn2hw.neuron_rule import Float, NeuronRule, rule_of
+from snn2hw.nir_graph import Layout, lay_out
+from snn2hw.passes.calibrate import Calibration
+from snn2hw.passes.currents import Current, Emitted, Flow, align
+
+MARGIN = 2.0  # how many times the currents seen in calibration must fit
+WEIGHT_BITS = range(2, 9)
+INPUT_BITS = range(2, 9)
+
+
+def quantise(
+    network: nir.NIRGraph, calibration: Calibration, *, weight_bits: int = 8, input_bits: int = 8
+) -> ir.Graph:
+    """The integer graph of `network`: signed weights of `weight_bits`, a signed graded input of `input_bits`.
+
+    Raises:
+        OptionError: bits out of range.
+        QuantisationError: a layer that has no integer form, with its name, the numbers and what to change.
+        ModelError: the graph is malformed.
+    """
+    for label, bits, allowed in (("weight", weight_bits, WEIGHT_BITS), ("input", input_bits, INPUT_BITS)):
+        if bits not in allowed:
+            raise OptionError(f"{bits} {label} bits: choose {allowed.start} to {allowed.stop - 1}.")
+    return _Quantiser(network, calibration, weight_bits, input_bits).run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scale:
+    """A consumer's scale: input units per unit of its float membrane (or logit), and why it is not larger."""
+
+    value: float
+    limited_by: str
+
+
+class _Quantiser:
+    def __init__(self, network: nir.NIRGraph, calibration: Calibration, weight_bits: int, input_bits: int) -> None:
+        self.network, self.calibration = network, calibration
+        self.weight_max = (1 << (weight_bits - 1)) - 1
+        self.payload_max = (1 << (input_bits - 1)) - 1
+        self.layout: Layout = lay_out(network)
+        self.flows: dict[str, Flow] = {}
+        self.nodes: list[ir.Node] = []
+
+    def run(self) -> ir.Graph:
+        for name in self.layout.order:
+            incoming = [self.flows[source] for source in self.layout.sources[name]]
+            flow = self._node(name, self.network.nodes[name], incoming)
+            if flow is not None:
+                self.flows[name] = flow
+        return ir.Graph(tuple(self.nodes))
+
+    def _node(self, name: str, node: nir.NIRNode, incoming: list[Flow]) -> Flow | None:
+        shape = self.layout.shapes[name]
+        match node:
+            case nir.Input():
+                return self._emit(self._input(name, shape), unit=self._input_unit())
+            case nir.Conv2d() | nir.Affine() | nir.Linear():
+                return align(name, incoming).through_weights(name, node, shape)
+            case nir.SumPool2d() | nir.AvgPool2d():
+                return self._pool(name, node, incoming)
+            case nir.Flatten():
+                return align(name, incoming).flattened(name, shape)
+            case nir.Scale():
+                return self._scaled(name, node, incoming)
+            case nir.Threshold():
+                return self._threshold(name, node, incoming)
+            case nir.IF() | nir.LIF():
+                return self._neuron(name, rule_of(name, node), incoming)
+            case nir.Output():
+                self._readout(name, shape, incoming)
+                return None
+            case _:
+                raise QuantisationError(f"{name}: {type(node).__name__} nodes have no integer form here.")
+
+    def _emit(self, node: ir.Node, *, unit: float = 1.0) -> Emitted:
+        self.nodes.append(node)
+        return Emitted(sources=(node.name,), shape=node.shape, unit=unit)
+
+    def _input_unit(self) -> float:
+        lattice = self.calibration.lattice
+        if lattice is not None and self.calibration.input_peak * lattice <= self.payload_max:
+            return 1.0 / lattice  # whole multiples of 1/lattice: the payloads are exact
+        return self.calibration.input_peak / self.payload_max
+
+    def _input(self, name: str, shape: ir.Shape) -> ir.Input:
+        return ir.Input(
+            name=name, shape=shape, scale=self._input_unit(), low=-self.payload_max - 1, high=self.payload_max
+        )
+
+    def _pool(self, name: str, node: nir.SumPool2d | nir.AvgPool2d, incoming: list[Flow]) -> Flow:
+        flow = align(name, incoming)
+        pooled = flow.pooled(name, node, self.layout.shapes[name])
+        if isinstance(pooled, Current):
+            return pooled
+        self.nodes.append(pooled.node(flow.sources))
+        return Emitted(sources=(name,), shape=self.layout.shapes[name], unit=pooled.unit)
+
+    def _scaled(self, name: str, node: nir.Scale, incoming: list[Flow]) -> Flow:
+        flow = align(name, incoming)
+        factors = np.unique(np.asarray(node.scale, np.float64))
+        if isinstance(flow, Current) or factors.size > 1 or factors[0] != np.rint(factors[0]) or factors[0] == 0:
+            raise QuantisationError(
+                f"{name}: a Scale by {factors.min():g} to {factors.max():g}. Only one whole factor over spikes has an integer "
+                "form; fold others into the weights before or behind."
+            )
+        factor = int(factors[0])
+        if abs(factor) > self.weight_max:
+            raise QuantisationError(f"{name}: the factor {factor} exceeds the largest weight {self.weight_max}.")
+        if factor == 1:
+            return self._emit(ir.Merge(name=name, inputs=flow.sources, shape=flow.shape), unit=flow.unit)
+        return self._emit(ir.Scale(name=name, inputs=flow.sources, shape=flow.shape, factor=factor), unit=flow.unit)
+
+    def _threshold(self, name: str, node: nir.Threshold, incoming: list[Flow]) -> Flow:
+        flow = align(name, incoming)
+        levels = np.unique(np.asarray(node.threshold, np.float64))
+        if isinstance(flow, Current):
+            raise QuantisationError(f"{name}: a Threshold over weighted sums. Use an IF or LIF neuron.")
+        if levels.size > 1 or levels[0] < 0:
+            raise QuantisationError(
+                f"{name}: thresholds from {levels.min():g} to {levels.max():g}; one value of at least 0 is supported."
+            )
+        threshold = int(floor_to_int(levels[0] / flow.unit))
+        return self._emit(ir.Threshold(name=name, inputs=flow.sources, shape=flow.shape, threshold=threshold))
+
+    def _neuron(self, name: str, rule: NeuronRule, incoming: list[Flow]) -> Flow:
+        currents = [flow.as_current(f"{name}.shortcut") for flow in incoming]
+        # Variables are shifted so that the membrane starts and resets at 0: v' = v - reset_value.
+        threshold = rule.threshold - rule.reset_value
+        drive = rule.drive - (1 - rule.keep) * rule.reset_value
+        if np.any(threshold < 0):
+            raise QuantisationError(
+                f"{name}: the threshold lies {-float(threshold.min()):g} below the reset value, so the neuron fires without "
+                "input. Raise the threshold or lower v_reset."
+            )
+        bias = drive + sum(rule.gain * current.bias for current in currents)
+        scale = self._neuron_scale(name, currents, rule, threshold, bias)
+        sources = self._synapses(name, currents, scale.value, rule.gain)
+        mantissa, exponent = split_bias(compact(scale.value * bias) * (1 << MEMBRANE_SHIFT))
+        decay = np.clip(round_to_int((1 - compact(rule.keep)) * (1 << DECAY_SHIFT)), 0, DECAY_MAX)
+        return self._emit(
+            ir.Neuron(
+                name=name,
+                inputs=sources,
+                shape=self.layout.shapes[name],
+                threshold=integer_threshold(compact(threshold), scale.value),
+                decay=decay,
+                bias_mantissa=mantissa,
+                bias_exponent=exponent,
+                reset=rule.reset,
+                reset_amount=round_to_int(scale.value * compact(rule.reset_amount)),
+                scale=scale.value,
+            )
+        )
+
+    def _neuron_scale(
+        self, name: str, currents: Sequence[Current], rule: NeuronRule, threshold: Float, bias: Float
+    ) -> _Scale:
+        bias_peak = float(np.abs(bias).max())
+        reach = float(threshold.max()) + MARGIN * self.calibration.current.get(name, 0.0) + bias_peak
+        limits = {"weights": self._weight_limit(name, currents, rule.gain), "threshold": (INPUT_LIMIT - 1) / reach}
+        if bias_peak > 0:
+            limits["bias"] = (BIAS_MAX >> MEMBRANE_SHIFT) / bias_peak
+        limited_by = min(limits, key=lambda key: limits[key])
+        limit = limits[limited_by]
+        steps = [abs(step) for current in currents if (step := current.identity_step(rule.gain)) is not None]
+        lattice = steps or [float(nominal(np.float32(t))) for t in np.unique(threshold)[:1]]
+        whole = np.floor(limit * lattice[0])
+        if whole >= 1 and lattice[0] > 0:
+            limit = whole / lattice[0]  # the shortcut's weight, or else the threshold, becomes a whole number
+        elif steps:
+            raise QuantisationError(
+                f"{name}: the shortcut's spikes need a weight of at least 1, but the {limited_by} of its other inputs allow "
+                f"{limit * lattice[0]:.3g}. Scale the layer's weights down."
+            )
+        return _Scale(value=limit, limited_by=limited_by)
+
+    def _weight_limit(self, name: str, currents: Sequence[Current], gain: Float) -> float:
+        peak = max(current.peak(gain) for current in currents)
+        if peak == 0:
+            raise QuantisationError(f"{name}: all weights that feed it are 0. The layer is dead; remove or retrain it.")
+        return self.weight_max / peak
+
+    def _synapses(self, name: str, currents: Sequence[Current], scale: float, gain: Float) -> tuple[str, ...]:
+        ends = []
+        for current in currents:
+            chain = current.nodes(scale, gain)
+            known = {node.name for node in self.nodes}
+            if repeated := [node.name for node in chain if node.name in known]:
+                raise QuantisationError(f"{repeated[0]}: two neurons read this layer. Give each a layer of its own.")
+            self.nodes += chain
+            ends.append(chain[-1].name)
+        return tuple(ends)
+
+    def _readout(self, name: str, shape: ir.Shape, incoming: list[Flow]) -> None:
+        currents = [flow.as_current(f"{name}.sum") for flow in incoming]
+        gain = np.ones(shape)
+        scale = self._weight_limit(name, currents, gain)
+        if steps := [step for current in currents if (step := current.identity_step(gain)) is not None]:
+            scale = np.floor(scale * steps[0]) / steps[0]
+        sources = self._synapses(name, currents, scale, gain)
+        bias = round_to_int(scale * np.broadcast_to(sum(current.bias for current in currents), shape))
+        self.nodes.append(ir.Readout(name=name, inputs=sources, shape=shape, bias=bias, scale=float(scale)))
+
+
+def integer_threshold(threshold: Float, scale: float) -> Int:
+    """The integer t for which, on whole numbers, v > scale * threshold and v > t are the same.
+
+    A threshold one float below a short decimal is read as that decimal with >=, as frameworks that fire at >= write it.
+    """
+    exact = np.array([nominal(np.float32(t)) for t in np.ravel(threshold)]).reshape(threshold.shape)
+    at_least = exact > threshold.astype(np.float32)
+    scaled = scale * exact.astype(np.float64)
+    whole = round_to_int(scaled)
+    on_lattice = np.abs(scaled - whole) < 1e-6
+    return np.where(on_lattice, np.where(at_least, whole - 1, whole), floor_to_int(scale * threshold.astype(np.float64)))
+
+
+def nominal(threshold: np.float32) -> np.float32:
+    """The number a threshold was written as: the next float above, if that has the shorter decimal form."""
+    above = np.nextafter(threshold, np.float32(np.inf))
+    return above if len(repr(above)) < len(repr(threshold)) else threshold
+
+
+def compact(values: Float) -> Float:
+    """The smallest array that still broadcasts to the same values: axes along which nothing changes shrink to 1."""
+    for axis in range(values.ndim):
+        first = values.take([0], axis=axis)
+        if np.array_equal(np.broadcast_to(first, values.shape), values):
+            values = first
+    return values

@@ -1,0 +1,109 @@
+"""The float executor of a NIR graph in torch: what a NIR graph means, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import nir
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from snn2hw.errors import ModelError
+from snn2hw.fixed_point import Reset
+from snn2hw.neuron_rule import NeuronRule, rule_of
+from snn2hw.nir_graph import conv_padding, lay_out, pair
+
+Step = Callable[[Tensor], Tensor]
+OnMembrane = Callable[[str, Tensor], None]
+
+
+class Reference:
+    """Executes a NIR graph. `dtype` is the arithmetic: float32 as most models compute, or float64."""
+
+    def __init__(self, graph: nir.NIRGraph, *, dtype: torch.dtype = torch.float32) -> None:
+        self.graph = graph
+        self.layout = lay_out(graph)
+        self.dtype = dtype
+
+    def run(self, x: Tensor, *, on_membrane: OnMembrane | None = None) -> Iterator[dict[str, Tensor]]:
+        """Yield what every node emits, one dict of [N, *shape] tensors a step, for x [T, N, *input shape].
+
+        `on_membrane(name, v)` is told every neuron layer's membrane of the step before its reset.
+        """
+        step = {name: self._operation(name, node, on_membrane) for name, node in self.graph.nodes.items()}
+        for frame in x:
+            values: dict[str, Tensor] = {}
+            for name in self.layout.order:
+                sources = self.layout.sources[name]
+                values[name] = step[name](frame.to(self.dtype) if not sources else self.summed(name, values))
+            yield values
+
+    def summed(self, name: str, values: dict[str, Tensor]) -> Tensor:
+        """The sum of what a node's sources emit."""
+        first, *others = self.layout.sources[name]
+        total = values[first]
+        for source in others:
+            total = total + values[source]
+        return total
+
+    def _operation(self, name: str, node: nir.NIRNode, on_membrane: OnMembrane | None) -> Step:
+        match node:
+            case nir.Input() | nir.Output():
+                return lambda x: x
+            case nir.Conv2d():
+                weight, bias = self._tensor(node.weight), self._tensor(node.bias)
+                stride, dilation, padding = pair(node.stride), pair(node.dilation), conv_padding(name, node)
+                groups = int(node.groups)
+                return lambda x: F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+            case nir.Affine():
+                weight, bias = self._tensor(node.weight), self._tensor(node.bias)
+                return lambda x: F.linear(x, weight, bias)
+            case nir.Linear():
+                weight = self._tensor(node.weight)
+                return lambda x: F.linear(x, weight)
+            case nir.SumPool2d() | nir.AvgPool2d():
+                kernel, stride, padding = pair(node.kernel_size), pair(node.stride), pair(node.padding)
+                divisor = 1 if isinstance(node, nir.SumPool2d) else kernel[0] * kernel[1]
+                return lambda x: F.avg_pool2d(x, kernel, stride, padding, divisor_override=divisor)
+            case nir.Flatten():
+                return lambda x: x.flatten(1)
+            case nir.Scale():
+                scale = self._tensor(node.scale)
+                return lambda x: x * scale
+            case nir.Threshold():
+                threshold = self._tensor(node.threshold)
+                return lambda x: (x > threshold).to(self.dtype)
+            case nir.IF() | nir.LIF():
+                return self._neuron(name, rule_of(name, node), on_membrane)
+            case _:
+                raise ModelError(f"{name}: NIR nodes of type {type(node).__name__} are not supported.")
+
+    def _neuron(self, name: str, rule: NeuronRule, on_membrane: OnMembrane | None) -> Step:
+        keep, gain, drive = self._tensor(rule.keep), self._tensor(rule.gain), self._tensor(rule.drive)
+        threshold, amount = self._tensor(rule.threshold), self._tensor(rule.reset_amount)
+        start = self._tensor(rule.reset_value)
+        v = start
+        late: Tensor | None = None
+
+        def step(current: Tensor) -> Tensor:
+            nonlocal v, late
+            v = keep * v + (drive + gain * current)
+            if late is not None:
+                v = v - late
+            if on_membrane:
+                on_membrane(name, v)
+            spike = (v > threshold).to(self.dtype)
+            if rule.reset is Reset.ZERO:
+                v = torch.where(spike > 0, start, v)
+            elif rule.reset is Reset.SUBTRACT:
+                v = v - spike * amount
+            elif rule.reset is Reset.SUBTRACT_LATE:
+                late = spike * amount
+            return spike
+
+        return step
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.tensor(np.array(values)).to(self.dtype)

@@ -1,0 +1,1 @@
+"""Engines that execute a Program: cycle is the living definition."""
