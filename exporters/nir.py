@@ -35,9 +35,9 @@ def write_graph(graph: nir.NIRGraph, path: Path) -> None:
 def integer_graph(graph: ir.Graph) -> nir.NIRGraph:
     """The integer graph as NIR: whole weights, biases in 1/64, thresholds half a membrane unit above the whole number.
 
-    Timing (delays, reset offsets) is not part of it. A neuron's bias stands on the layer that feeds it; its decay is the
-    time constant DT * 4096 / decay. The metadata `scale` of input, neurons and output turns integers into the model's
-    own numbers; nothing needs it to run the graph.
+    Timing (delays, reset offsets) is not part of it. A neuron's bias stands on the layer that feeds it; its decay is
+    the time constant DT * 4096 / decay. The metadata `scale` of input, neurons and output turns integers into the
+    model's own numbers; nothing needs it to run the graph.
 
     Raises QuantisationError for a neuron with a bias that no weighted layer feeds.
     """
@@ -118,7 +118,9 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
         layer = next((end for source in node.inputs if (end := _weighted_layer(graph, source))), None)
         if layer is None:
             if np.any(bias != 0):
-                raise QuantisationError(f"{node.name}: it has a bias, but no weighted layer feeds it that could carry it.")
+                raise QuantisationError(
+                    f"{node.name}: it has a bias, but no weighted layer feeds it that could carry it."
+                )
             continue
         name, window = layer
         found[name] = bias / window

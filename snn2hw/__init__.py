@@ -1,3 +1,3 @@
-"""snn2hw takes a trained spiking residual network to neuromorphic hardware and proves that nothing changed on the way."""
+"""Trained spiking residual networks to neuromorphic hardware, with proof that nothing changed on the way."""
 
 __version__ = "0.1.0"

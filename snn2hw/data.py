@@ -83,7 +83,8 @@ def load_samples(source: str, shape: Shape, *, split: str = "test") -> Samples:
             arrays = {name: file[name] for name in file.files if name in ("x", "y")}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
         raise DataError(
-            f"{source}: this is not a readable .npz file of plain arrays ({error}). Save it with np.savez(file, x=..., y=...)."
+            f"{source}: this is not a readable .npz file of plain arrays ({error}). Save it with np.savez(file, "
+            "x=..., y=...)."
         ) from None
     if "x" not in arrays:
         raise DataError(f"{source}: the file holds no array `x`. Save the inputs under that name.")

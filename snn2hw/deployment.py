@@ -12,7 +12,7 @@ from snn2hw.frontends.neurons import Convention
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a model came from: as it was named, its file (None for a factory without weights) and that file's sha256."""
+    """Where a model came from: its name, its file (None for a factory without weights) and that file's sha256."""
 
     model: str
     file: str | None

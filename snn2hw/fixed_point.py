@@ -36,15 +36,17 @@ class Reset(Enum):
 
 def decay_membrane(v: Int, decay: Int) -> Int:
     """Multiply the membrane by (4096 - decay) / 4096, truncated towards zero."""
-    return np.sign(v) * ((np.abs(v) * ((1 << DECAY_SHIFT) - decay)) >> DECAY_SHIFT)
+    magnitude: Int = (np.abs(v) * ((1 << DECAY_SHIFT) - decay)) >> DECAY_SHIFT
+    return np.sign(v) * magnitude
 
 
 def charge(v: Int, a: Int, *, decay: Int, bias: Int) -> Int:
-    """One step of integration: decay, then add the summed input `a` and the bias. Nothing wraps here: see `overflows`."""
+    """One step of integration: decay, then add the summed input `a` and the bias. Nothing wraps here."""
     return decay_membrane(v, decay) + (a << MEMBRANE_SHIFT) + bias
 
 
 def fires(v: Int, threshold: Int) -> Bool:
+    """Which neurons spike: the comparison is strict."""
     return v > (threshold << MEMBRANE_SHIFT)
 
 
@@ -62,8 +64,8 @@ def step_neuron(
 ) -> tuple[Int, Int, Bool]:
     """One step of a neuron.
 
-    Returns the membrane before the reset (what must stay below MEMBRANE_LIMIT), the membrane kept for the next step, and
-    the spikes.
+    Returns the membrane before the reset (what must stay below MEMBRANE_LIMIT), the membrane kept for the next step,
+    and the spikes.
     """
     late = np.where(fires(v, threshold), amount << MEMBRANE_SHIFT, 0) if reset is Reset.SUBTRACT_LATE else 0
     charged = charge(v, a, decay=decay, bias=bias) - late
@@ -77,6 +79,7 @@ def round_to_int(x: ArrayLike) -> Int:
 
 
 def floor_to_int(x: ArrayLike) -> Int:
+    """Round down."""
     return np.floor(np.asarray(x, dtype=np.float64)).astype(np.int64)
 
 
@@ -98,4 +101,5 @@ def split_bias(bias: ArrayLike) -> tuple[Int, Int]:
 
 
 def join_bias(mantissa: Int, exponent: Int) -> Int:
+    """The bias in membrane units that a mantissa and an exponent stand for."""
     return mantissa << exponent

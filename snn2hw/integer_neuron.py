@@ -16,9 +16,10 @@ OFF_LATTICE = 1e-3  # membrane units; float64 stays within 1e-7, so anything nea
 class IntegerNeuron(nn.Module):
     """Takes the real currents of the model's own layers and answers with the spikes of an integer neuron.
 
-    The currents of layers with whole weights, and biases in 1/64, are whole numbers of membrane units once multiplied by
-    64 * `lattice` (input units per real unit; broadcasts to the neurons' shape). Rounding recovers them exactly, and
-    forward refuses currents that lie between. Input [N, *shape] or, for multi-step models, [T, N, *shape]; the same out.
+    The currents of layers with whole weights, and biases in 1/64, are whole numbers of membrane units once multiplied
+    by 64 * `lattice` (input units per real unit; broadcasts to the neurons' shape). Rounding recovers them exactly, and
+    forward refuses currents that lie between. Input [N, *shape] or, for multi-step models, [T, N, *shape]; the same
+    out.
     """
 
     def __init__(
@@ -56,8 +57,8 @@ class IntegerNeuron(nn.Module):
         off = np.abs(scaled - drawn)
         if float(off.max()) > OFF_LATTICE:
             raise FixedPointOverflow(
-                f"{self.name}: a current of {scaled.ravel()[off.argmax()]:.6f} membrane units is not a whole number, so the "
-                "model does not hold the integer weights. Please report this with the model."
+                f"{self.name}: a current of {scaled.ravel()[off.argmax()]:.6f} membrane units is not a whole number, "
+                "so the model does not hold the integer weights. Please report this with the model."
             )
         _, self.v, spike = step_neuron(
             self.v,

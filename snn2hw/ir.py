@@ -109,7 +109,7 @@ class Merge(BaseNode):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Readout(BaseNode):
-    """logits = sum over the T steps of a sample of (x + bias); `scale` is how many units one unit of the mean logit is."""
+    """logits = sum over a sample's T steps of (x + bias); `scale` is how many units one unit of a step's logit is."""
 
     bias: Int
     scale: float
@@ -196,9 +196,9 @@ class Graph:
 class Bound:
     """Largest absolute values at a node.
 
-    `accumulator` (in input units), `membrane` (in 1/64 of one) and `payload` (what it emits) hold for every legal input.
-    Where that worst case breaks a limit of the target, `kind` is "calibrated": then `observed`, the largest share of the
-    limit that calibration saw, is what the claim of no overflow rests on, and engines check at run time.
+    `accumulator` (in input units), `membrane` (in 1/64 of one) and `payload` (what it emits) hold for every legal
+    input. Where that worst case breaks a limit of the target, `kind` is "calibrated": then `observed`, the largest
+    share of the limit that calibration saw, is what the claim of no overflow rests on, and engines check at run time.
     """
 
     kind: str

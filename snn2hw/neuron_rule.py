@@ -1,7 +1,7 @@
 """NIR's neurons in discrete time: one rule for every consumer of a NIR graph.
 
-NIR gives differential equations without a time step. snn2hw, like snnTorch and SpikingJelly's NIR back ends, steps them by
-forward Euler with DT:
+NIR gives differential equations without a time step. snn2hw, like snnTorch and SpikingJelly's NIR back ends, steps them
+by forward Euler with DT:
 
     v = (1 - dt/tau) v + (dt/tau) (v_leak + R I)        LIF
     v = v + dt R I                                      IF

@@ -32,8 +32,8 @@ class Layout:
 def lay_out(graph: nir.NIRGraph) -> Layout:
     """Order a graph and infer its shapes.
 
-    Raises ModelError for a dangling edge, a cycle, a node without a source, sources of different shapes, or a shape that
-    does not fit the node.
+    Raises ModelError for a dangling edge, a cycle, a node without a source, sources of different shapes, or a shape
+    that does not fit the node.
     """
     sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for source, target in graph.edges:
@@ -147,6 +147,7 @@ def conv_padding(name: str, node: nir.Conv2d) -> tuple[int, int]:
 
 
 def pair(value: object) -> tuple[int, int]:
+    """Height and width of a kernel, stride, padding or dilation, which NIR also writes as one number."""
     numbers = _ints(value)
     return (numbers[0], numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
 

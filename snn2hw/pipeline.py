@@ -10,12 +10,16 @@ import nir
 
 from snn2hw import ir
 from snn2hw.data import Samples
+from snn2hw.deployment import Deployment
 from snn2hw.errors import OptionError
+from snn2hw.frontends.source import LoadedModel
 from snn2hw.passes.balance_delays import balance_delays
 from snn2hw.passes.bound import bound
-from snn2hw.passes.calibrate import calibrate
+from snn2hw.passes.calibrate import Calibration, calibrate
 from snn2hw.passes.partition import partition
 from snn2hw.passes.quantise import quantise
+
+CALIBRATION_SAMPLES = 512  # more change the ranges little and cost time
 
 Observe = Callable[[str, object], None]
 Progress = Callable[[int, int], None]
@@ -49,13 +53,22 @@ def compile_network(
 
     Raises errors of snn2hw.errors: ModelError, DataError, OptionError, QuantisationError.
     """
+    calibration = calibrate(network, samples, timesteps=options.timesteps, progress=progress)
+    if observe:
+        observe("calibrate", calibration)
+    return compile_calibrated(network, calibration, options, observe=observe)
+
+
+def compile_calibrated(
+    network: nir.NIRGraph, calibration: Calibration, options: Options, *, observe: Observe | None = None
+) -> ir.Program:
+    """Compile a float NIR graph whose ranges are known: everything after calibration."""
 
     def seen(stage: str, result: Result) -> Result:
         if observe:
             observe(stage, result)
         return result
 
-    calibration = seen("calibrate", calibrate(network, samples, timesteps=options.timesteps, progress=progress))
     graph = seen(
         "quantise",
         quantise(network, calibration, weight_bits=options.weight_bits, input_bits=options.input_bits),
@@ -63,4 +76,24 @@ def compile_network(
     bounds = seen("bound", bound(graph, calibration, timesteps=options.timesteps))
     schedule = seen("balance_delays", balance_delays(graph, timesteps=options.timesteps))
     regions = seen("partition", partition(graph))
-    return seen("program", ir.Program(graph=graph, bounds=bounds, schedule=schedule, regions=regions))
+    return ir.Program(graph=graph, bounds=bounds, schedule=schedule, regions=regions)
+
+
+def deploy(
+    loaded: LoadedModel,
+    samples: Samples,
+    options: Options,
+    *,
+    observe: Observe | None = None,
+    progress: Progress | None = None,
+) -> Deployment:
+    """Compile a loaded model, calibrated on the first samples, into what an exporter takes."""
+    chosen = samples[:CALIBRATION_SAMPLES]
+    return Deployment(
+        program=compile_network(loaded.network, chosen, options, observe=observe, progress=progress),
+        network=loaded.network,
+        source=loaded.source,
+        calibrated_on=samples.name,
+        calibration_samples=len(chosen),
+        conventions=loaded.conventions,
+    )

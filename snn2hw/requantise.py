@@ -1,16 +1,17 @@
 """Put the integers back into the user's own model: the PyTorch side of the proof of exactness.
 
-The weights come from the integer NIR graph, not from the Program, so that the two are independent witnesses. A model works
-in its own real numbers, so every whole weight is divided by its layer's unit, in float64. All currents then are whole
-numbers divided by the neuron's scale, up to float64's rounding (below 1e-9 units), and the thresholds lie half a membrane
-unit (1/128) between two such numbers: no rounding can change a decision. Neurons with a leak, a soft reset or a shifted
-reset follow Loihi's truncating rule, which float arithmetic cannot; they are replaced by IntegerNeuron.
+The weights come from the integer NIR graph, not from the Program, so that the two are independent witnesses. A model
+works in its own real numbers, so every whole weight is divided by its layer's unit, in float64. All currents then are
+whole numbers divided by the neuron's scale, up to float64's rounding (below 1e-9 units), and the thresholds lie half a
+membrane unit (1/128) between two such numbers: no rounding can change a decision. Neurons with a leak, a soft reset or
+a shifted reset follow Loihi's truncating rule, which float arithmetic cannot; they are replaced by IntegerNeuron.
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import nir
 import numpy as np
@@ -36,7 +37,9 @@ def requantise(traced: Traced, integers: nir.NIRGraph) -> Traced:
     units = _Units(traced.network, integers)
     for path in traced.layers:
         if path not in integers.nodes:
-            raise BundleError(f"{path}: the model has this layer, but quantised.nir has not. The bundle is of another model.")
+            raise BundleError(
+                f"{path}: the model has this layer, but quantised.nir has not. The bundle is of another model."
+            )
         node, layer = integers.nodes[path], module.get_submodule(path)
         if isinstance(node, nir.IF | nir.LIF):
             _set_neuron(module, path, node, units)
@@ -84,7 +87,7 @@ class _Units:
         return float(np.prod(pair(node.kernel_size))) if isinstance(node, nir.AvgPool2d) else 1.0
 
 
-def _set_weights(layer: nn.Module, norm: nn.Module | None, path: str, node: nir.NIRNode, units: _Units) -> None:
+def _set_weights(layer: Any, norm: nn.Module | None, path: str, node: nir.NIRNode, units: _Units) -> None:
     out = torch.from_numpy(np.array(units.output(path)))
     weight = torch.from_numpy(np.asarray(node.weight, np.float64)) / units.emitted(units.sources[path][0])
     weight = weight / out.reshape(-1, *[1] * (weight.dim() - 1))
@@ -93,7 +96,8 @@ def _set_weights(layer: nn.Module, norm: nn.Module | None, path: str, node: nir.
         weight = _grouped(weight, layer.groups)
     if tuple(layer.weight.shape) != tuple(weight.shape):
         raise BundleError(
-            f"{path}: the model's weights have shape {list(layer.weight.shape)}, quantised.nir has {list(weight.shape)}. "
+            f"{path}: the model's weights have shape {list(layer.weight.shape)}, quantised.nir has "
+            f"{list(weight.shape)}. "
             "The bundle is of another model."
         )
     _assign(layer, "weight", weight)
@@ -104,7 +108,7 @@ def _set_weights(layer: nn.Module, norm: nn.Module | None, path: str, node: nir.
         _assign(layer, "bias", bias.expand(weight.shape[0]).clone())
 
 
-def _make_identity(norm: nn.Module, bias: Tensor) -> None:
+def _make_identity(norm: Any, bias: Tensor) -> None:
     """BatchNorm2d as y = x + bias: the folded convolution holds the rest."""
     norm.running_mean = torch.zeros_like(bias)
     norm.running_var = torch.ones_like(bias)
@@ -122,7 +126,7 @@ def _grouped(weight: Tensor, groups: int) -> Tensor:
 
 
 def _set_neuron(module: nn.Module, path: str, node: nir.IF | nir.LIF, units: _Units) -> None:
-    own = module.get_submodule(path)
+    own: Any = module.get_submodule(path)
     float_rule = rule_of(path, units.network.nodes[path])
     scale = float(node.metadata["scale"])
     threshold = floor_to_int(node.v_threshold)

@@ -1,7 +1,7 @@
 """Building a NIR graph from values: sums stay open until a layer takes them, products become threshold units.
 
-SEW ResNet's connect functions need nothing special: ADD is a sum of spikes; AND and IAND are products of binary values, and
-a product of k binary values is the threshold unit "their sum exceeds k - 1/2" (Fang et al. 2021, section 3.2).
+SEW ResNet's connect functions need nothing special: ADD is a sum of spikes; AND and IAND are products of binary values,
+and a product of k binary values is the threshold unit "their sum exceeds k - 1/2" (Fang et al. 2021, section 3.2).
 """
 
 from __future__ import annotations

@@ -36,9 +36,7 @@ LAYERS = (
 class Lowering:
     """One pass over a traced model. Afterwards `blockers` is empty or says all that is in the way."""
 
-    def __init__(
-        self, module: fx.GraphModule, shapes: dict[str, tuple[int, Shape]], *, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, module: fx.GraphModule, shapes: dict[str, tuple[int, Shape]], *, dtype: torch.dtype) -> None:
         self.module, self.dtype = module, dtype
         self.shapes = {name: shape for name, (_, shape) in shapes.items()}
         self.leads = {name: lead for name, (lead, _) in shapes.items()}
@@ -287,12 +285,13 @@ class Lowering:
         value = arguments[0]
         source = node.args[0]
         lead = self.leads[source.name] if isinstance(source, fx.Node) else 1
-        dims = node.kwargs.get("dim", arguments[1] if len(arguments) > 1 else None)
+        dims: Any = node.kwargs.get("dim", arguments[1] if len(arguments) > 1 else None)
         keep = node.kwargs.get("keepdim", arguments[2] if len(arguments) > 2 else False)
         rank = lead + len(value.shape)
         axes = tuple(sorted(d % rank for d in ((dims,) if isinstance(dims, int) else dims or ())))
         if lead == 2 and axes == (0,):
-            # Logits are the mean over time of what the read-out receives, and what follows is linear: the mean commutes.
+            # Logits are the mean over time of what the read-out receives, and what follows is linear: the mean
+            # commutes.
             return Value(terms=value.terms, constant=value.constant, shape=value.shape)
         if len(value.shape) == 3 and axes == (lead + 1, lead + 2):
             window = (value.shape[1], value.shape[2])

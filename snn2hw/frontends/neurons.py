@@ -1,13 +1,15 @@
 """What each framework's spiking neuron means, written as a NIR neuron.
 
 Neurons are recognised by class name, so that no framework is imported. Where a framework fires at v >= threshold, NIR's
-v > v_threshold is met with the next smaller float. Resets that NIR does not know travel in the metadata (neuron_rule.py).
+v > v_threshold is met with the next smaller float. Resets that NIR does not know travel in the metadata
+(neuron_rule.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import nir
 import numpy as np
@@ -40,10 +42,12 @@ class Convention:
 
 
 def is_spiking_neuron(module: nn.Module) -> bool:
+    """Whether a module is a neuron that this file knows, by its class name."""
     return type(module).__name__ in _READERS
 
 
 def known_neurons() -> tuple[str, ...]:
+    """Class names of the neurons that can be deployed."""
     return tuple(_READERS)
 
 
@@ -58,11 +62,6 @@ def to_nir(module: nn.Module, shape: Shape, dtype: torch.dtype) -> nir.IF | nir.
 def convention(module: nn.Module) -> Convention:
     """The firing, reset and initial-state convention of a neuron module."""
     return _READERS[type(module).__name__].convention(module)
-
-
-def fires_at_threshold(module: nn.Module) -> bool:
-    """True where the framework fires at v >= threshold, False where at v > threshold."""
-    return convention(module).fires == "v >= threshold"
 
 
 def returns_state(module: nn.Module) -> bool:
@@ -84,15 +83,15 @@ def reset_state(model: nn.Module) -> None:
             module.reset_state()
 
 
-def _reset_leaky(module: nn.Module) -> None:
+def _reset_leaky(module: Any) -> None:
     module.mem = torch.zeros(0, device=module.mem.device)  # snnTorch starts from zeros whenever the shape differs
 
 
-def _reset_spikingjelly(module: nn.Module) -> None:
-    module.reset()  # type: ignore[operator]
+def _reset_spikingjelly(module: Any) -> None:
+    module.reset()
 
 
-def _leaky(module: nn.Module, shape: Shape, dtype: type[np.floating]) -> nir.IF | nir.LIF:
+def _leaky(module: Any, shape: Shape, dtype: type[np.floating]) -> nir.IF | nir.LIF:
     """snnTorch Leaky: mem = beta mem + x; fires at mem > threshold; resets by `reset_mechanism` one step later.
 
     A reset to zero is the same one step later. A subtraction is taken off after that step's decay (SUBTRACT_LATE).
@@ -111,8 +110,8 @@ def _leaky(module: nn.Module, shape: Shape, dtype: type[np.floating]) -> nir.IF 
     mechanism = str(module.reset_mechanism)
     if mechanism == "subtract" and not module.reset_delay:
         raise NeuronProblem(
-            "Leaky subtracts its threshold with reset_delay=False, which takes the reset back where a neuron stays above "
-            "its threshold",
+            "Leaky subtracts its threshold with reset_delay=False, which takes the reset back where a neuron stays "
+            "above its threshold",
             "Use reset_delay=True (the default) or reset_mechanism='zero'",
         )
     reset = {"zero": Reset.ZERO, "subtract": Reset.SUBTRACT_LATE, "none": Reset.NONE}[mechanism]
@@ -121,28 +120,28 @@ def _leaky(module: nn.Module, shape: Shape, dtype: type[np.floating]) -> nir.IF 
     return _write(dtype, keep=beta, gain=np.ones(shape), threshold=threshold, reset=reset, amount=threshold, rest=0.0)
 
 
-def _spikingjelly_if(module: nn.Module, shape: Shape, dtype: type[np.floating]) -> nir.IF | nir.LIF:
+def _spikingjelly_if(module: Any, shape: Shape, dtype: type[np.floating]) -> nir.IF | nir.LIF:
     """SpikingJelly IFNode: v = v + x; fires at v >= v_threshold; v_reset None subtracts v_threshold."""
     return _spikingjelly(module, shape, dtype, keep=np.ones(shape), gain=np.ones(shape))
 
 
-def _spikingjelly_lif(module: nn.Module, shape: Shape, dtype: type[np.floating]) -> nir.IF | nir.LIF:
-    """SpikingJelly LIFNode: v = v + (x - (v - v_reset)) / tau, or with decay_input=False v - (v - v_reset) / tau + x."""
+def _spikingjelly_lif(module: Any, shape: Shape, dtype: type[np.floating]) -> nir.IF | nir.LIF:
+    """SpikingJelly LIFNode: v + (x - (v - v_reset)) / tau, or with decay_input=False v - (v - v_reset) / tau + x."""
     return _spikingjelly_leak(module, shape, dtype, 1.0 / float(module.tau))
 
 
-def _spikingjelly_plif(module: nn.Module, shape: Shape, dtype: type[np.floating]) -> nir.IF | nir.LIF:
+def _spikingjelly_plif(module: Any, shape: Shape, dtype: type[np.floating]) -> nir.IF | nir.LIF:
     """SpikingJelly ParametricLIFNode: LIFNode with 1 / tau = sigmoid(w), w learned."""
     return _spikingjelly_leak(module, shape, dtype, float(module.w.detach().double().sigmoid()))
 
 
-def _spikingjelly_leak(module: nn.Module, shape: Shape, dtype: type[np.floating], share: float) -> nir.IF | nir.LIF:
+def _spikingjelly_leak(module: Any, shape: Shape, dtype: type[np.floating], share: float) -> nir.IF | nir.LIF:
     gain = share if module.decay_input else 1.0
     return _spikingjelly(module, shape, dtype, keep=np.full(shape, 1.0 - share), gain=np.full(shape, gain))
 
 
 def _spikingjelly(
-    module: nn.Module,
+    module: Any,
     shape: Shape,
     dtype: type[np.floating],
     *,
@@ -172,7 +171,7 @@ def _write(
     amount: np.ndarray,
     rest: float,
 ) -> nir.IF | nir.LIF:
-    """The NIR neuron v = keep v + (1 - keep) rest + gain I. tau and r are float64: they must give `keep` back exactly."""
+    """The NIR neuron v = keep v + (1 - keep) rest + gain I. tau and r are float64: `keep` must come back exactly."""
     if not np.all(np.isfinite(threshold)) or np.any(amount <= 0):
         raise NeuronProblem(f"the threshold is {float(np.min(amount)):g}", "A threshold must be a number above 0")
     metadata = {} if reset is Reset.ZERO else {"reset": reset.value, "reset_amount": amount.astype(dtype)}
@@ -192,12 +191,12 @@ def _write(
     )
 
 
-def _leaky_convention(module: nn.Module) -> Convention:
+def _leaky_convention(module: Any) -> Convention:
     reset = {"zero": "to 0", "subtract": "by subtraction, one step later", "none": "none"}[str(module.reset_mechanism)]
     return Convention(framework="snnTorch", fires="v > threshold", reset=reset, start="0")
 
 
-def _spikingjelly_convention(module: nn.Module) -> Convention:
+def _spikingjelly_convention(module: Any) -> Convention:
     soft = module.v_reset is None
     reset = "by subtraction" if soft else f"to {float(module.v_reset):g}"
     start = "0" if soft else f"{float(module.v_reset):g}"
@@ -205,8 +204,7 @@ def _spikingjelly_convention(module: nn.Module) -> Convention:
 
 
 def _numbers(value: object) -> np.ndarray:
-    tensor = value.detach().cpu().double() if isinstance(value, torch.Tensor) else torch.tensor(float(value))  # type: ignore[arg-type]
-    return tensor.numpy().astype(np.float64)
+    return np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value, dtype=np.float64)
 
 
 def _spread(module: nn.Module, attribute: str, shape: Shape) -> np.ndarray:

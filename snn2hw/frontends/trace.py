@@ -23,8 +23,8 @@ class Traced:
     """A model, its NIR graph, and where each spiking NIR node is computed in the model.
 
     module: the traced model; its submodules are the user's own. origin: NIR node name -> name of the fx node that
-    computes the same spikes. layers: paths of the modules whose parameters a NIR node of the same name holds. norms: path
-    of a layer -> path of the BatchNorm2d folded into it. dtype: the model's arithmetic.
+    computes the same spikes. layers: paths of the modules whose parameters a NIR node of the same name holds. norms:
+    path of a layer -> path of the BatchNorm2d folded into it. dtype: the model's arithmetic.
     """
 
     module: fx.GraphModule
@@ -83,7 +83,9 @@ def trace(model: nn.Module, input_shape: Shape) -> Traced:
     network = lowering.run(input_shape)
     if lowering.blockers:
         raise UnsupportedError(lowering.blockers)
-    return Traced(module, network, lowering.origin, frozenset(lowering.layers), lowering.norms, input_shape, multi_step, dtype)
+    return Traced(
+        module, network, lowering.origin, frozenset(lowering.layers), lowering.norms, input_shape, multi_step, dtype
+    )
 
 
 class _Tracer(fx.Tracer):
@@ -96,9 +98,9 @@ def _trace_module(model: nn.Module) -> fx.GraphModule:
         graph = _Tracer().trace(model)
     except Exception as error:  # the user's own forward runs here: anything may be raised
         raise ModelError(
-            f"{type(model).__name__}: its forward cannot be traced ({type(error).__name__}: {error}). snn2hw follows a forward "
-            "without branches or loops that depend on the data; write one time step (or use SpikingJelly's multi-step "
-            "mode) and leave the loop over time to the caller."
+            f"{type(model).__name__}: its forward cannot be traced ({type(error).__name__}: {error}). snn2hw follows "
+            "a forward without branches or loops that depend on the data; write one time step (or use SpikingJelly's "
+            "multi-step mode) and leave the loop over time to the caller."
         ) from error
     return fx.GraphModule(model, graph)
 
@@ -141,8 +143,8 @@ def _shapes(module: fx.GraphModule, sample: Tensor, lead: int) -> dict[str, tupl
     except Exception as error:  # torch's and the user's own complaints about a shape
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"the model does not accept an input of shape {list(sample.shape[lead:])}: {first}. Give the shape of one step "
-            "of one sample with --input-shape C,H,W."
+            f"the model does not accept an input of shape {list(sample.shape[lead:])}: {first}. Give the shape of one "
+            "step of one sample with --input-shape C,H,W."
         ) from error
     finally:
         reset_state(module)
@@ -158,5 +160,6 @@ def _check_parameters(model: nn.Module) -> None:
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             bad = int((~torch.isfinite(tensor)).sum())
             raise ModelError(
-                f"{name}: {bad} of {tensor.numel()} values are NaN or infinite. The training diverged; use an earlier checkpoint."
+                f"{name}: {bad} of {tensor.numel()} values are NaN or infinite. The training diverged; use an "
+                "earlier checkpoint."
             )

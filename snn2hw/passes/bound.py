@@ -85,11 +85,11 @@ def _membrane(node: ir.Neuron, low: int, high: int, timesteps: int) -> int:
     down = (low << MEMBRANE_SHIFT) + int(bias.min())
     ceiling = int(node.threshold.max()) << MEMBRANE_SHIFT  # the most that is kept without a spike
     amount = node.reset_amount << MEMBRANE_SHIFT
-    slowest = np.int64(node.decay.min())
+    slowest = node.decay.min(keepdims=True)
     highest = lowest = reach = 0
     for _ in range(timesteps):
-        highest = max(int(decay_membrane(np.int64(highest), slowest)), 0) + up
-        lowest = min(int(decay_membrane(np.int64(lowest), slowest)), 0) + down
+        highest = max(int(decay_membrane(np.array(highest), slowest).max()), 0) + up
+        lowest = min(int(decay_membrane(np.array(lowest), slowest).min()), 0) + down
         if node.reset is Reset.SUBTRACT_LATE:
             lowest -= int(amount.max())
         reach = max(reach, abs(highest), abs(lowest))

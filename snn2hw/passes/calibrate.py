@@ -24,16 +24,21 @@ FINEST_LATTICE = 64
 class Calibration:
     """What the float network did on the calibration samples.
 
-    input_peak: largest absolute input. lattice: the smallest power of two that makes every input a whole number when
-    multiplied by it, None if there is none up to FINEST_LATTICE. current and membrane: per neuron layer the largest
-    absolute input current and membrane, both in units of the membrane (current times gain).
+    input_range: smallest (at most 0) and largest (at least 0) input. lattice: the smallest power of two that makes
+    every input a whole number when multiplied by it, None if there is none up to FINEST_LATTICE. current and membrane:
+    per neuron layer the largest absolute input current and membrane, both in units of the membrane (current times
+    gain).
     """
 
-    input_peak: float
+    input_range: tuple[float, float]
     lattice: int | None
     current: dict[str, float]
     membrane: dict[str, float]
     samples: int
+
+
+UNCALIBRATED = Calibration(input_range=(-1.0, 1.0), lattice=None, current={}, membrane={}, samples=0)
+"""Stands in where only the structure of a network is of interest (inspect, check)."""
 
 
 def calibrate(
@@ -45,13 +50,11 @@ def calibrate(
     """
     samples.check_shape(tuple(int(n) for n in network.nodes[only(network, nir.Input)].input_type["input"]))
     reference = Reference(network)
-    rules = {
-        name: rule_of(name, node) for name, node in network.nodes.items() if isinstance(node, nir.IF | nir.LIF)
-    }
+    rules = {name: rule_of(name, node) for name, node in network.nodes.items() if isinstance(node, nir.IF | nir.LIF)}
     gains = {name: torch.tensor(np.array(rule.gain), dtype=torch.float32) for name, rule in rules.items()}
     current = dict.fromkeys(rules, 0.0)
     membrane = dict.fromkeys(rules, 0.0)
-    peak, lattice = 0.0, 1
+    low, high, lattice = 0.0, 0.0, 1
 
     def note_membrane(name: str, v: Tensor) -> None:
         membrane[name] = max(membrane[name], float(v.abs().max()))
@@ -59,7 +62,7 @@ def calibrate(
     for start in range(0, len(samples), BATCH):
         batch = samples[start : start + BATCH]
         x = torch.from_numpy(batch.steps(timesteps))
-        peak = max(peak, float(x.abs().max()))
+        low, high = min(low, float(x.min())), max(high, float(x.max()))
         lattice = _lattice(x, lattice)
         for values in reference.run(x, on_membrane=note_membrane):
             for name, gain in gains.items():
@@ -67,10 +70,10 @@ def calibrate(
                 current[name] = max(current[name], float(drawn))
         if progress:
             progress(min(start + BATCH, len(samples)), len(samples))
-    if peak == 0:
+    if low == high:
         raise DataError("every calibration input is 0: nothing can be calibrated. Give real samples with --calibrate.")
     return Calibration(
-        input_peak=peak,
+        input_range=(low, high),
         lattice=lattice if lattice <= FINEST_LATTICE else None,
         current=current,
         membrane=membrane,
@@ -79,7 +82,7 @@ def calibrate(
 
 
 def _lattice(x: Tensor, lattice: int) -> int:
-    """The smallest power of two, from `lattice` up, that turns all of x into whole numbers; beyond FINEST_LATTICE none."""
+    """The smallest power of two, from `lattice` up, that makes all of x whole; above FINEST_LATTICE if none does."""
     while lattice <= FINEST_LATTICE and not bool((x * lattice == (x * lattice).round()).all()):
         lattice *= 2
     return lattice

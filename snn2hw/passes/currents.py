@@ -1,4 +1,4 @@
-"""What flows along the edges while a graph is quantised: integers with a unit, or currents whose weights wait for a scale."""
+"""What flows along the edges while a graph is quantised: integers with a unit, or currents that wait for a scale."""
 
 from __future__ import annotations
 
@@ -116,14 +116,16 @@ class Current:
 
     def through_weights(self, name: str, node: nir.Conv2d | nir.Affine | nir.Linear, shape: ir.Shape) -> Current:
         raise QuantisationError(
-            f"{name}: it reads the current of {self.name} with no neuron between. Put a spiking neuron there, or multiply "
-            "the two layers into one."
+            f"{name}: it reads the current of {self.name} with no neuron between. Put a spiking neuron there, or "
+            "multiply the two layers into one."
         )
 
     def pooled(self, name: str, node: nir.SumPool2d | nir.AvgPool2d, shape: ir.Shape) -> Current:
         step = _pool_step(name, node, shape, 1.0)
         if step.padding != (0, 0) and np.any(self.bias != 0):
-            raise QuantisationError(f"{name}: a padded pool behind {self.name}, which has a bias. Pool without padding.")
+            raise QuantisationError(
+                f"{name}: a padded pool behind {self.name}, which has a bias. Pool without padding."
+            )
         window = step.kernel[0] * step.kernel[1]
         bias = self.bias if isinstance(node, nir.AvgPool2d) else self.bias * window
         return replace(self, weight=self.weight * step.unit, bias=bias, shape=shape, pools=(*self.pools, step))
@@ -131,11 +133,15 @@ class Current:
     def flattened(self, name: str, shape: ir.Shape) -> Current:
         if self.shape[1:] not in ((), (1, 1)):
             raise QuantisationError(
-                f"{name}: the currents of {self.name}, {list(self.shape)}, are flattened. Put a spiking neuron before the "
-                "flatten, or average over space first."
+                f"{name}: the currents of {self.name}, {list(self.shape)}, are flattened. Put a spiking neuron before "
+                "the flatten, or average over space first."
             )
         flat = PoolStep(name=name, kernel=(1, 1), stride=(1, 1), padding=(0, 0), shape=shape, unit=1.0)
-        return self if self.shape == shape else replace(self, shape=shape, bias=self.bias.reshape(-1), pools=(*self.pools, flat))
+        return (
+            self
+            if self.shape == shape
+            else replace(self, shape=shape, bias=self.bias.reshape(-1), pools=(*self.pools, flat))
+        )
 
     def as_current(self, name: str) -> Current:
         return self
@@ -177,17 +183,18 @@ class Current:
             raise QuantisationError(f"{self.name}: it feeds neurons whose time constants differ within a channel.")
         per_channel = channels[:, 0]
         if np.all(per_channel == per_channel[0]):
-            return self.weight * per_channel[0]
+            return self.weight * float(per_channel[0])
         if self.layer is None:
             raise QuantisationError(f"{self.name}: a shortcut feeds neurons whose time constants differ by channel.")
-        return self.weight * per_channel.reshape(-1, *[1] * (self.weight.ndim - 1))
+        spread: Float = per_channel.reshape(-1, *[1] * (self.weight.ndim - 1))
+        return self.weight * spread
 
 
 Flow = Emitted | Current
 
 
 def align(name: str, incoming: Sequence[Flow]) -> Emitted | Current:
-    """The sum of several flows that enter a node which is not a neuron. Raises QuantisationError if they do not add up."""
+    """The sum of flows that enter a node other than a neuron. Raises QuantisationError if they do not add up."""
     if len(incoming) == 1:
         return incoming[0]
     emitted = [flow for flow in incoming if isinstance(flow, Emitted)]

@@ -1,7 +1,7 @@
 """Partition: group nodes into regions with one entry and one exit, each of which becomes one process.
 
-A node is a border if everything after it depends on what came before it only through its spikes: no edge passes it. In a
-residual network the borders are the blocks' outputs, so every block becomes one region.
+A node is a border if everything after it depends on what came before it only through its spikes: no edge passes it. In
+a residual network the borders are the blocks' outputs, so every block becomes one region.
 """
 
 from __future__ import annotations

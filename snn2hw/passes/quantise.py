@@ -1,15 +1,14 @@
 """Quantise: from a float NIR graph to integers. Here the floats end.
 
-Every integer stands for a real number by a unit: a spike has unit 1, an average pool over k values emits integers of unit
-1/k, an input payload has the input's scale. All that flows into one neuron must share one unit, 1/scale: a weight w behind
-a source of unit u becomes round(scale * gain * u * w), where gain is the neuron's own (neuron_rule.py). The scale is the
-largest that keeps weights, biases, thresholds and calibrated currents within their formats.
+Every integer stands for a real number by a unit: a spike has unit 1, an average pool over k values emits integers of
+unit 1/k, an input payload has the input's scale. All that flows into one neuron must share one unit, 1/scale: a weight
+w behind a source of unit u becomes round(scale * gain * u * w), where gain is the neuron's own (neuron_rule.py). The
+scale is the largest that keeps weights, biases, thresholds and calibrated currents within their formats.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import nir
 import numpy as np
@@ -37,9 +36,7 @@ WEIGHT_BITS = range(2, 9)
 INPUT_BITS = range(2, 9)
 
 
-def quantise(
-    network: nir.NIRGraph, calibration: Calibration, *, weight_bits: int = 8, input_bits: int = 8
-) -> ir.Graph:
+def quantise(network: nir.NIRGraph, calibration: Calibration, *, weight_bits: int = 8, input_bits: int = 8) -> ir.Graph:
     """The integer graph of `network`: signed weights of `weight_bits`, a signed graded input of `input_bits`.
 
     Raises:
@@ -51,14 +48,6 @@ def quantise(
         if bits not in allowed:
             raise OptionError(f"{bits} {label} bits: choose {allowed.start} to {allowed.stop - 1}.")
     return _Quantiser(network, calibration, weight_bits, input_bits).run()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Scale:
-    """A consumer's scale: input units per unit of its float membrane (or logit), and why it is not larger."""
-
-    value: float
-    limited_by: str
 
 
 class _Quantiser:
@@ -107,14 +96,16 @@ class _Quantiser:
 
     def _input_unit(self) -> float:
         lattice = self.calibration.lattice
-        if lattice is not None and self.calibration.input_peak * lattice <= self.payload_max:
+        peak = max(map(abs, self.calibration.input_range))
+        if lattice is not None and peak * lattice <= self.payload_max:
             return 1.0 / lattice  # whole multiples of 1/lattice: the payloads are exact
-        return self.calibration.input_peak / self.payload_max
+        return peak / self.payload_max
 
     def _input(self, name: str, shape: ir.Shape) -> ir.Input:
-        return ir.Input(
-            name=name, shape=shape, scale=self._input_unit(), low=-self.payload_max - 1, high=self.payload_max
-        )
+        """The input saturates at the range that calibration saw: bounds proved for it then hold for any input."""
+        unit = self._input_unit()
+        low, high = (int(round_to_int(end / unit)) for end in self.calibration.input_range)
+        return ir.Input(name=name, shape=shape, scale=unit, low=low, high=high)
 
     def _pool(self, name: str, node: nir.SumPool2d | nir.AvgPool2d, incoming: list[Flow]) -> Flow:
         flow = align(name, incoming)
@@ -129,8 +120,8 @@ class _Quantiser:
         factors = np.unique(np.asarray(node.scale, np.float64))
         if isinstance(flow, Current) or factors.size > 1 or factors[0] != np.rint(factors[0]) or factors[0] == 0:
             raise QuantisationError(
-                f"{name}: a Scale by {factors.min():g} to {factors.max():g}. Only one whole factor over spikes has an integer "
-                "form; fold others into the weights before or behind."
+                f"{name}: a Scale by {factors.min():g} to {factors.max():g}. Only one whole factor over spikes has an "
+                "integer form; fold others into the weights before or behind."
             )
         factor = int(factors[0])
         if abs(factor) > self.weight_max:
@@ -158,32 +149,33 @@ class _Quantiser:
         drive = rule.drive - (1 - rule.keep) * rule.reset_value
         if np.any(threshold < 0):
             raise QuantisationError(
-                f"{name}: the threshold lies {-float(threshold.min()):g} below the reset value, so the neuron fires without "
-                "input. Raise the threshold or lower v_reset."
+                f"{name}: the threshold lies {-float(threshold.min()):g} below the reset value, so the neuron fires "
+                "without input. Raise the threshold or lower v_reset."
             )
         bias = drive + sum(rule.gain * current.bias for current in currents)
         scale = self._neuron_scale(name, currents, rule, threshold, bias)
-        sources = self._synapses(name, currents, scale.value, rule.gain)
-        mantissa, exponent = split_bias(compact(scale.value * bias) * (1 << MEMBRANE_SHIFT))
+        sources = self._synapses(name, currents, scale, rule.gain)
+        mantissa, exponent = split_bias(compact(scale * bias) * (1 << MEMBRANE_SHIFT))
         decay = np.clip(round_to_int((1 - compact(rule.keep)) * (1 << DECAY_SHIFT)), 0, DECAY_MAX)
         return self._emit(
             ir.Neuron(
                 name=name,
                 inputs=sources,
                 shape=self.layout.shapes[name],
-                threshold=integer_threshold(compact(threshold), scale.value),
+                threshold=integer_threshold(compact(threshold), scale),
                 decay=decay,
                 bias_mantissa=mantissa,
                 bias_exponent=exponent,
                 reset=rule.reset,
-                reset_amount=round_to_int(scale.value * compact(rule.reset_amount)),
-                scale=scale.value,
+                reset_amount=round_to_int(scale * compact(rule.reset_amount)),
+                scale=scale,
             )
         )
 
     def _neuron_scale(
         self, name: str, currents: Sequence[Current], rule: NeuronRule, threshold: Float, bias: Float
-    ) -> _Scale:
+    ) -> float:
+        """Input units per unit of the float membrane."""
         bias_peak = float(np.abs(bias).max())
         reach = float(threshold.max()) + MARGIN * self.calibration.current.get(name, 0.0) + bias_peak
         limits = {"weights": self._weight_limit(name, currents, rule.gain), "threshold": (INPUT_LIMIT - 1) / reach}
@@ -198,10 +190,10 @@ class _Quantiser:
             limit = whole / lattice[0]  # the shortcut's weight, or else the threshold, becomes a whole number
         elif steps:
             raise QuantisationError(
-                f"{name}: the shortcut's spikes need a weight of at least 1, but the {limited_by} of its other inputs allow "
-                f"{limit * lattice[0]:.3g}. Scale the layer's weights down."
+                f"{name}: the shortcut's spikes need a weight of at least 1, but the {limited_by} of its other inputs "
+                f"allow {limit * lattice[0]:.3g}. Scale the layer's weights down."
             )
-        return _Scale(value=limit, limited_by=limited_by)
+        return float(limit)
 
     def _weight_limit(self, name: str, currents: Sequence[Current], gain: Float) -> float:
         peak = max(current.peak(gain) for current in currents)
@@ -241,7 +233,9 @@ def integer_threshold(threshold: Float, scale: float) -> Int:
     scaled = scale * exact.astype(np.float64)
     whole = round_to_int(scaled)
     on_lattice = np.abs(scaled - whole) < 1e-6
-    return np.where(on_lattice, np.where(at_least, whole - 1, whole), floor_to_int(scale * threshold.astype(np.float64)))
+    return np.where(
+        on_lattice, np.where(at_least, whole - 1, whole), floor_to_int(scale * threshold.astype(np.float64))
+    )
 
 
 def nominal(threshold: np.float32) -> np.float32:

@@ -29,7 +29,8 @@ Progress = Callable[[int, int], None]
 def simulate(program: ir.Program, samples: Samples, *, progress: Progress | None = None) -> ir.Spikes:
     """Run a program on samples, one after the other through the pipeline, cycle by cycle.
 
-    Returns `logits` int64 [N, K] and each recorded node's spikes [N, T, *shape] under its name, as spikes.npz holds them.
+    Returns `logits` int64 [N, K] and each recorded node's spikes [N, T, *shape] under its name, as spikes.npz holds
+    them.
 
     Raises:
         DataError: the samples do not fit the program's input.
@@ -198,8 +199,8 @@ def check_range(values: Int, limit: int, what: str, where: str) -> None:
     largest = int(np.abs(values).max())
     if largest >= limit:
         raise FixedPointOverflow(
-            f"{where}: {what} reaches {largest}, the limit is {limit - 1}. Calibrate with samples that cover such inputs, or "
-            "use fewer weight bits."
+            f"{where}: {what} reaches {largest}, the limit is {limit - 1}. Calibrate with samples that cover such "
+            "inputs, or use fewer weight bits."
         )
 
 

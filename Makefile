@@ -1,0 +1,79 @@
+# `make demo` and `make test` do all set-up themselves: the first time in minutes, after that in a second.
+# Another index, such as the one of CPU builds that pytorch.org names, goes to pip by the variable PIP_EXTRA_INDEX_URL.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check
+REQUIREMENTS := pyproject.toml constraints.txt tests/requirements-spikingjelly.txt
+# READY is written last and holds the folder's name; UNFINISHED is there from the first step to the last.
+READY := $(VENV)/.ready
+UNFINISHED := $(VENV)/.unfinished
+
+# Tried in this order, unless `make PYTHON=...` names one. One that is found but does not run is passed over.
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python)
+
+# One thread each, so that the workers do not take the cores from each other.
+WORKERS ?= 2
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format setup lava clean FORCE
+
+help:
+	@echo 'make demo     export, run in Lava and verify a trained SEW ResNet'
+	@echo 'make test     run the tests                  (PYTEST="-k name" selects, WORKERS=n)'
+	@echo 'make check    formatting, lint and types     (make format puts the first two right)'
+	@echo 'make clean    remove the environment and caches of this folder'
+
+demo: setup lava
+	@$(PY) examples/demo.py
+
+test: setup lava
+	@$(ONE_THREAD) $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST)
+
+check: setup
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(PY) -m mypy --config-file exporters/lava/runtime/mypy.ini exporters/lava/runtime
+
+format: setup
+	@$(PY) -m ruff check --fix-only .
+	@$(PY) -m ruff format .
+
+# Lava needs Python 3.10, so it has an environment of its own, kept in the user's cache folder and made once.
+lava: setup
+	@$(PY) -m snn2hw.exporters.lava.environment >/dev/null
+
+setup: $(READY)
+
+# An environment that moved with its folder has the old folder's name written all over it.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+$(READY): FORCE
+endif
+
+$(READY): $(REQUIREMENTS)
+	@if [ -e $(UNFINISHED) ] || { [ -e $(READY) ] && [ "$$(cat $(READY))" != '$(CURDIR)' ]; }; then rm -rf $(VENV); fi
+	@if ! $(PY) -c '' 2>/dev/null; then \
+	    for python in $(PYTHONS); do \
+	        if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	            found=$$python; break; \
+	        fi; \
+	    done; \
+	    if [ -z "$$found" ]; then \
+	        echo 'snn2hw needs Python 3.11 or later with its venv module; of $(PYTHONS) none has it.' >&2; \
+	        echo 'Install one (Debian, Ubuntu: apt-get install python3-venv) or name one: make PYTHON=/path/to/python3.11' >&2; \
+	        exit 1; \
+	    fi; \
+	    echo "Setting up $(VENV) with $$($$found --version): a few minutes, once." >&2; \
+	    rm -rf $(VENV) && mkdir $(VENV) && touch $(UNFINISHED) && "$$found" -m venv $(VENV) || exit 1; \
+	fi
+	@touch $(UNFINISHED)
+	@$(PIP) --constraint constraints.txt setuptools
+	@$(PIP) --constraint constraints.txt --no-build-isolation --editable '.[test,dev]'
+	@$(PIP) --no-deps --requirement tests/requirements-spikingjelly.txt
+	@printf '%s\n' '$(CURDIR)' >$(READY) && rm $(UNFINISHED)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find snn2hw exporters targets tests examples -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,282 @@
+"""Lava's own Python 3.10 environment: found, made once in the user's cache folder, and never shared with torch.
+
+`python -m snn2hw.exporters.lava.environment` makes it and prints its Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_dir
+
+from snn2hw.errors import LavaError, Snn2hwError
+
+LAVA_VERSION = "0.10.0"
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+MARKER = "snn2hw-complete.json"  # written last; an environment without it was never finished
+PROBE_TIMEOUT = 60.0  # seconds
+INSTALL_TIMEOUT = 1800.0
+
+PYTHON_PROBE = """
+import json, sys
+import ensurepip, venv
+print(json.dumps({"version": list(sys.version_info[:3]), "executable": sys.executable}))
+"""
+LAVA_PROBE = """
+import importlib.metadata, importlib.util, json, sys
+there = all(map(importlib.util.find_spec, ("lava.magma", "lava.proc", "numpy", "scipy", "networkx", "sklearn")))
+version = importlib.metadata.version("lava-nc") if there else None
+print(json.dumps({"version": list(sys.version_info[:3]), "lava": version}))
+"""
+LAVA_IMPORT = "import lava.proc.conv.models, lava.proc.dense.models, lava.proc.graded.models, lava.proc.lif.models"
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EnvironmentStatus:
+    """What `snn2hw doctor` shows. `problem` says why there is no Python 3.10, or None."""
+
+    python: Path | None
+    problem: str | None
+    environment: Path
+    lava_version: str | None
+
+    @property
+    def ready(self) -> bool:
+        """Whether Lava can run now, without installing anything."""
+        return self.lava_version == LAVA_VERSION
+
+
+def find_python310() -> Path:
+    """A Python 3.10 that runs and can make environments. Raises LavaError that lists what was tried.
+
+    Tried in this order: SNN2HW_LAVA_PYTHON (if set, nothing else), python3.10 on the PATH, pyenv, uv, usual places.
+    """
+    tried = []
+    for candidate, origin in _candidates():
+        python, problem = _probe_python(candidate)
+        if python is not None:
+            return python
+        tried.append(f"  {candidate} ({origin}): {problem}")
+    raise LavaError(
+        "\n".join(
+            [
+                "Lava 0.10.0 needs Python 3.10, and none was found. Tried:",
+                *(tried or ["  no python3.10 on the PATH, in pyenv, in uv or in the usual places"]),
+                "Install Python 3.10 (for example: uv python install 3.10, or pyenv install 3.10), "
+                "or set SNN2HW_LAVA_PYTHON to one.",
+            ]
+        )
+    )
+
+
+def ensure_environment(progress: Progress | None = None) -> Path:
+    """The Python of an environment with Lava, made now if there is none. Commands that start together make it once.
+
+    `progress` is told in words what takes long. A Python 3.10 named by SNN2HW_LAVA_PYTHON that has Lava is taken as it
+    is. Raises LavaError.
+    """
+    named = os.environ.get("SNN2HW_LAVA_PYTHON")
+    if named and _lava_version(named) == LAVA_VERSION:
+        return Path(named).absolute()
+    folder = environment_folder()
+    if _is_complete(folder):
+        return _python_in(folder)
+    tell = progress or (lambda text: None)
+    base = find_python310()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{folder}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            tell("waiting for another command that is making Lava's environment")
+            lock.acquire()
+        try:
+            if not _is_complete(folder):
+                _make(folder, base, tell)
+        finally:
+            lock.release()
+    except OSError as error:
+        raise LavaError(
+            f"Lava's environment cannot be made in {folder}: {error}. "
+            "Set SNN2HW_CACHE_DIR to a folder that can be written."
+        ) from error
+    return _python_in(folder)
+
+
+def environment_folder() -> Path:
+    """Where the environment is or will be: in the user's cache, named after the versions it holds."""
+    cache = os.environ.get("SNN2HW_CACHE_DIR") or user_cache_dir("snn2hw")
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:8]
+    return Path(cache).expanduser().absolute() / f"lava-{LAVA_VERSION}-{digest}"
+
+
+def describe_environment() -> EnvironmentStatus:
+    """What there is of Python 3.10 and Lava. Installs and changes nothing."""
+    named = os.environ.get("SNN2HW_LAVA_PYTHON")
+    if named and (version := _lava_version(named)) == LAVA_VERSION:
+        path = Path(named).absolute()
+        return EnvironmentStatus(python=path, problem=None, environment=path.parent.parent, lava_version=version)
+    folder = environment_folder()
+    python, problem = None, None
+    try:
+        python = find_python310()
+    except LavaError as error:
+        problem = str(error)
+    lava_version = LAVA_VERSION if _is_complete(folder) else None
+    return EnvironmentStatus(python=python, problem=problem, environment=folder, lava_version=lava_version)
+
+
+def clean_variables() -> dict[str, str]:
+    """This process's variables without those that would mix its own Python into another."""
+    dropped = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+    return {key: value for key, value in os.environ.items() if key not in dropped} | {"PYTHONNOUSERSITE": "1"}
+
+
+def _candidates() -> Iterator[tuple[str, str]]:
+    """Paths that may be a Python 3.10, best first, and where each comes from."""
+    if named := os.environ.get("SNN2HW_LAVA_PYTHON"):
+        yield named, "SNN2HW_LAVA_PYTHON"
+        return
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        if folder and (found := shutil.which("python3.10", path=folder)):
+            yield found, "PATH"
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for path in sorted(pyenv.glob("versions/3.10.*/bin/python3.10"), reverse=True):
+        yield str(path), "pyenv"
+    if uv := shutil.which("uv"):
+        printed = _output([uv, "python", "find", "3.10"])
+        if isinstance(printed, str) and printed:
+            yield printed, "uv"
+    home = Path.home()
+    for pattern in ("usr/bin/python3.10", "usr/local/bin/python3.10", "opt/*/bin/python3.10"):
+        for path in sorted(Path("/").glob(pattern)):
+            yield str(path), "usual place"
+    for pattern in (".local/share/uv/python/cpython-3.10*/bin/python3.10", "*conda3/envs/*/bin/python3.10"):
+        for path in sorted(home.glob(pattern), reverse=True):
+            yield str(path), "usual place"
+
+
+def _output(command: list[str]) -> str | LavaError:
+    """What a short command prints, or an error that says why it failed."""
+    try:
+        done = subprocess.run(
+            command,
+            env=clean_variables(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return LavaError(str(error))
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        return LavaError(lines[-1] if lines else f"ended with exit code {done.returncode}")
+    return done.stdout.strip()
+
+
+def _probe(python: str, code: str) -> dict[str, Any] | str:
+    """The JSON that `code` prints when `python` runs it, or why it does not."""
+    printed = _output([python, "-c", code])
+    if isinstance(printed, LavaError):
+        return str(printed)
+    try:
+        answer = json.loads(printed)
+    except ValueError:
+        return f"printed {printed[:80]!r} instead of its version"
+    return answer if isinstance(answer, dict) else f"printed {printed[:80]!r} instead of its version"
+
+
+def _probe_python(candidate: str) -> tuple[Path | None, str]:
+    """The true executable behind a candidate if it is a Python 3.10 that can make environments, else what is wrong."""
+    answer = _probe(candidate, PYTHON_PROBE)
+    if isinstance(answer, str):
+        return None, answer
+    version = answer["version"]
+    if version[:2] != [3, 10]:
+        return None, f"is Python {'.'.join(map(str, version))}"
+    return Path(answer["executable"]), ""
+
+
+def _lava_version(python: str) -> str | None:
+    """The version of Lava that a Python 3.10 has, or None."""
+    answer = _probe(python, LAVA_PROBE)
+    if isinstance(answer, str) or answer["version"][:2] != [3, 10]:
+        return None
+    version = answer["lava"]
+    return version if isinstance(version, str) else None
+
+
+def _python_in(folder: Path) -> Path:
+    return folder / "bin" / "python"
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether the environment was finished and still works."""
+    return (folder / MARKER).is_file() and _lava_version(str(_python_in(folder))) == LAVA_VERSION
+
+
+def _make(folder: Path, base: Path, tell: Progress) -> None:
+    """Make the environment anew. The marker comes last: an interrupted attempt counts as nothing."""
+    if folder.exists():
+        tell(f"removing an unfinished or broken environment in {folder}")
+        shutil.rmtree(folder)
+    tell(f"making Lava's environment in {folder} with {base}")
+    _install([str(base), "-m", "venv", str(folder)], "an environment")
+    tell(f"installing Lava {LAVA_VERSION} (about 300 MB, once)")
+    pip = [str(_python_in(folder)), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"]
+    _install([*pip, "--requirement", str(REQUIREMENTS)], "Lava")
+    failure = _output([str(_python_in(folder)), "-c", LAVA_IMPORT])
+    if isinstance(failure, LavaError):
+        raise LavaError(f"Lava was installed in {folder} but does not import: {failure}")
+    (folder / MARKER).write_text(json.dumps({"lava": LAVA_VERSION}), encoding="utf-8")
+
+
+def _install(command: list[str], what: str) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            env=clean_variables(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LavaError(f"making {what} took more than {INSTALL_TIMEOUT:g} s: {' '.join(command)}") from error
+    if done.returncode:
+        last = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-8:])
+        raise LavaError(
+            f"{what} could not be made with: {' '.join(command)}\n{last}\n"
+            "Check the network and pip's settings (PIP_INDEX_URL), or set SNN2HW_LAVA_PYTHON to a Python 3.10 that has "
+            f"lava-nc {LAVA_VERSION}."
+        )
+
+
+def main() -> int:
+    """Make the environment and print its Python; what takes long is told on stderr."""
+    try:
+        print(ensure_environment(lambda text: print(text, file=sys.stderr, flush=True)))
+    except Snn2hwError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

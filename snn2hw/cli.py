@@ -1,0 +1,206 @@
+"""The command line: parse, call, print. docs of each command: snn2hw COMMAND --help."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from snn2hw import commands, console
+from snn2hw.errors import Snn2hwError
+
+app = typer.Typer(
+    name="snn2hw",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Take a trained spiking residual network to neuromorphic hardware, and prove that nothing changed on the way.",
+)
+train_app = typer.Typer(no_args_is_help=True, help="Train a network of this project's own family.")
+app.add_typer(train_app, name="train")
+
+ModelArgument = Annotated[str, typer.Argument(help="A checkpoint (.pt, .pth), a .nir file, or package.module:factory.")]
+WeightsOption = Annotated[str | None, typer.Option(help="Weights file for package.module:factory.")]
+ShapeOption = Annotated[str | None, typer.Option(help="C,H,W of one step of one sample, where the file does not say.")]
+StepsOption = Annotated[int | None, typer.Option(help="Time steps a sample, where the file does not say.")]
+DataOption = Annotated[str, typer.Option(help="An .npz with x (and y), or a named set: digits.")]
+SamplesOption = Annotated[int | None, typer.Option(help="Take the first samples only.")]
+ProcessesOption = Annotated[str, typer.Option(help="Lava processes: fused, or structural (stock processes, slow).")]
+DeadlineOption = Annotated[float | None, typer.Option(help="Seconds that a run in Lava may take.")]
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False) -> None:
+    if debug:
+        os.environ["SNN2HW_DEBUG"] = "1"
+
+
+@app.command()
+def export(
+    model: ModelArgument,
+    target: Annotated[str, typer.Option(help="lava (a bundle), nir (a file), or any installed exporter.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it.")] = None,
+    calibrate: Annotated[str | None, typer.Option(help="Data that sets the ranges: an .npz or a named set.")] = None,
+    weights: WeightsOption = None,
+    input_shape: ShapeOption = None,
+    timesteps: StepsOption = None,
+    weight_bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
+    input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8,
+    print_after: Annotated[str | None, typer.Option(help="Print what a compiler stage returns, or all.")] = None,
+) -> None:
+    """Compile a model and write it for a target."""
+    commands.export(
+        model,
+        target,
+        output,
+        calibrate,
+        commands.model_options(weights, input_shape, timesteps),
+        weight_bits=weight_bits,
+        input_bits=input_bits,
+        print_after=print_after,
+    )
+
+
+@app.command()
+def simulate(
+    model: Annotated[str, typer.Argument(help="A bundle, or a model.", metavar="BUNDLE_OR_MODEL")],
+    data: DataOption,
+    engine: Annotated[str, typer.Option(help="cycle or lava.")] = "cycle",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write spikes.npz here.")] = None,
+    samples: SamplesOption = None,
+    processes: ProcessesOption = "fused",
+    deadline: DeadlineOption = None,
+    calibrate: Annotated[str | None, typer.Option(help="For a model: data that sets the ranges.")] = None,
+    weights: WeightsOption = None,
+    input_shape: ShapeOption = None,
+    timesteps: StepsOption = None,
+) -> None:
+    """Run a bundle or model on data."""
+    commands.simulate(
+        model,
+        data,
+        engine,
+        output,
+        calibrate,
+        commands.model_options(weights, input_shape, timesteps),
+        samples=samples,
+        processes=processes,
+        deadline=deadline,
+    )
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A bundle of export --target lava.")],
+    data: DataOption,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    samples: SamplesOption = None,
+    model: Annotated[str | None, typer.Option(help="The model, if it is no longer where it was.")] = None,
+    processes: ProcessesOption = "fused",
+    deadline: DeadlineOption = None,
+) -> None:
+    """Prove that PyTorch, the program and Lava agree spike for spike. Exits with 1 if they do not."""
+    verdict = commands.verify(
+        bundle, data, json_file, samples=samples, model=model, processes=processes, deadline=deadline
+    )
+    if verdict != "exact":
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    model: ModelArgument,
+    target: Annotated[str, typer.Option(help="The target to check against.")] = "lava",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    weights: WeightsOption = None,
+    input_shape: ShapeOption = None,
+    timesteps: StepsOption = None,
+) -> None:
+    """List everything that stops a model from being deployed. Exits with 1 if anything does."""
+    options = commands.model_options(weights, input_shape, timesteps)
+    if commands.check(model, target, json_file, options):
+        raise typer.Exit(1)
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="A model or a bundle.", metavar="MODEL_OR_BUNDLE")],
+    weights: WeightsOption = None,
+    input_shape: ShapeOption = None,
+    timesteps: StepsOption = None,
+    chip: Annotated[str, typer.Option(help="The chip whose cores are counted.")] = "loihi2",
+) -> None:
+    """Show layers, shapes, parameters, latency and cores."""
+    commands.inspect(model, commands.model_options(weights, input_shape, timesteps), chip)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what is installed, what is missing, and how to get it. Exits with 1 if something is missing."""
+    if not commands.doctor():
+        raise typer.Exit(1)
+
+
+@train_app.command("digits")
+def train_digits(
+    connect: Annotated[str, typer.Option(help="ADD, AND, IAND, or spiking for the plain Spiking ResNet.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the checkpoint.")],
+    timesteps: Annotated[int, typer.Option(help="Time steps a sample.")] = 4,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 0,
+    beta: Annotated[float, typer.Option(help="Share of the membrane kept each step; 1 is IF.")] = 1.0,
+) -> None:
+    """Train a small residual network on scikit-learn's digits."""
+    commands.train_digits(connect, output, timesteps=timesteps, epochs=epochs, seed=seed, beta=beta)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line. Returns the exit code: 0 done, 1 a check failed, 2 the command or its input is at fault."""
+    os.environ.pop("SNN2HW_DEBUG", None)
+    try:
+        code: Any = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except Snn2hwError as error:
+        return _failed(error, str(error))
+    except Exception as error:
+        show = getattr(error, "show", None)  # click's own complaints about the command line know how to show themselves
+        if callable(show):
+            show()
+            return 2
+        if isinstance(error, OSError):
+            return _failed(error, f"{error.filename or 'a file'}: {error.strerror or error}.")
+        return _failed(
+            error,
+            f"something went wrong inside snn2hw ({type(error).__name__}: {error}). Run it again as `snn2hw --debug "
+            "...` and report the traceback.",
+        )
+
+
+def _failed(error: BaseException, message: str) -> int:
+    if os.environ.get("SNN2HW_DEBUG"):
+        raise error
+    console.fail(message)
+    return 2
+
+
+def _interrupted() -> int:
+    console.fail("interrupted.")
+    return 130
+
+
+def run() -> None:
+    """Entry point of the `snn2hw` script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,180 @@
+"""What people see in the terminal: tables, progress bars, verdicts."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from snn2hw import ir
+from snn2hw.errors import Blocker
+from snn2hw.exporters.lava.environment import EnvironmentStatus
+from snn2hw.frontends.neurons import Convention
+from snn2hw.summary import LayerSummary
+from snn2hw.verify import Comparison, Verification
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    """Print an error on stderr."""
+    errors.print(f"[bold red]error[/]: {escape(message)}")
+
+
+class Bars:
+    """One progress bar an engine, made when it first reports. Draws nothing unless stderr is a terminal."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        if label not in self._tasks:
+            self._tasks[label] = self._progress.add_task(label, total=total)
+        self._progress.update(self._tasks[label], completed=done, total=total)
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Progress bars on a terminal; silence in a pipe."""
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not sys.stderr.isatty()) as progress:
+        yield Bars(progress)
+
+
+def show_conventions(conventions: Mapping[str, Convention]) -> None:
+    """The firing, reset and initial-state conventions, once for each kind of neuron."""
+    for kind, count in Counter(conventions.values()).items():
+        console.print(
+            f"Neurons: {count} layers of {kind.framework}, firing at {kind.fires}, reset {kind.reset}, starting at "
+            f"{kind.start}."
+        )
+
+
+def show_manifest_conventions(conventions: Mapping[str, Mapping[str, str]]) -> None:
+    """The same from a bundle's manifest."""
+    show_conventions({name: Convention(**found) for name, found in conventions.items()})
+
+
+def show_blockers(blockers: list[Blocker]) -> None:
+    """Every blocker: where, what, what to do."""
+    table = Table("layer", "problem", "what to do", title=f"{len(blockers)} blockers", title_justify="left")
+    for blocker in blockers:
+        table.add_row(escape(blocker.layer), escape(blocker.problem), escape(blocker.advice))
+    console.print(table)
+
+
+def show_layers(rows: list[LayerSummary], *, chip: str, depth: int) -> None:
+    """The network as a table."""
+    table = Table("layer", "kind", "shape")
+    for heading in ("weights", "latency", "delay", "cores"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        shape = "x".join(map(str, row.shape))
+        cells = (str(row.weights or ""), str(row.latency), str(row.delay or ""), str(row.cores or ""))
+        table.add_row(escape(row.name), row.kind, shape, *cells)
+    console.print(table)
+    weights, cores = sum(row.weights for row in rows), sum(row.cores or 0 for row in rows)
+    neurons = sum(math.prod(row.shape) for row in rows if row.kind == "neuron")
+    console.print(
+        f"{neurons:,} neurons, {weights:,} weights, pipeline {depth} cycles deep, at least {cores} {chip} cores "
+        "(lower bound: neurons and shared weights only)."
+    )
+
+
+def show_bounds(program: ir.Program) -> None:
+    """Which accumulators are proved to stay in range, and which rest on calibration."""
+    neurons = [node for node in program.graph if isinstance(node, ir.Neuron)]
+    open_ones = [node.name for node in neurons if program.bounds[node.name].kind != "proved"]
+    console.print(
+        f"Ranges: {len(neurons) - len(open_ones)} of {len(neurons)} neuron layers proved to stay within 24 bits."
+    )
+    for name in open_ones:
+        found = program.bounds[name]
+        console.print(
+            f"  {escape(name)}: the worst case exceeds the limit; calibration saw {100 * (found.observed or 0):.1f} % "
+            "of it. The engines stop if it is ever reached."
+        )
+
+
+def show_verification(result: Verification) -> None:
+    """Accuracy waterfall, spikes, comparisons."""
+    if result.accuracy is None:
+        console.print("The samples have no labels: no accuracy.")
+    else:
+        count = int(result.accuracy["n"])
+        table = Table("engine", title=f"Accuracy on {count} samples, T={result.timesteps}", title_justify="left")
+        table.add_column("accuracy", justify="right")
+        table.add_column("correct", justify="right")
+        for engine, value in result.accuracy.items():
+            if engine != "n":
+                table.add_row(engine, f"{100 * value:.2f} %", str(round(value * count)))
+        console.print(table)
+    _show_spikes(result)
+    table = Table("comparison", "required", title="Spike for spike", title_justify="left")
+    for heading in ("compared", "different"):
+        table.add_column(heading, justify="right")
+    for comparison in result.comparisons:
+        required = "exact" if comparison.exact_required else "for information"
+        table.add_row(comparison.name, required, f"{comparison.compared:,}", f"{comparison.mismatches:,}")
+    for name, reason in result.skipped.items():
+        table.add_row(name, f"skipped: {escape(reason)}", "", "")
+    console.print(table)
+
+
+def show_verdict(result: Verification) -> None:
+    """The first difference of each comparison that must be exact, and the verdict."""
+    for comparison in result.comparisons:
+        if comparison.exact_required and comparison.mismatches:
+            _show_first(comparison)
+    colour = "green" if result.verdict == "exact" else "red"
+    console.print(f"Verdict: [bold {colour}]{result.verdict}[/] for these {result.samples} samples.")
+
+
+def show_doctor(packages: list[tuple[str, str, str]], lava: EnvironmentStatus) -> bool:
+    """What is installed and how to get the rest; True if nothing is missing."""
+    table = Table("part", "found", "what to do")
+    for name, found, advice in packages:
+        table.add_row(name, found, advice)
+    python = str(lava.python) if lava.python else "missing"
+    table.add_row("Python 3.10 (for Lava)", escape(python), escape(lava.problem or ""))
+    state = f"lava-nc {lava.lava_version} in {lava.environment}" if lava.ready else "not set up"
+    table.add_row("Lava", escape(state), "" if lava.ready else "made at the first run in Lava; now: make lava")
+    console.print(table)
+    return all(found != "missing" for _, found, _ in packages) and lava.python is not None
+
+
+def _show_spikes(result: Verification) -> None:
+    sizes = {
+        layer.name: layer.compared for comparison in result.comparisons for layer in comparison.layers
+    }  # values compared: samples x steps x neurons
+    table = Table("layer", title="Spikes", title_justify="left")
+    for heading in ("spikes", "per neuron and step"):
+        table.add_column(heading, justify="right")
+    for name, count in result.spikes.items():
+        table.add_row(escape(name), f"{count:,}", f"{count / sizes[name]:.4f}" if sizes.get(name) else "")
+    console.print(table)
+    silent = [name for name, count in result.spikes.items() if count == 0]
+    if silent:
+        console.print(f"[bold yellow]Silent layers[/]: {escape(', '.join(silent))} emitted no spike at all.")
+
+
+def _show_first(comparison: Comparison) -> None:
+    found = comparison.first()
+    if found is None:
+        return
+    layer, first = found
+    expected, actual = comparison.name.split("-vs-")[::-1]
+    console.print(
+        f"[bold red]First difference[/] of {comparison.name}: layer {escape(layer)}, sample {first.sample}, step "
+        f"{first.step}, cycle {first.cycle}, index {list(first.index)}: {expected} gives {first.expected}, {actual} "
+        f"gives {first.actual}."
+    )

@@ -1,0 +1,1 @@
+"""The SEW family of residual spiking networks, and the checkpoints that hold trained ones."""

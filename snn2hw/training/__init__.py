@@ -1,0 +1,1 @@
+"""Data sets, and training of the models by backpropagation through time."""
