@@ -6,8 +6,9 @@ import importlib.metadata
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from snn2hw.exporters.lava import Bundle, read_bundle
 from snn2hw.exporters.lava import export as export_bundle
 from snn2hw.exporters.lava.environment import describe_environment
 from snn2hw.exporters.lava.worker import run_lava
+from snn2hw.frontends.neurons import Convention
 from snn2hw.frontends.source import LoadedModel, ModelOptions, load_model, same_network, sha256
 from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.pipeline import Options, compile_calibrated, deploy
@@ -31,7 +33,7 @@ from snn2hw.verify import verify as verify_bundle
 
 ENGINES = ("cycle", "lava")
 SUFFIXES = {"lava": ".lava", "nir": ".nir"}
-Stages = Literal["calibrate", "quantise", "bound", "balance_delays", "partition", "all"]
+STAGES = ("calibrate", "quantise", "bound", "balance_delays", "partition", "all")
 
 
 def model_options(weights: str | None, input_shape: str | None, timesteps: int | None) -> ModelOptions:
@@ -151,11 +153,12 @@ def verify(
             deadline=deadline,
             progress=bars,
         )
+    conventions = bundle.manifest["conventions"]
     console.show_verification(result)
-    console.show_manifest_conventions(bundle.manifest["conventions"])
+    console.show_manifest_conventions(conventions)
     console.show_verdict(result)
     if json_file is not None:
-        write_text(json_file, json.dumps(result.to_json(), indent=1) + "\n")
+        write_text(json_file, json.dumps(result.to_json() | {"conventions": conventions}, indent=1) + "\n")
     return result.verdict
 
 
@@ -163,8 +166,10 @@ def check(model: str, target: str, json_file: Path | None, options: ModelOptions
     """Find, print and write everything that stops a model from being deployed."""
     find_exporter(target)
     blockers: list[Blocker] = []
+    conventions: Mapping[str, Convention] = {}
     try:
         loaded = _load_for_structure(model, options)
+        conventions = loaded.conventions
         compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps))
     except UnsupportedError as error:
         blockers = error.blockers
@@ -175,7 +180,7 @@ def check(model: str, target: str, json_file: Path | None, options: ModelOptions
         console.show_blockers(blockers)
     else:
         console.console.print(f"{model}: nothing stops a deployment to {target}.")
-        console.show_conventions(loaded.conventions)
+        console.show_conventions(conventions)
     if json_file is not None:
         found = {
             "schema": "snn2hw.check/1",
@@ -183,6 +188,7 @@ def check(model: str, target: str, json_file: Path | None, options: ModelOptions
             "target": target,
             "deployable": not blockers,
             "blockers": [vars(blocker) for blocker in blockers],
+            "conventions": {name: vars(kind) for name, kind in conventions.items()},
         }
         write_text(json_file, json.dumps(found, indent=1) + "\n")
     return blockers
@@ -247,6 +253,8 @@ def _write_npz(path: Path, arrays: dict[str, Any]) -> None:
 
 
 def _deploy(loaded: LoadedModel, calibrate: str | None, options: Options, print_after: str | None) -> Deployment:
+    if print_after is not None and print_after not in STAGES:
+        raise OptionError(f"--print-after {print_after}: choose {', '.join(STAGES)}.")
     data = calibrate or loaded.data
     if data is None:
         raise OptionError(
@@ -259,9 +267,6 @@ def _deploy(loaded: LoadedModel, calibrate: str | None, options: Options, print_
         if print_after in (stage, "all"):
             console.console.print(f"--- {stage}\n{result}", markup=False)
 
-    stages = ("calibrate", "quantise", "bound", "balance_delays", "partition", "all")
-    if print_after is not None and print_after not in stages:
-        raise OptionError(f"--print-after {print_after}: choose {', '.join(stages)}.")
     with console.bars() as bars:
         return deploy(loaded, samples, options, observe=observe, progress=lambda a, b: bars("calibrate", a, b))
 

@@ -20,7 +20,9 @@ from snn2hw.frontends.neurons import Convention
 from snn2hw.summary import LayerSummary
 from snn2hw.verify import Comparison, Verification
 
-console = Console(highlight=False, soft_wrap=True)
+PIPE_WIDTH = 120  # columns of a table where no terminal says how wide it is
+
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

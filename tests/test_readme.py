@@ -1,0 +1,27 @@
+"""The README is true: its commands run and print what it says. `python tests/readme.py` writes the output anew."""
+
+from pathlib import Path
+
+from readme import ROOT, blocks, run_blocks
+
+
+def test_every_command_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
+    said = blocks()
+    assert len(said) >= 5
+    for (command, expected), printed in zip(said, run_blocks(tmp_path), strict=True):
+        assert printed == expected, f"`{command}` now prints:\n{printed}"
+
+
+def test_the_readme_names_the_two_commands_that_the_makefile_has() -> None:
+    text, targets = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    for command in ("demo", "test"):
+        assert f"    make {command} " in text
+        assert f"\n{command}: " in targets
+
+
+def test_every_file_that_the_readme_links_to_exists() -> None:
+    import re
+
+    links = re.findall(r"\]\((?!https?://)([^)]+)\)", (ROOT / "README.md").read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
