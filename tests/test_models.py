@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snn2hw.errors import DataError, ModelError, OptionError, Snn2hwError
 from snn2hw.models.checkpoint import ARCHITECTURES, build_model, save_checkpoint
-from snn2hw.models.neurons import leaky, reset_states
+from snn2hw.models.neurons import leaky, reset_states, run_timesteps
 from snn2hw.models.sew_resnet import (
     CONNECTS,
     GATES,
@@ -23,7 +23,6 @@ from snn2hw.models.sew_resnet import (
     SEWResNet,
     Stage,
     imagenet_net,
-    run_timesteps,
     seven_b_net,
     wide_seven_b_net,
     zero_initialise,

@@ -76,6 +76,7 @@ def test_named_data_sets_have_both_splits() -> None:
     [
         (torch.zeros(3, 8, 8), torch.zeros(3, dtype=torch.int64), "x is torch.float32"),
         (torch.zeros(3, 1, 8, 8).double(), torch.zeros(3, dtype=torch.int64), "x is torch.float64"),
+        (torch.full((3, 1, 8, 8), math.inf), torch.zeros(3, dtype=torch.int64), "not finite"),
         (torch.zeros(3, 1, 8, 8), torch.zeros(2, dtype=torch.int64), "each of the 3 samples"),
         (torch.zeros(3, 1, 8, 8), torch.zeros(3), "y is torch.float32"),
         (torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.int64), "at least one"),
@@ -169,6 +170,7 @@ def test_train_digits_writes_a_checkpoint_that_has_the_accuracy_it_says(tmp_path
     checkpoint = torch.load(tmp_path / "net.pt", weights_only=True)
     assert checkpoint["config"]["connect"] == "IAND" and checkpoint["config"]["timesteps"] == 2
     assert checkpoint["config"]["neuron"] == {"kind": "Leaky", "beta": 0.5, "threshold": 1.0}
+    assert NAMED_DATASETS[checkpoint["data"]].test().name == "digits (test)"
     model = build_model(checkpoint["arch"], checkpoint["config"])
     model.load_state_dict(checkpoint["state_dict"])
     assert accuracy(model, digits_test(), 2) == result.test_accuracy
@@ -208,6 +210,7 @@ def test_shipped_checkpoints_classify_digits(name: str, arch: str, connect: str 
     assert path.stat().st_size < 500_000
     checkpoint = torch.load(path, weights_only=True)
     assert checkpoint["arch"] == arch and checkpoint["config"]["connect"] == connect
+    assert checkpoint["data"] == "digits"
     model = build_model(arch, checkpoint["config"])
     model.load_state_dict(checkpoint["state_dict"])
     assert accuracy(model, digits_test(), checkpoint["config"]["timesteps"]) >= 0.97

@@ -1,7 +1,8 @@
 """Checkpoints of this project's own models: their configurations, building and writing.
 
-A checkpoint is a dict {"schema", "arch", "config", "state_dict"} that `torch.load(..., weights_only=True)` reads; the
-config holds everything that rebuilds the model but its weights:
+A checkpoint is a dict {"schema", "arch", "config", "state_dict"} that `torch.load(..., weights_only=True)` reads, with
+"data", the name of the data set, where it was trained on a named one. The config holds everything that rebuilds the
+model but its weights:
 
     connect        "ADD", "AND" or "IAND"; None where the architecture has no connect function
     input_shape    [C,H,W] of one image
@@ -133,8 +134,8 @@ def build_model(arch: str, config: Config) -> nn.Module:
     return ARCHITECTURES[arch](config)
 
 
-def save_checkpoint(path: Path | str, model: nn.Module, arch: str, config: Config) -> None:
-    """Write a checkpoint to `path`, complete or not at all.
+def save_checkpoint(path: Path | str, model: nn.Module, arch: str, config: Config, *, data: str | None = None) -> None:
+    """Write a checkpoint to `path`, complete or not at all; `data` names the data set that the model was trained on.
 
     Raises ModelError if `arch` and `config` do not rebuild `model`, and OSError if the file cannot be written.
     """
@@ -147,7 +148,8 @@ def save_checkpoint(path: Path | str, model: nn.Module, arch: str, config: Confi
 
     # Through memory, because torch.save names the parts of the archive after a file that it writes itself.
     archive = io.BytesIO()
-    torch.save({"schema": SCHEMA, "arch": arch, "config": dict(config), "state_dict": state}, archive)
+    content = {"schema": SCHEMA, "arch": arch, "config": dict(config), "state_dict": state}
+    torch.save(content if data is None else content | {"data": data}, archive)
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:

@@ -1,11 +1,14 @@
-"""The spiking neuron of the models that snn2hw trains itself, and the reset that every neuron library needs."""
+"""The spiking neuron of the models that snn2hw trains itself, and models of any spiking neurons run in time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import snntorch
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from snn2hw.errors import DataError, OptionError
 
 NeuronFactory = Callable[[], nn.Module]
 """Makes one neuron layer: a module that maps the current of one time step to spikes and keeps its membrane itself."""
@@ -38,3 +41,26 @@ def reset_states(model: nn.Module) -> None:
         reset = getattr(module, "reset_mem", None) or getattr(module, "reset", None)
         if callable(reset):
             reset()
+
+
+def run_timesteps(model: nn.Module, x: Tensor, timesteps: int) -> Tensor:
+    """Return the mean over time of the logits [N,K] that `model` gives from its start state.
+
+    x is static, [N,C,H,W], and repeated `timesteps` times, or has one frame a step, [N,T,C,H,W] with T = timesteps.
+    Raises OptionError for timesteps below 1 and DataError for an x of another shape.
+    """
+    if timesteps < 1:
+        raise OptionError(f"timesteps is {timesteps}; it must be at least 1")
+    if x.dim() not in (4, 5):
+        raise DataError(f"input has shape {list(x.shape)}; it must be [N,C,H,W] or [N,T,C,H,W]")
+    if x.dim() == 5 and x.shape[1] != timesteps:
+        raise DataError(f"input of shape {list(x.shape)} holds {x.shape[1]} time steps, but timesteps is {timesteps}")
+    image_shape = getattr(model, "input_shape", tuple(x.shape[-3:]))
+    if tuple(x.shape[-3:]) != image_shape:
+        raise DataError(
+            f"input of shape {list(x.shape)} holds images {list(x.shape[-3:])}, but the model takes {list(image_shape)}"
+        )
+    reset_states(model)
+    frames = [x] * timesteps if x.dim() == 4 else list(x.unbind(dim=1))
+    logits: Tensor = torch.stack([model(frame) for frame in frames]).mean(dim=0)
+    return logits

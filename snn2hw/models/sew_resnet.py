@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from snn2hw.errors import DataError, ModelError, OptionError
-from snn2hw.models.neurons import NeuronFactory, reset_states
+from snn2hw.errors import ModelError
+from snn2hw.models.neurons import NeuronFactory
 
 GATES = ("ADD", "AND", "IAND")
 CONNECTS = (*GATES, "spiking", "plain")
@@ -44,9 +44,9 @@ def convolution(in_channels: int, out_channels: int, kernel: int, stride: int = 
 class Block(nn.Module):
     """A residual branch and its shortcut [N,C,H,W] -> [N,C',H',W'], joined as `connect` says.
 
-    With A the spikes of the branch and S the shortcut (section 3.2 of the paper): ADD is A + S, AND is A * S, IAND is
-    (1 - A) * S. "spiking" is the block of the Spiking ResNet, whose last neuron sees the sum of the branch's current
-    and the shortcut; "plain" has no shortcut.
+    With A the spikes of the branch and S the shortcut, the paper's element-wise functions are ADD: A + S, AND: A * S,
+    and IAND: (1 - A) * S. "spiking" is the block of the Spiking ResNet, whose last neuron sees the sum of the branch's
+    current and the shortcut; "plain" has no shortcut.
     """
 
     expansion = 1
@@ -120,7 +120,7 @@ STEM_KERNELS = (1, 3, 7)
 class SEWResNet(nn.Sequential):
     """A residual spiking network; the call computes one time step, [N,C,H,W] -> logits [N,K].
 
-    The neurons keep their membranes from call to call: `run_timesteps` shows a network its input from the start state.
+    The neurons keep their membranes from call to call; `run_timesteps` starts them afresh.
 
     - connect: "ADD", "AND" or "IAND" for the SEW ResNet, "spiking" for the Spiking ResNet, "plain" for no shortcuts;
     - input_shape: [C,H,W] of one image;
@@ -212,7 +212,7 @@ def _check_sizes(name: str, *sizes: int) -> None:
 
 
 def zero_initialise(model: nn.Module) -> None:
-    """Make every block of `model` without a downsampling an identity at the start of training (section 3.2).
+    """Make every block of `model` without a downsampling an identity at the start of training, as the paper does.
 
     The last BN of each block gets weight 0, so that a branch never fires, as ADD and IAND need. AND needs a branch that
     always fires: there the BN gets bias 1, or rather the next larger float32, for snnTorch's neurons fire above, not
@@ -225,29 +225,6 @@ def zero_initialise(model: nn.Module) -> None:
             nn.init.zeros_(last_norm.get_parameter("weight"))
             if block.connect == "AND":
                 nn.init.constant_(last_norm.get_parameter("bias"), 1.0 + torch.finfo(torch.float32).eps)
-
-
-def run_timesteps(model: nn.Module, x: Tensor, timesteps: int) -> Tensor:
-    """Return the mean over time of the logits [N,K] that `model` gives from its start state.
-
-    x is static, [N,C,H,W], and repeated `timesteps` times, or has one frame a step, [N,T,C,H,W] with T = timesteps.
-    Raises OptionError for timesteps below 1 and DataError for an x of another shape.
-    """
-    if timesteps < 1:
-        raise OptionError(f"timesteps is {timesteps}; it must be at least 1")
-    if x.dim() not in (4, 5):
-        raise DataError(f"input has shape {list(x.shape)}; it must be [N,C,H,W] or [N,T,C,H,W]")
-    if x.dim() == 5 and x.shape[1] != timesteps:
-        raise DataError(f"input of shape {list(x.shape)} holds {x.shape[1]} time steps, but timesteps is {timesteps}")
-    image_shape = getattr(model, "input_shape", tuple(x.shape[-3:]))
-    if tuple(x.shape[-3:]) != image_shape:
-        raise DataError(
-            f"input of shape {list(x.shape)} holds images {list(x.shape[-3:])}, but the model takes {list(image_shape)}"
-        )
-    reset_states(model)
-    frames = [x] * timesteps if x.dim() == 4 else list(x.unbind(dim=1))
-    logits: Tensor = torch.stack([model(frame) for frame in frames]).mean(dim=0)
-    return logits
 
 
 IMAGENET_NETS: dict[int, tuple[str, tuple[int, int, int, int]]] = {

@@ -30,6 +30,8 @@ class Dataset:
             raise DataError(
                 f"{self.name}: x is {self.x.dtype} {list(self.x.shape)}; it must be float32 [N,C,H,W] or [N,T,C,H,W]"
             )
+        if not torch.isfinite(self.x).all():
+            raise DataError(f"{self.name}: x holds values that are not finite numbers")
         if self.y.dtype != torch.int64 or self.y.shape != self.x.shape[:1] or len(self.y) == 0:
             raise DataError(
                 f"{self.name}: y is {self.y.dtype} {list(self.y.shape)}; "

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from snn2hw.errors import OptionError
 from snn2hw.models.checkpoint import build_model, save_checkpoint
-from snn2hw.models.sew_resnet import GATES, Stage, run_timesteps
+from snn2hw.models.neurons import run_timesteps
+from snn2hw.models.sew_resnet import GATES, Stage
 from snn2hw.training.datasets import Dataset, digits_test, digits_train
 
 
@@ -56,9 +57,8 @@ def train(
 
     The loss is the cross-entropy of the mean logits over `timesteps` steps; AdamW, its rate warmed up and then annealed
     by a cosine to zero, minimises it. Every image is shifted by up to one pixel each way. BN learns its statistics in
-    the first half of the epochs and keeps them in the second. `seed` sets the order of the
-    samples and the shifts: on one machine, with the same number of threads, the same seed and initial model give the
-    same weights.
+    the first half of the epochs and keeps them in the second. `seed` sets the order of the samples and the shifts: on
+    one machine, with the same number of threads, the same seed and initial model give the same weights.
 
     Raises OptionError for options out of range and if the loss stops being a finite number.
     """
@@ -174,8 +174,8 @@ def train_digits(
     `connect` is "ADD", "AND" or "IAND" for a SEW ResNet, "spiking" for a Spiking ResNet; `beta` is the membrane's decay
     a step (1 is IF); `seed` sets the initial weights and the training. Shows a progress bar on a terminal.
 
-    Raises OptionError for options out of range, an output that cannot be written, and a loss that is no number; the
-    output is written whole after a training that ended well, else not at all.
+    Raises OptionError for options out of range, an output where no file can be, and a loss that stops being a finite
+    number. The output is written whole after a training that ended well, else not at all.
     """
     _check_options(timesteps, epochs, batch_size, learning_rate)
     if not 0 <= beta <= 1:
@@ -205,5 +205,5 @@ def train_digits(
             seed=seed,
             on_epoch=show,
         )
-    save_checkpoint(output, model, arch, config)
+    save_checkpoint(output, model, arch, config, data="digits")
     return result
