@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,7 +47,7 @@ class Samples:
     def steps(self, timesteps: int) -> NDArray[np.float32]:
         """The samples as [T, N, *shape]. Raises DataError if they hold another number of steps."""
         if not self.per_step:
-            return np.ascontiguousarray(np.broadcast_to(self.x, (timesteps, *self.x.shape)))
+            return np.repeat(self.x[None], timesteps, axis=0)
         if self.x.shape[1] != timesteps:
             raise DataError(
                 f"{self.name}: x holds {self.x.shape[1]} time steps, but {timesteps} are asked for. "
@@ -77,13 +76,17 @@ def load_samples(source: str, shape: Shape, *, split: str = "test") -> Samples:
         known = ", ".join(NAMED_DATASETS)
         raise DataError(f"{source}: there is no such file, and no data set of that name (known: {known}).")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
+        with path.open("rb") as opened:
+            file = np.load(opened, allow_pickle=False)
+            if isinstance(file, np.ndarray):
                 raise DataError(f"{source}: this is a single array. Save it with np.savez(file, x=..., y=...).")
             arrays = {name: file[name] for name in file.files if name in ("x", "y")}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive leads zipfile, zlib and numpy into errors of many types
+        reason = "it holds Python objects, or is no archive at all" if "pickle" in str(error) else error
         raise DataError(
-            f"{source}: this is not a readable .npz file of plain arrays ({error}). Save it with np.savez(file, "
+            f"{source}: this is not a readable .npz file of plain arrays ({reason}). Save it with np.savez(file, "
             "x=..., y=...)."
         ) from None
     if "x" not in arrays:
@@ -96,7 +99,8 @@ def make_samples(x: NDArray[np.generic], y: NDArray[np.generic] | None, shape: S
     if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer) or x.dtype == np.bool_):
         raise DataError(f"{name}: x has type {x.dtype}; numbers are needed. Convert it with x.astype(np.float32).")
     per_step = x.ndim == len(shape) + 2
-    samples = Samples(np.asarray(x, dtype=np.float32), None, per_step, name)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is not finite, and told below
+        samples = Samples(np.asarray(x, dtype=np.float32), None, per_step, name)
     if x.ndim not in (len(shape) + 1, len(shape) + 2) or samples.shape != shape:
         raise DataError(
             f"{name}: x has shape {list(x.shape)}, but the model takes {list(shape)} a step. Give it as "
@@ -107,7 +111,10 @@ def make_samples(x: NDArray[np.generic], y: NDArray[np.generic] | None, shape: S
     finite = np.isfinite(samples.x)
     if not finite.all():
         where = [int(i) for i in np.argwhere(~finite)[0]]
-        raise DataError(f"{name}: x holds {int((~finite).sum())} values that are not finite, the first at {where}.")
+        raise DataError(
+            f"{name}: x holds {int((~finite).sum())} values that are NaN, infinite or too large for float32, the first "
+            f"at {where}. Repair or leave out those samples."
+        )
     return replace(samples, y=None if y is None else _labels(y, len(x), name))
 
 
@@ -128,8 +135,8 @@ def _labels(y: NDArray[np.generic], count: int, name: str) -> NDArray[np.int64]:
         raise DataError(f"{name}: y has shape {list(y.shape)}, but x holds {count} samples. Give y as [{count}].")
     if not np.issubdtype(y.dtype, np.integer):
         raise DataError(f"{name}: y has type {y.dtype}; labels are whole numbers from 0.")
-    labels = y.astype(np.int64)
-    if labels.min() < 0:
-        at = int(np.argmin(labels))
-        raise DataError(f"{name}: label {int(labels[at])} of sample {at} is negative; labels go from 0.")
-    return labels
+    if y.min() < 0:
+        at = int(np.argmin(y))
+        raise DataError(f"{name}: label {int(y[at])} of sample {at} is negative; labels go from 0.")
+    largest = np.array(np.iinfo(np.int64).max, np.uint64)  # as good as any other label that no model has
+    return np.minimum(y.astype(np.uint64), largest).astype(np.int64)

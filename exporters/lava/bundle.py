@@ -53,12 +53,13 @@ def export(deployment: Deployment, output: Path) -> None:
 
     Raises OptionError if `output` exists and is not a bundle.
     """
-    if output.exists() and not (output / "manifest.json").is_file():
+    if os.path.lexists(output) and not _is_bundle(output):
         raise OptionError(f"{output} exists and is not a bundle. Choose another -o, or remove it.")
+    integers = integer_graph(deployment.program.graph)
     with directory_in_place(output) as beside:
         write_program(deployment.program, beside / "program.npz")
         nir.write(beside / "network.nir", deployment.network)
-        nir.write(beside / "quantised.nir", integer_graph(deployment.program.graph))
+        nir.write(beside / "quantised.nir", integers)
         shutil.copytree(RUNTIME, beside / "lava", ignore=LEFT_OUT)
         (beside / "README.md").write_text(_readme(deployment.program))
         write_manifest(beside, _manifest(deployment, output))
@@ -70,13 +71,13 @@ def write_manifest(bundle: Path, manifest: dict[str, Any]) -> None:
     sealed = {key: value for key, value in manifest.items() if key not in ("sha256", "manifest_sha256")}
     sealed["sha256"] = {path.relative_to(bundle).as_posix(): _sha256(path.read_bytes()) for path in files}
     sealed["manifest_sha256"] = _seal(sealed)
-    (bundle / "manifest.json").write_text(json.dumps(sealed, indent=1) + "\n")
+    (bundle / "manifest.json").write_bytes(_manifest_bytes(sealed))
 
 
 def read_bundle(path: Path) -> Bundle:
     """Read a bundle and check every file's sha256.
 
-    Raises BundleError if it is no bundle, of another version, or a file is missing, new in name, or changed.
+    Raises BundleError if it is no bundle, of another version, or a file is missing, changed, or new code.
     """
     manifest = _read_manifest(path)
     for name, digest in manifest["sha256"].items():
@@ -85,6 +86,9 @@ def read_bundle(path: Path) -> Bundle:
             raise BundleError(f"{path}: {name} is missing. Export the bundle again.")
         if _sha256(file.read_bytes()) != digest:
             raise BundleError(f"{path}: {name} was changed after the export (its sha256 differs). Export it again.")
+    for file in sorted((path / "lava").rglob("*.py")):  # Python would import it instead of a module of the same name
+        if file.relative_to(path).as_posix() not in manifest["sha256"]:
+            raise BundleError(f"{file}: this file was added after the export. Remove it, or export the bundle again.")
     program = read_program(path / "program.npz")
     return Bundle(
         path=path,
@@ -101,15 +105,17 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise BundleError(
             f"{path}: no manifest.json, so this is not a bundle. Make one with snn2hw export --target lava."
         )
+    content = file.read_bytes()
     try:
-        manifest: dict[str, Any] = json.loads(file.read_text())
+        manifest: dict[str, Any] = json.loads(content)
+        intact = content == _manifest_bytes(manifest)
         seal = manifest.pop("manifest_sha256")
         schema, files = manifest["schema"], manifest["sha256"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{file}: damaged ({type(error).__name__}: {error}). Export the bundle again.") from None
     if schema != SCHEMA:
         raise BundleError(f"{file}: schema {schema!r}; this version of snn2hw reads {SCHEMA!r}. Export it again.")
-    if seal != _seal(manifest) or "program.npz" not in files:
+    if not intact or seal != _seal(manifest) or "program.npz" not in files:
         raise BundleError(f"{file}: it was changed after the export (its sha256 differs). Export the bundle again.")
     return manifest
 
@@ -117,6 +123,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 @contextmanager
 def directory_in_place(output: Path) -> Iterator[Path]:
     """A directory beside `output` that takes its place when all went well, and is gone otherwise."""
+    output = output.resolve()  # a link stays, and what it leads to is replaced
     output.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
@@ -194,6 +201,16 @@ def gate_of(graph: ir.Graph, node: ir.Node) -> str | None:
             return "OR"
         return "AND" if several else None
     return "ADD" if several and isinstance(node, ir.Merge | ir.Neuron) else None
+
+
+def _is_bundle(path: Path) -> bool:
+    """Whether a bundle, whole or damaged, stands there: nothing else may be replaced."""
+    own = ("program.npz", "lava/run.py")  # a manifest.json stands in many folders
+    return (path / "manifest.json").is_file() and any((path / name).is_file() for name in own)
+
+
+def _manifest_bytes(manifest: dict[str, Any]) -> bytes:
+    return f"{json.dumps(manifest, indent=1)}\n".encode()
 
 
 def _seal(manifest: dict[str, Any]) -> str:

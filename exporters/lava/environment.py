@@ -87,9 +87,10 @@ def ensure_environment(progress: Progress | None = None) -> Path:
     `progress` is told in words what takes long. A Python 3.10 named by SNN2HW_LAVA_PYTHON that has Lava is taken as it
     is. Raises LavaError.
     """
-    named = os.environ.get("SNN2HW_LAVA_PYTHON")
-    if named and _lava_version(named) == LAVA_VERSION:
-        return Path(named).absolute()
+    if named := os.environ.get("SNN2HW_LAVA_PYTHON"):
+        if _lava_version(named) == LAVA_VERSION:
+            return Path(named).absolute()
+        find_python310()  # a wrong name is told even where an environment is ready
     folder = environment_folder()
     if _is_complete(folder):
         return _python_in(folder)

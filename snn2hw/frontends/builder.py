@@ -86,20 +86,40 @@ class Builder:
         return merged if low is None or high is None else _as_integer(merged, low, high)
 
     def times(self, name: str, a: Value, b: Value) -> Value:
-        """a * b for binary values: a threshold unit on their sum."""
+        """a * b for spikes, of which one at least is binary: a threshold unit on their sum, one for each level."""
         _same_shape(name, a, b)
-        for factor in (a, b):
-            if not factor.is_binary:
-                what = f"values from {factor.low} to {factor.high}" if factor.is_integer else "analog values"
-                raise Refused(
-                    name,
-                    f"a product with {what}",
-                    "Only binary spikes can be multiplied (AND, IAND); use ADD, or put a neuron before the product",
-                )
-        total = combine(a, b)
-        threshold = np.full(a.shape, 1.5 - total.constant, np.float32)
-        open_sum = Value(terms=total.terms, shape=total.shape, low=total.low, high=total.high)
-        return self.add_spiking(name, nir.Threshold(threshold=threshold), open_sum)
+        binary, other = (a, b) if a.is_binary else (b, a)
+        if not binary.is_binary or not other.is_integer or (other.low or 0) < 0:
+            what = f"values from {other.low} to {other.high}" if other.is_integer else "analog values"
+            raise Refused(
+                name,
+                f"a product with {what}",
+                "Of a product (AND, IAND) one factor must be binary and the other spikes; use ADD, or a neuron before",
+            )
+        levels = []
+        for suffix, reached in self._levels(name, other):
+            total = combine(binary, reached)
+            threshold = np.full(a.shape, 1.5 - total.constant, np.float32)
+            open_sum = Value(terms=total.terms, shape=total.shape, low=total.low, high=total.high)
+            levels.append(self.add_spiking(f"{name}{suffix}", nir.Threshold(threshold=threshold), open_sum))
+        return self._sum_of_levels(name, levels)
+
+    def _levels(self, name: str, value: Value) -> list[tuple[str, Value]]:
+        """Graded spikes as the binary ones value >= 1, value >= 2, ... that add up to them, with suffixes for names."""
+        if value.is_binary or value.high is None:
+            return [("", value)]
+        levels = []
+        for level in range(1, value.high + 1):
+            unit = nir.Threshold(threshold=np.full(value.shape, level - 0.5 - value.constant, np.float32))
+            terms = Value(terms=value.terms, shape=value.shape, low=value.low, high=value.high)
+            levels.append((f".level{level}", self.add_spiking(f"{name}.level{level}.reached", unit, terms)))
+        return levels
+
+    def _sum_of_levels(self, name: str, levels: list[Value]) -> Value:
+        total = levels[0]
+        for level in levels[1:]:
+            total = combine(total, level)
+        return total if len(levels) == 1 else self.merge(name, total)
 
     def max_pool(
         self, name: str, value: Value, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
@@ -108,21 +128,13 @@ class Builder:
         if not value.is_integer or value.low is None or value.low < 0 or value.high is None:
             raise Refused(name, "MaxPool2d over values that are not spikes", "Put the pool behind a neuron")
         levels = []
-        for level in range(1, value.high + 1):
-            suffix = "" if value.high == 1 else f".level{level}"
-            reached = value
-            if value.high > 1:
-                unit = nir.Threshold(threshold=np.full(value.shape, level - 0.5, np.float32))
-                reached = self.add_spiking(f"{name}{suffix}.reached", unit, value)
+        for suffix, reached in self._levels(name, value):
             pool = nir.SumPool2d(kernel_size=np.array(kernel), stride=np.array(stride), padding=np.array(padding))
             shape = (value.shape[0], *pooled(value.shape[1:], kernel, stride, padding))
             count = self.add(f"{name}{suffix}.count", pool, reached, shape)
             either = nir.Threshold(threshold=np.full(shape, 0.5, np.float32))
             levels.append(self.add_spiking(f"{name}{suffix}", either, count))
-        total = levels[0]
-        for level_value in levels[1:]:
-            total = combine(total, level_value)
-        return total if len(levels) == 1 else self.merge(name, total)
+        return self._sum_of_levels(name, levels)
 
     def _sources(self, name: str, value: Value) -> list[str]:
         if value.constant:

@@ -1,0 +1,86 @@
+"""What a run reads and writes: samples, recordings, spikes.npz."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from program import Array, Program, ProgramError
+
+
+def read_payloads(path: Path, program: Program, samples: int | None) -> Array:
+    """Quantise the real samples `x` of an .npz file to integer payloads.
+
+    `x` is [N, *shape] (static: the same in every step) or [N, T, *shape]. Returns [N, 1 or T, *shape] in the smallest
+    type that holds the input's range. `samples` keeps the first ones only. Raises ProgramError.
+    """
+    node = program.input
+    static, stepped = ("N", *node.shape), ("N", program.timesteps, *node.shape)
+    expected = f"x of shape {list(static)} or {list(stepped)}".replace("'", "")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if "x" not in archive.files:
+                raise ProgramError(f"{path} has no array 'x' but {archive.files}; expected {expected}")
+            x = archive["x"]
+    except (OSError, ValueError, BadZipFile, AttributeError, TypeError) as error:
+        raise ProgramError(f"{path} cannot be read as .npz: {error}; expected {expected}") from error
+    if x.dtype.kind not in "biuf":
+        raise ProgramError(f"{path}: x is of type {x.dtype}; expected real numbers")
+    if x.shape[1:] == node.shape:
+        x = x[:, None]
+    if x.shape[1:] not in ((1, *node.shape), (program.timesteps, *node.shape)):
+        raise ProgramError(f"{path}: x has shape {list(x.shape)}; expected {expected}")
+    if samples is not None:
+        if samples > x.shape[0]:
+            raise ProgramError(f"{samples} samples are asked for, but {path} holds {x.shape[0]}")
+        x = x[:samples]
+    if x.shape[0] == 0:
+        raise ProgramError(f"{path} holds no sample")
+    payloads = np.empty(x.shape, np.result_type(np.min_scalar_type(node.low), np.min_scalar_type(node.high)))
+    for payload, sample in zip(payloads, x, strict=True):
+        real = sample.astype(np.float64)
+        if not np.isfinite(real).all():
+            raise ProgramError(f"{path}: x holds values that are no finite numbers")
+        payload[...] = np.clip(np.rint(real / node.scale), node.low, node.high)
+    return payloads
+
+
+def recording_paths(folder: Path, program: Program) -> dict[str, Path]:
+    """The .npy file of each recorded node and of 'logits', numbered, as layer names may hold any character."""
+    paths = {name: folder / f"recorded-{number}.npy" for number, name in enumerate(program.recorded)}
+    return {**paths, "logits": folder / "logits.npy"}
+
+
+def create_recordings(folder: Path, program: Program, samples: int) -> None:
+    """Make the memory maps that Processes write into: [N, T, *shape] per node, logits [N, K]. Raises ProgramError."""
+    shapes = {name: (samples, program.timesteps, *program.nodes[name].shape) for name in program.recorded}
+    dtypes = {**program.recorded, "logits": "int64"}
+    shapes["logits"] = (samples, *program.readout.shape)
+    size = sum(int(np.prod(shapes[name])) * np.dtype(dtypes[name]).itemsize for name in shapes)
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise ProgramError(
+            f"the recordings of {samples} samples need {size / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free. "
+            "Run fewer samples at a time (--samples) or point TMPDIR to a larger disk."
+        )
+    for name, path in recording_paths(folder, program).items():
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtypes[name]), shape=shapes[name])
+
+
+def write_spikes(folder: Path, program: Program, output: Path) -> None:
+    """Pack the recordings into `output`, an .npz file that appears complete or not at all."""
+    beside = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        with zipfile.ZipFile(beside, "w", allowZip64=True) as archive:
+            for name, path in recording_paths(folder, program).items():
+                archive.write(path, f"{name}.npy")
+        os.replace(beside, output)
+    except OSError as error:
+        raise ProgramError(f"{output} cannot be written: {error}") from error
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The Lava Processes and their models, and nothing else: Lava's compiler runs every module of this folder."""

@@ -1,0 +1,108 @@
+"""A thin extension of Lava's LIFReset: parameters per neuron, the other resets, and the range check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.process.variable import Var
+from lava.proc.lif.models import PyLifResetModelBitAcc
+from lava.proc.lif.process import LIFReset
+
+from engine import Job
+from neuron import check_range
+from program import INPUT_LIMIT, MEMBRANE_LIMIT, Array, Neuron, lava_parameter
+
+
+class CheckedLIFReset(LIFReset):
+    """LIFReset whose vth, dv and reset amount may differ between neurons; `node` names its reset and its parameters."""
+
+    def __init__(self, *, name: str, job: Job, node: Neuron) -> None:
+        shape = node.shape[::-1]
+
+        def full(array: Array) -> Array:
+            return np.array(np.broadcast_to(lava_parameter(array, node.shape), shape), np.int32)
+
+        super().__init__(
+            shape=shape,
+            du=4095,
+            bias_mant=full(node.bias_mantissa),
+            bias_exp=full(node.bias_exponent),
+            reset_interval=job.program.timesteps,
+            reset_offset=node.reset_offset,
+            name=name,
+        )
+        self.vth = Var(shape=shape, init=full(node.threshold))
+        self.dv = Var(shape=shape, init=full(node.decay))
+        self.reset_amount = Var(shape=shape, init=full(node.reset_amount))
+        self.proc_params["job"], self.proc_params["node"] = job, node
+
+
+class CheckedLIFResetModel(PyLifResetModelBitAcc):
+    """Lava's own arithmetic; what it takes off the membrane, and when, is up to the reset."""
+
+    # The decorator that usually says so refuses a model whose parent implements a Process. Tags, resources and protocol
+    # are the parent's.
+    implements_process = CheckedLIFReset
+
+    vth: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=17)
+    dv: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=12)
+    reset_amount: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=17)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.node: Neuron = proc_params["node"]
+        self.clock = proc_params["job"].clock(self.node.name)
+
+    def scale_bias(self) -> None:
+        """Take a late reset off together with the bias: after the decay, before the membrane saturates."""
+        super().scale_bias()
+        if self.node.reset == "subtract_late":
+            late = np.left_shift(self.reset_amount, self.vth_shift)
+            self.effective_bias: Array = self.effective_bias - np.where(self.v > self.effective_vth, late, 0)
+
+    def subthr_dynamics(self, activation_in: Array) -> None:
+        """Integrate as Lava does. Raises RangeError where Lava would wrap or saturate inside a sample."""
+        index = self.clock.index(self.time_step)
+        if index is not None:
+            name = self.node.name
+            check_range(activation_in, INPUT_LIMIT, quantity="summed input", layer=name, index=index)
+            decayed = np.abs(self.v.astype(np.int64)) * (self.decay_unity - self.dv) >> self.decay_shift
+            wide = np.sign(self.v) * decayed + (activation_in.astype(np.int64) << self.act_shift) + self.effective_bias
+            check_range(wide, MEMBRANE_LIMIT, quantity="membrane", layer=name, index=index)
+        super().subthr_dynamics(activation_in)
+
+    def reset_voltage(self, spike_vector: Array) -> None:
+        """What a spike does to the membrane at once."""
+        if self.node.reset == "zero":
+            self.v[spike_vector] = 0
+        elif self.node.reset == "subtract":
+            self.v[spike_vector] -= np.left_shift(self.reset_amount, self.vth_shift)[spike_vector]
+
+
+def stock_suffices(job: Job, node: Neuron) -> bool:
+    """Whether LIFReset itself computes this neuron exactly: equal parameters, reset to zero, and no wrap possible."""
+    threshold, decay = (lava_parameter(array, node.shape) for array in (node.threshold, node.decay))
+    if threshold.ndim or decay.ndim or node.reset != "zero":
+        return False
+    input_bound = job.program.input_bound(node.name, job.program.payload_bounds())
+    charge = 64 * input_bound + int(np.abs(node.bias).max())  # in one step; from 0, over at most T steps
+    return input_bound < INPUT_LIMIT and charge * job.program.timesteps < MEMBRANE_LIMIT
+
+
+def make_neuron(name: str, job: Job, node: Neuron) -> LIFReset:
+    """The stock LIFReset where it suffices, else CheckedLIFReset."""
+    if not stock_suffices(job, node):
+        return CheckedLIFReset(name=name, job=job, node=node)
+    return LIFReset(
+        shape=node.shape[::-1],
+        du=4095,
+        dv=int(node.decay.flat[0]),
+        vth=int(node.threshold.flat[0]),
+        bias_mant=np.broadcast_to(lava_parameter(node.bias_mantissa, node.shape), node.shape[::-1]),
+        bias_exp=np.broadcast_to(lava_parameter(node.bias_exponent, node.shape), node.shape[::-1]),
+        reset_interval=job.program.timesteps,
+        reset_offset=node.reset_offset,
+        name=name,
+    )

@@ -1,0 +1,57 @@
+"""Reads the JSON objects of program.npz key by key; what is missing or wrong is told with the owner's name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from program import Pair, ProgramError
+
+
+class Entry:
+    """One JSON object of the file. `owner` names it in messages. Every reader raises ProgramError."""
+
+    def __init__(self, owner: str, value: object) -> None:
+        if not isinstance(value, dict):
+            raise ProgramError(f"{owner} is no JSON object but {value!r}")
+        self.owner, self.value = owner, value
+
+    def get(self, key: str) -> Any:
+        if key not in self.value:
+            raise ProgramError(f"{self.owner} has no {key!r}")
+        return self.value[key]
+
+    def text(self, key: str) -> str:
+        value = self.get(key)
+        if not isinstance(value, str) or not value:
+            raise ProgramError(f"{self.owner}: {key} is {value!r}, expected a name")
+        return value
+
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        value = self.get(key)
+        if value not in choices:
+            raise ProgramError(f"{self.owner}: {key} is {value!r}, expected one of {', '.join(choices)}")
+        return str(value)
+
+    def integer(self, key: str, *, low: int | None = None, high: int | None = None) -> int:
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ProgramError(f"{self.owner}: {key} is {value!r}, expected an integer")
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise ProgramError(f"{self.owner}: {key} is {value}, legal is {low} to {'any' if high is None else high}")
+        return value
+
+    def integers(self, key: str, *, low: int, length: int | None = None) -> tuple[int, ...]:
+        value = self.get(key)
+        if not isinstance(value, list) or (length is not None and len(value) != length):
+            raise ProgramError(f"{self.owner}: {key} is {value!r}, expected {length or 'some'} integers")
+        return tuple(Entry(self.owner, {key: item}).integer(key, low=low) for item in value)
+
+    def pair(self, key: str, *, low: int) -> Pair:
+        first, second = self.integers(key, low=low, length=2)
+        return first, second
+
+    def items(self, key: str) -> list[Entry]:
+        value = self.get(key)
+        if not isinstance(value, list):
+            raise ProgramError(f"{self.owner}: {key} is no list")
+        return [Entry(f"{key}[{index}] of {self.owner}", item) for index, item in enumerate(value)]

@@ -1,0 +1,181 @@
+"""Reads the nodes of program.npz and compares each with what it reads. Every error names the node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from program import (
+    THRESHOLD_LIMIT,
+    Array,
+    Conv,
+    Edge,
+    Input,
+    Linear,
+    Merge,
+    Neuron,
+    Node,
+    Pair,
+    ProgramError,
+    Readout,
+    Scale,
+    Shape,
+    SumPool,
+    Synapse,
+    Threshold,
+)
+from program_fields import Entry
+
+RESETS = ("zero", "subtract", "subtract_late", "none")
+BOUND_LIMIT = 1 << 31  # channels carry int32
+
+
+def read_node(entry: Entry, arrays: Mapping[str, Array], nodes: Mapping[str, Node], timesteps: int) -> Node:
+    """Read one node; `nodes` holds those before it. Raises ProgramError."""
+    name, kind = entry.text("name"), entry.text("kind")
+    entry.owner = f"node {name} ({kind})"
+    shape = entry.integers("shape", low=1)
+    if len(shape) not in (1, 3):
+        raise ProgramError(f"{entry.owner}: shape is {list(shape)}, expected [C, H, W] or [K]")
+    inputs = []
+    for item in entry.items("inputs"):
+        item.owner = entry.owner
+        source = item.text("source")
+        if source not in nodes or isinstance(nodes[source], Readout):
+            raise ProgramError(f"{entry.owner} reads {source!r}, which is no node before it")
+        inputs.append(Edge(source, item.integer("delay", low=0)))
+    base: dict[str, Any] = {
+        "name": name,
+        "shape": shape,
+        "latency": entry.integer("latency", low=0),
+        "inputs": tuple(inputs),
+    }
+    if bool(inputs) == (kind == "input"):
+        raise ProgramError(f"{entry.owner} has {len(inputs)} inputs")
+
+    def array(parameter: str, low: int, high: int) -> Array:
+        value = arrays.get(f"{name}:{parameter}")
+        if value is None or value.dtype.kind not in "iu":
+            found = "missing" if value is None else f"of type {value.dtype}"
+            raise ProgramError(f"{entry.owner}: the integer array '{name}:{parameter}' is {found}")
+        if value.size and not (low <= int(value.min()) and int(value.max()) <= high):
+            span = f"{int(value.min())} to {int(value.max())}"
+            raise ProgramError(f"{entry.owner}: {parameter} spans {span}, legal is {low} to {high}")
+        return value
+
+    def per_neuron(parameter: str, low: int, high: int) -> Array:
+        value = array(parameter, low, high)
+        try:
+            np.broadcast_to(value, shape)
+        except ValueError as error:
+            raise ProgramError(f"{entry.owner}: {parameter} {value.shape} does not broadcast to {shape}") from error
+        return value
+
+    def bound() -> int:
+        return entry.integer("accumulator_bound", low=0, high=BOUND_LIMIT - 1)
+
+    big = BOUND_LIMIT - 1
+    node: Node
+    if kind == "input":
+        low, high = entry.integer("low", low=-big, high=0), entry.integer("high", low=0, high=big)
+        scale = entry.get("scale")
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale < float("inf"):
+            raise ProgramError(f"{entry.owner}: scale is {scale!r}, expected a positive number")
+        return Input(**base, scale=float(scale), low=low, high=high)
+    if kind == "conv":
+        node = Conv(
+            **base,
+            accumulator_bound=bound(),
+            weight=array("weight", -big, big),
+            stride=entry.pair("stride", low=1),
+            padding=entry.pair("padding", low=0),
+            dilation=entry.pair("dilation", low=1),
+            groups=entry.integer("groups", low=1),
+        )
+    elif kind == "linear":
+        node = Linear(**base, accumulator_bound=bound(), weight=array("weight", -big, big))
+    elif kind == "scale":
+        factor = entry.integer("factor", low=-big, high=big)
+        node = Scale(**base, accumulator_bound=bound(), factor=factor)
+    elif kind == "sum_pool":
+        node = SumPool(
+            **base,
+            accumulator_bound=bound(),
+            kernel=entry.pair("kernel", low=1),
+            stride=entry.pair("stride", low=1),
+            padding=entry.pair("padding", low=0),
+        )
+    elif kind == "neuron":
+        return _check_inputs(
+            Neuron(
+                **base,
+                reset=entry.choice("reset", RESETS),
+                reset_offset=entry.integer("reset_offset") % timesteps,
+                threshold=per_neuron("threshold", 0, THRESHOLD_LIMIT - 1),
+                decay=per_neuron("decay", 0, 4095),
+                bias_mantissa=per_neuron("bias_mantissa", -4095, 4095),
+                bias_exponent=per_neuron("bias_exponent", 0, 7),
+                reset_amount=per_neuron("reset_amount", 0, THRESHOLD_LIMIT - 1),
+            ),
+            nodes,
+        )
+    elif kind == "threshold":
+        limit = THRESHOLD_LIMIT - 1
+        return _check_inputs(Threshold(**base, threshold=entry.integer("threshold", low=-limit, high=limit)), nodes)
+    elif kind == "merge":
+        return _check_inputs(Merge(**base), nodes)
+    elif kind == "readout":
+        offset = entry.integer("reset_offset") % timesteps
+        return _check_inputs(Readout(**base, reset_offset=offset, bias=per_neuron("bias", -(1 << 62), 1 << 62)), nodes)
+    else:
+        raise ProgramError(f"node {name} has kind {kind!r}, which this code does not know")
+    return _check_synapse(node, nodes)
+
+
+def _check_inputs(node: Neuron | Threshold | Merge | Readout, nodes: Mapping[str, Node]) -> Node:
+    for edge in node.inputs:
+        if nodes[edge.source].shape != node.shape:
+            raise ProgramError(
+                f"node {node.name} has shape {node.shape}, but its input {edge.source} has {nodes[edge.source].shape}"
+            )
+    return node
+
+
+def _check_synapse(node: Synapse, nodes: Mapping[str, Node]) -> Node:
+    """Compare a synapse's shape with the one that its parameters and its input give."""
+    shapes = {nodes[edge.source].shape for edge in node.inputs}
+    if len(shapes) != 1:
+        raise ProgramError(f"node {node.name} sums inputs of different shapes: {sorted(shapes)}")
+    shape = shapes.pop()
+    expected: Shape
+    if isinstance(node, Linear):
+        if node.weight.ndim != 2 or node.weight.shape[1] != np.prod(shape):
+            raise ProgramError(f"node {node.name}: weight {node.weight.shape} does not fit the input {shape}")
+        expected = (node.weight.shape[0],)
+    elif isinstance(node, Scale):
+        expected = shape
+    elif len(shape) != 3:
+        raise ProgramError(f"node {node.name} needs an input [C, H, W], got {shape}")
+    elif isinstance(node, SumPool):
+        expected = (shape[0], *_spatial(shape, node.kernel, node.stride, node.padding, (1, 1)))
+    else:
+        weight, groups = node.weight, node.groups
+        if weight.ndim != 4 or weight.shape[1] * groups != shape[0] or weight.shape[0] % groups:
+            raise ProgramError(
+                f"node {node.name}: weight {weight.shape} with {groups} groups does not fit the input {shape}"
+            )
+        kernel = (weight.shape[2], weight.shape[3])
+        expected = (weight.shape[0], *_spatial(shape, kernel, node.stride, node.padding, node.dilation))
+    if expected != node.shape:
+        raise ProgramError(f"node {node.name} says shape {node.shape}, its parameters give {expected}")
+    return node
+
+
+def _spatial(shape: Shape, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
+    height, width = (
+        (shape[axis + 1] + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1
+        for axis in (0, 1)
+    )
+    return height, width

@@ -1,0 +1,135 @@
+"""Runs this bundle's program in Lava: python lava/run.py --input x.npz --output spikes.npz
+
+Needs Python 3.10, lava-nc and numpy, nothing else. Exit code 0: done, the output is complete. 2: it failed; stderr says
+why, and no output, process or shared memory is left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+STALL = 600.0  # seconds
+
+# Bundles are checked by content: running one must not add files to it.
+sys.dont_write_bytecode = True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, run, and return the exit code."""
+    if sys.version_info[:2] != (3, 10):
+        print(f"error: Lava 0.10.0 needs Python 3.10, this is {sys.version.split()[0]}", file=sys.stderr)
+        return 2
+    options = _parse(arguments)
+    if options.worker is not None:
+        from worker import work
+
+        return work(options.worker)
+    try:
+        from program import ProgramError
+        from supervisor import Request, supervise
+    except ModuleNotFoundError as error:
+        print(f"error: {error}. {sys.executable} -m pip install lava-nc==0.10.0 'numpy<2'", file=sys.stderr)
+        return 2
+
+    request = Request(
+        program=options.program.resolve(),
+        input=options.input,
+        output=options.output,
+        processes=options.processes,
+        samples=options.samples,
+        deadline=options.deadline,
+        stall=options.stall,
+        parent=options.parent,
+    )
+    progress = _JsonProgress() if options.json_progress else _LineProgress()
+    try:
+        supervise(request, progress.show)
+    except (ProgramError, OSError) as error:
+        progress.end()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    progress.end()
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    if arguments is None:
+        arguments = sys.argv[1:]
+    parser = argparse.ArgumentParser(prog="run.py", description="Run this bundle's program in Lava.")
+    parser.add_argument("--input", type=Path, required=True, help=".npz with x: [N, C, H, W] or [N, T, C, H, W]")
+    parser.add_argument("--output", type=Path, required=True, help="spikes.npz: logits and every recorded layer")
+    parser.add_argument(
+        "--processes",
+        choices=("fused", "structural"),
+        default="fused",
+        help="one numpy model per region (fast), or Lava's stock processes (slow)",
+    )
+    parser.add_argument("--samples", type=_positive_int, help="run only the first samples")
+    parser.add_argument("--deadline", type=_positive_float, help="seconds that the whole run may take")
+    parser.add_argument(
+        "--stall",
+        type=_positive_float,
+        default=STALL,
+        help="seconds in which at least one Lava process must finish a cycle (default %(default)g)",
+    )
+    default = Path(__file__).resolve().parent.parent / "program.npz"
+    parser.add_argument("--program", type=Path, default=default, help="default: program.npz of this bundle")
+    parser.add_argument("--json-progress", action="store_true", help="print cycles done and in all as JSON lines")
+    parser.add_argument("--parent", type=int, help="end the run when this process, which started it, has ended")
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    if arguments[:1] == ["--worker"]:
+        return argparse.Namespace(worker=Path(arguments[1]))
+    return parser.parse_args(arguments)
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
+class _JsonProgress:
+    """One line of JSON per change on stdout, for another program."""
+
+    def show(self, done: int, total: int) -> None:
+        print(json.dumps({"cycles": done, "total": total}), flush=True)
+
+    def end(self) -> None:
+        pass
+
+
+class _LineProgress:
+    """One line that renews itself on a terminal; nothing in a pipe."""
+
+    def __init__(self) -> None:
+        self.visible = False
+        self.terminal = sys.stderr.isatty()
+        if self.terminal:
+            self._print("starting Lava")
+
+    def show(self, done: int, total: int) -> None:
+        self._print(f"cycle {done} of {total}")
+
+    def end(self) -> None:
+        if self.visible:
+            print(file=sys.stderr)
+
+    def _print(self, text: str) -> None:
+        if self.terminal:
+            self.visible = True
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Limits and leftovers of the operating system: descriptors, shared memory, children that must not outlive parents."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing.shared_memory
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+from program import ProgramError
+
+SHARED_MEMORY = Path("/dev/shm")  # where Linux shows shared memory as files
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+OPEN_FILES = Path("/proc/sys/fs/file-nr")  # where Linux tells how many files are open, and may be, in the whole system
+DESCRIPTORS_PER_PROCESS = 11  # in the main process, measured; each process inherits those of all before it
+DESCRIPTORS_AT_START = 100
+
+
+def _control_process(option: int, value: int) -> None:
+    """prctl(2); it exists on Linux alone, and elsewhere the supervisor's own clean-up has to do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have this process killed when its parent, the process `parent`, ends for whatever reason."""
+    _control_process(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the call above
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of the Lava processes when the worker ends, so that `reap` sees the last of them go."""
+    _control_process(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_group(group: int, patience: float = 10.0) -> None:
+    """Kill a process group and wait until every child of this process is gone, `patience` seconds at most."""
+    with contextlib.suppress(ProcessLookupError):  # all of it has ended
+        os.killpg(group, signal.SIGKILL)
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.01)
+        except ChildProcessError:
+            return
+
+
+def name_shared_memory(prefix: str) -> None:
+    """Let all shared memory that this process makes from now on start with `prefix`, so that another can find it."""
+    module = multiprocessing.shared_memory
+    module._SHM_NAME_PREFIX = f"/{prefix}"  # type: ignore[attr-defined]
+    module._SHM_SAFE_NAME_LENGTH = len(prefix) + 17  # type: ignore[attr-defined]
+
+
+def unlink_shared_memory(prefix: str) -> None:
+    """Remove all shared memory whose name starts with `prefix`. On other systems Python's own tracker does it."""
+    if SHARED_MEMORY.is_dir():
+        for path in SHARED_MEMORY.glob(f"{prefix}*"):
+            path.unlink(missing_ok=True)
+
+
+def check_limits(processes: int, channel_bytes: int) -> None:
+    """Raise the limit on open files as far as allowed, and raise ProgramError if this run would still not fit."""
+    needed = DESCRIPTORS_AT_START + DESCRIPTORS_PER_PROCESS * processes
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise ProgramError(
+            f"{processes} Lava processes need about {needed} open files, the hard limit is {hard}. Raise it "
+            f"(ulimit -Hn {needed}) or use fewer processes: --processes fused."
+        )
+    if OPEN_FILES.is_file():
+        used, _, most = map(int, OPEN_FILES.read_text(encoding="ascii").split())
+        if needed * processes > most - used:
+            raise ProgramError(
+                f"{processes} Lava processes need about {needed * processes} open files between them, the system has "
+                f"{most - used} left (fs.file-max). Use fewer processes: --processes fused."
+            )
+    if SHARED_MEMORY.is_dir():
+        free = shutil.disk_usage(SHARED_MEMORY).free
+        if channel_bytes > free:
+            raise ProgramError(
+                f"the channels between {processes} Lava processes need {channel_bytes / 1e6:.0f} MB of shared memory, "
+                f"{SHARED_MEMORY} has {free / 1e6:.0f} MB free. Enlarge it (Docker: --shm-size) or use fewer "
+                "processes: --processes fused."
+            )
