@@ -1,5 +1,6 @@
 """The README is true: its commands run and print what it says. `python tests/readme.py` writes the output anew."""
 
+import re
 from pathlib import Path
 
 from readme import ROOT, blocks, run_blocks
@@ -9,7 +10,12 @@ def test_every_command_of_the_readme_prints_what_it_says(tmp_path: Path) -> None
     said = blocks()
     assert len(said) >= 5
     for (command, expected), printed in zip(said, run_blocks(tmp_path), strict=True):
-        assert printed == expected, f"`{command}` now prints:\n{printed}"
+        assert _comparable(printed) == _comparable(expected), f"`{command}` now prints:\n{printed}"
+
+
+def _comparable(printed: str) -> str:
+    """The printed text without how many float spikes differ: that depends on how the processor rounds float32."""
+    return re.sub(r"(program-vs-float-torch.*for information.*│)[^│]*│$", r"\1", printed, flags=re.MULTILINE)
 
 
 def test_the_readme_names_the_two_commands_that_the_makefile_has() -> None:
@@ -20,8 +26,6 @@ def test_the_readme_names_the_two_commands_that_the_makefile_has() -> None:
 
 
 def test_every_file_that_the_readme_links_to_exists() -> None:
-    import re
-
     links = re.findall(r"\]\((?!https?://)([^)]+)\)", (ROOT / "README.md").read_text())
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
