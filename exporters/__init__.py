@@ -19,7 +19,7 @@ def known_targets() -> tuple[str, ...]:
 
 
 def find_exporter(target: str) -> Exporter:
-    """The exporter of a target, loaded now. Raises OptionError if there is none, or if two packages claim the name."""
+    """The exporter of a target, loaded now. Raises OptionError if none can be, or if two packages claim the name."""
     entries = list(entry_points(group=GROUP, name=target))
     distinct = {entry.value for entry in entries}
     if not entries:
@@ -29,5 +29,11 @@ def find_exporter(target: str) -> Exporter:
         raise OptionError(
             f"two exporters are named {target!r}: {' and '.join(sorted(distinct))}. Uninstall one of the packages."
         )
-    exporter: Exporter = entries[0].load()
+    try:
+        exporter: Exporter = entries[0].load()
+    except Exception as error:  # another package's code
+        raise OptionError(
+            f"the exporter {target!r} ({entries[0].value}) cannot be loaded ({type(error).__name__}: {error}). "
+            "Install its package again."
+        ) from error
     return exporter

@@ -39,7 +39,7 @@ def integer_graph(graph: ir.Graph) -> nir.NIRGraph:
     the time constant DT * 4096 / decay. The metadata `scale` of input, neurons and output turns integers into the
     model's own numbers; nothing needs it to run the graph.
 
-    Raises QuantisationError for a neuron with a bias that no weighted layer feeds.
+    Raises QuantisationError for a neuron with a bias that no weighted layer can carry.
     """
     nodes: dict[str, nir.NIRNode] = {}
     edges: list[tuple[str, str]] = []
@@ -70,39 +70,46 @@ def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
                 padding=node.padding,
                 dilation=node.dilation,
                 groups=node.groups,
-                bias=np.broadcast_to(bias.reshape(-1), node.shape[:1]).astype(np.float32),
+                bias=np.broadcast_to(bias.reshape(-1), node.shape[:1]).astype(np.float64),
             )
         case ir.Linear():
             spread = np.broadcast_to(bias.reshape(-1), node.shape[:1])
-            return nir.Affine(weight=node.weight.astype(np.float32), bias=spread.astype(np.float32))
+            return nir.Affine(weight=node.weight.astype(np.float32), bias=spread.astype(np.float64))
         case ir.Scale():
-            return nir.Scale(scale=np.full(node.shape, node.factor, np.float32))
+            return nir.Scale(scale=_everywhere(node.factor, node))
         case ir.SumPool():
             kernel, stride, padding = (np.array(p) for p in (node.kernel, node.stride, node.padding))
             return nir.SumPool2d(kernel_size=kernel, stride=stride, padding=padding)
         case ir.Neuron():
             return _neuron(node)
         case ir.Threshold():
-            return nir.Threshold(threshold=np.full(node.shape, node.threshold + 0.5, np.float32))
+            return nir.Threshold(threshold=_everywhere(node.threshold + 0.5, node))
         case ir.Merge():
-            return nir.Scale(scale=np.ones(node.shape, np.float32))
+            return nir.Scale(scale=_everywhere(1, node))
         case ir.Readout():
             return nir.Output(output_type={"output": np.array(node.shape)}, metadata={"scale": node.scale})
 
 
 def _neuron(node: ir.Neuron) -> nir.IF | nir.LIF:
-    threshold = np.broadcast_to(node.threshold + HALF_LSB, node.shape).astype(np.float32)
+    threshold = np.broadcast_to((node.threshold + HALF_LSB).astype(np.float32), node.shape)
     metadata: dict[str, object] = {"scale": node.scale}
     if node.reset is not Reset.ZERO:
         metadata |= {"reset": node.reset.value, "reset_amount": np.broadcast_to(node.reset_amount, node.shape).copy()}
     decay = np.broadcast_to(node.decay, node.shape).astype(np.float64)
     if not decay.any():
-        return nir.IF(r=np.full(node.shape, 1 / DT), v_threshold=threshold, metadata=metadata)
+        return nir.IF(
+            r=_everywhere(1 / DT, node), v_threshold=threshold, v_reset=_everywhere(0, node), metadata=metadata
+        )
     if not decay.all():
         raise QuantisationError(f"{node.name}: some of its neurons leak and some do not; NIR has no node for that.")
     tau = DT * (1 << DECAY_SHIFT) / decay
-    rest = np.zeros(node.shape, np.float32)
-    return nir.LIF(tau=tau, r=tau / DT, v_leak=rest, v_threshold=threshold, metadata=metadata)
+    rest = _everywhere(0, node)
+    return nir.LIF(tau=tau, r=tau / DT, v_leak=rest, v_threshold=threshold, v_reset=rest, metadata=metadata)
+
+
+def _everywhere(value: float, node: ir.Node) -> Float:
+    """An array of the node's shape that stores one number: a deep net has tens of millions of neurons."""
+    return np.broadcast_to(np.float32(value), node.shape)
 
 
 def _biases(graph: ir.Graph) -> dict[str, Float]:
@@ -122,6 +129,8 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
                     f"{node.name}: it has a bias, but no weighted layer feeds it that could carry it."
                 )
             continue
+        if any(size > 1 for size in bias.shape[1:]):
+            raise QuantisationError(f"{node.name}: its bias differs within a channel; a layer in NIR has one a channel.")
         name, window = layer
         found[name] = bias / window
     return found

@@ -17,9 +17,19 @@ Shape = tuple[int, ...]
 Pair = tuple[int, int]
 
 
+def _smallest_dtype(values: Int) -> type[np.signedinteger]:
+    """The smallest signed type that also holds the negated values."""
+    largest = max(int(values.max()), -int(values.min())) if values.size else 0
+    return next(dtype for dtype in (np.int8, np.int16, np.int32, np.int64) if largest <= np.iinfo(dtype).max)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BaseNode:
-    """What all nodes share: a name (the layer's path in the model), the nodes whose outputs are summed, a shape."""
+    """What all nodes share: a name (the layer's path in the model), the nodes whose outputs are summed, a shape.
+
+    Arrays are copied and made read-only: weights in the smallest signed type that holds them, all others int64, so that
+    they can be shifted.
+    """
 
     name: str
     inputs: tuple[str, ...]
@@ -29,7 +39,7 @@ class BaseNode:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, np.ndarray):
-                copy = np.array(value, dtype=np.int64)
+                copy = np.array(value, dtype=_smallest_dtype(value) if item.name == "weight" else np.int64)
                 copy.flags.writeable = False
                 object.__setattr__(self, item.name, copy)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import nir
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from snn2hw.errors import ModelError
 from snn2hw.fixed_point import Reset
@@ -27,7 +27,7 @@ Float = NDArray[np.floating]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NeuronRule:
-    """v = keep v + drive + gain I; spike = v > threshold; then `reset`. Every array has the neurons' shape.
+    """v = keep v + drive + gain I; spike = v > threshold; then `reset`. Every array broadcasts to the neurons' shape.
 
     reset_value is the membrane after a hard reset and at the start; reset_amount is what a soft reset subtracts.
     """
@@ -43,34 +43,48 @@ class NeuronRule:
 
 def rule_of(name: str, node: nir.IF | nir.LIF) -> NeuronRule:
     """The discrete-time rule of NIR node `name`. Raises ModelError for parameters that no step of DT can follow."""
-    threshold = np.asarray(node.v_threshold, dtype=np.float64)
-    reset = _reset_of(name, node)
-    amount = np.broadcast_to(np.asarray(node.metadata.get("reset_amount", threshold), np.float64), threshold.shape)
-    resistance = np.asarray(node.r, dtype=np.float64)
-    reset_value = np.asarray(node.v_reset, dtype=np.float64)
-    if isinstance(node, nir.IF):
-        keep, gain, drive = np.ones_like(threshold), DT * resistance, np.zeros_like(threshold)
-    else:
-        tau = np.asarray(node.tau, dtype=np.float64)
+    threshold, resistance, reset_value = (compact(values) for values in (node.v_threshold, node.r, node.v_reset))
+    amount = compact(node.metadata["reset_amount"]) if "reset_amount" in node.metadata else threshold
+    keep, gain, drive = np.ones_like(resistance), DT * resistance, np.zeros_like(resistance)
+    if isinstance(node, nir.LIF):
+        tau = compact(node.tau)
         if not np.all(tau >= DT * (1 - 1e-9)):
             raise ModelError(
                 f"{name}: the time constant {tau.min():g} s is shorter than the time step {DT:g} s. "
                 "Express tau in seconds for a step of 0.1 ms."
             )
         share = DT / tau
-        keep, gain, drive = 1 - share, share * resistance, share * np.asarray(node.v_leak, dtype=np.float64)
-    for label, values in (("v_threshold", threshold), ("gain", gain), ("v_leak", drive), ("v_reset", reset_value)):
+        keep, gain, drive = 1 - share, share * resistance, share * compact(node.v_leak)
+    for label, values in (
+        ("v_threshold", threshold),
+        ("gain", gain),
+        ("v_leak", drive),
+        ("v_reset", reset_value),
+        ("reset_amount", amount),
+    ):
         if not np.all(np.isfinite(values)):
             raise ModelError(f"{name}: {label} holds a value that is not finite. Repair the model's parameters.")
+    if np.shape(node.metadata.get("reset_amount", 0)) not in ((), node.v_threshold.shape) or not np.all(amount >= 0):
+        raise ModelError(f"{name}: reset_amount must be one number of at least 0 for each neuron.")
     return NeuronRule(
         keep=keep,
         gain=gain,
         drive=drive,
         threshold=threshold,
-        reset=reset,
+        reset=_reset_of(name, node),
         reset_value=reset_value,
         reset_amount=amount,
     )
+
+
+def compact(values: ArrayLike) -> Float:
+    """The smallest float64 array that broadcasts to the same values: axes along which nothing changes become 1."""
+    array = np.asarray(values)
+    for axis in range(array.ndim):
+        first = array.take([0], axis=axis)
+        if array.strides[axis] == 0 or np.array_equal(np.broadcast_to(first, array.shape), array):
+            array = first
+    return array.astype(np.float64)
 
 
 def _reset_of(name: str, node: nir.IF | nir.LIF) -> Reset:

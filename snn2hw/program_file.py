@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def write_program(program: ir.Program, path: Path) -> None:
         }
         for name, value in vars(node).items():
             if isinstance(value, np.ndarray):
-                arrays[f"{node.name}:{name}"] = value
+                arrays[f"{node.name}:{name}"] = value if name == "weight" else value.astype(np.int32)
             elif name not in ("name", "inputs", "shape"):
                 entry[name] = value.value if isinstance(value, Reset) else list(value) if name in _PAIRS else value
         if node.name in program.schedule.reset_offset:
@@ -74,7 +75,7 @@ def write_program(program: ir.Program, path: Path) -> None:
             "recorded": recorded,
         }
     )
-    np.savez_compressed(path, allow_pickle=False, program=np.array(text), **arrays)
+    np.savez(path, allow_pickle=False, program=np.array(text), **arrays)
 
 
 def read_program(path: Path) -> ir.Program:
@@ -88,7 +89,7 @@ def read_program(path: Path) -> ir.Program:
                 f"{path}: schema {description.get('schema')!r}; this version of snn2hw reads {SCHEMA!r}. Export again."
             )
         return _program(description, arrays)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise BundleError(f"{path}: not a readable program ({type(error).__name__}: {error}). Export again.") from None
 
 
@@ -121,4 +122,8 @@ def _program(description: dict[str, Any], arrays: dict[str, Any]) -> ir.Program:
         ir.Region(name=region["name"], kind=region["kind"], nodes=tuple(region["nodes"]))
         for region in description["regions"]
     )
-    return ir.Program(graph=ir.Graph(tuple(nodes)), bounds=bounds, schedule=schedule, regions=regions)
+    graph = ir.Graph(tuple(nodes))
+    recorded = {item["name"] for item in description["recorded"]}
+    if missing := [node.name for node in graph.recorded if node.name not in recorded]:
+        raise ValueError(f"`recorded` lacks {', '.join(missing)}, so that engines could not be compared there")
+    return ir.Program(graph=graph, bounds=bounds, schedule=schedule, regions=regions)

@@ -58,8 +58,8 @@ def export(deployment: Deployment, output: Path) -> None:
     integers = integer_graph(deployment.program.graph)
     with directory_in_place(output) as beside:
         write_program(deployment.program, beside / "program.npz")
-        nir.write(beside / "network.nir", deployment.network)
-        nir.write(beside / "quantised.nir", integers)
+        for name, graph in (("network.nir", deployment.network), ("quantised.nir", integers)):
+            nir.write(beside / name, graph, compression="lzf")  # half of gzip's time for a tenth more bytes
         shutil.copytree(RUNTIME, beside / "lava", ignore=LEFT_OUT)
         (beside / "README.md").write_text(_readme(deployment.program))
         write_manifest(beside, _manifest(deployment, output))

@@ -49,27 +49,28 @@ class Refused(Exception):
 
 
 class Builder:
-    """Collects NIR nodes and edges under unique names."""
+    """Collects NIR nodes and edges under unique names; those in `reserved` are kept for layers."""
 
-    def __init__(self) -> None:
+    def __init__(self, reserved: frozenset[str] = frozenset()) -> None:
+        self.reserved = reserved
         self.nodes: dict[str, nir.NIRNode] = {}
         self.edges: list[tuple[str, str]] = []
 
     def graph(self) -> nir.NIRGraph:
         return nir.NIRGraph(nodes=self.nodes, edges=self.edges, type_check=False)
 
-    def add(self, name: str, node: nir.NIRNode, value: Value | None, shape: Shape) -> Value:
+    def add(self, name: str, node: nir.NIRNode, value: Value | None, shape: Shape, *, is_layer: bool = False) -> Value:
         """Add a node fed by `value`; what it emits is a current, not an integer."""
-        name = self._unique(name)
+        name = name if is_layer else self._unique(name)
         self.nodes[name] = node
         if value is not None:
             for source in self._sources(name, value):
                 self.edges.append((source, name))
         return Value(terms=((name, 1),), shape=shape)
 
-    def add_spiking(self, name: str, node: nir.NIRNode, value: Value) -> Value:
+    def add_spiking(self, name: str, node: nir.NIRNode, value: Value, *, is_layer: bool = False) -> Value:
         """Add a neuron or threshold unit: what it emits is 0 or 1."""
-        return _as_integer(self.add(name, node, value, value.shape), 0, 1)
+        return _as_integer(self.add(name, node, value, value.shape, is_layer=is_layer), 0, 1)
 
     def plus(self, name: str, a: Value, b: Value) -> Value:
         """a + b. Sums of spikes get a node of their own (a Scale of 1, which sums its sources); currents stay open."""
@@ -82,7 +83,7 @@ class Builder:
 
     def merge(self, name: str, value: Value) -> Value:
         low, high = value.low, value.high
-        merged = self.add(name, nir.Scale(scale=np.ones(value.shape, np.float32)), value, value.shape)
+        merged = self.add(name, nir.Scale(scale=_everywhere(1, value.shape)), value, value.shape)
         return merged if low is None or high is None else _as_integer(merged, low, high)
 
     def times(self, name: str, a: Value, b: Value) -> Value:
@@ -99,7 +100,7 @@ class Builder:
         levels = []
         for suffix, reached in self._levels(name, other):
             total = combine(binary, reached)
-            threshold = np.full(a.shape, 1.5 - total.constant, np.float32)
+            threshold = _everywhere(1.5 - total.constant, a.shape)
             open_sum = Value(terms=total.terms, shape=total.shape, low=total.low, high=total.high)
             levels.append(self.add_spiking(f"{name}{suffix}", nir.Threshold(threshold=threshold), open_sum))
         return self._sum_of_levels(name, levels)
@@ -110,7 +111,7 @@ class Builder:
             return [("", value)]
         levels = []
         for level in range(1, value.high + 1):
-            unit = nir.Threshold(threshold=np.full(value.shape, level - 0.5 - value.constant, np.float32))
+            unit = nir.Threshold(threshold=_everywhere(level - 0.5 - value.constant, value.shape))
             terms = Value(terms=value.terms, shape=value.shape, low=value.low, high=value.high)
             levels.append((f".level{level}", self.add_spiking(f"{name}.level{level}.reached", unit, terms)))
         return levels
@@ -132,7 +133,7 @@ class Builder:
             pool = nir.SumPool2d(kernel_size=np.array(kernel), stride=np.array(stride), padding=np.array(padding))
             shape = (value.shape[0], *pooled(value.shape[1:], kernel, stride, padding))
             count = self.add(f"{name}{suffix}.count", pool, reached, shape)
-            either = nir.Threshold(threshold=np.full(shape, 0.5, np.float32))
+            either = nir.Threshold(threshold=_everywhere(0.5, shape))
             levels.append(self.add_spiking(f"{name}{suffix}", either, count))
         return self._sum_of_levels(name, levels)
 
@@ -144,13 +145,13 @@ class Builder:
     def _scaled(self, source: str, factor: int, shape: Shape) -> str:
         name = f"{source}.negated" if factor == -1 else f"{source}.times{factor}"
         if name not in self.nodes:
-            self.nodes[name] = nir.Scale(scale=np.full(shape, factor, np.float32))
+            self.nodes[name] = nir.Scale(scale=_everywhere(factor, shape))
             self.edges.append((source, name))
         return name
 
     def _unique(self, name: str) -> str:
         candidate, count = name.replace("/", "_"), 1
-        while candidate in self.nodes:
+        while candidate in self.nodes or candidate in self.reserved:
             count += 1
             candidate = f"{name}@{count}"
         return candidate
@@ -200,6 +201,11 @@ def _as_integer(value: Value, low: int, high: int) -> Value:
     return Value(
         terms=value.terms, constant=value.constant, shape=value.shape, low=low, high=high, unknown=value.unknown
     )
+
+
+def _everywhere(value: float, shape: Shape) -> np.ndarray:
+    """An array that stores one number: NIR wants full shapes, and a deep net has tens of millions of neurons."""
+    return np.broadcast_to(np.float32(value), shape)
 
 
 def _same_shape(name: str, a: Value, b: Value) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 
 from snn2hw.fixed_point import Reset
 from snn2hw.integer_neuron import IntegerNeuron
-from snn2hw.neuron_rule import DT
+from snn2hw.neuron_rule import DT, Float, compact
 
 Shape = tuple[int, ...]
 
@@ -117,12 +117,14 @@ def _leaky(module: Any, shape: Shape, dtype: type[np.floating]) -> nir.IF | nir.
     reset = {"zero": Reset.ZERO, "subtract": Reset.SUBTRACT_LATE, "none": Reset.NONE}[mechanism]
     if np.all(beta == 1) and reset is Reset.SUBTRACT_LATE:
         reset = Reset.SUBTRACT  # without a decay the order of decay and subtraction does not matter
-    return _write(dtype, keep=beta, gain=np.ones(shape), threshold=threshold, reset=reset, amount=threshold, rest=0.0)
+    return _write(
+        shape, dtype, keep=beta, gain=np.ones(()), threshold=threshold, reset=reset, amount=threshold, rest=0.0
+    )
 
 
 def _spikingjelly_if(module: Any, shape: Shape, dtype: type[np.floating]) -> nir.IF | nir.LIF:
     """SpikingJelly IFNode: v = v + x; fires at v >= v_threshold; v_reset None subtracts v_threshold."""
-    return _spikingjelly(module, shape, dtype, keep=np.ones(shape), gain=np.ones(shape))
+    return _spikingjelly(module, shape, dtype, keep=1.0, gain=1.0)
 
 
 def _spikingjelly_lif(module: Any, shape: Shape, dtype: type[np.floating]) -> nir.IF | nir.LIF:
@@ -137,7 +139,7 @@ def _spikingjelly_plif(module: Any, shape: Shape, dtype: type[np.floating]) -> n
 
 def _spikingjelly_leak(module: Any, shape: Shape, dtype: type[np.floating], share: float) -> nir.IF | nir.LIF:
     gain = share if module.decay_input else 1.0
-    return _spikingjelly(module, shape, dtype, keep=np.full(shape, 1.0 - share), gain=np.full(shape, gain))
+    return _spikingjelly(module, shape, dtype, keep=1.0 - share, gain=gain)
 
 
 def _spikingjelly(
@@ -145,15 +147,16 @@ def _spikingjelly(
     shape: Shape,
     dtype: type[np.floating],
     *,
-    keep: np.ndarray,
-    gain: np.ndarray,
+    keep: float,
+    gain: float,
 ) -> nir.IF | nir.LIF:
-    threshold = np.full(shape, float(module.v_threshold))
+    threshold = np.array(float(module.v_threshold))
     soft = module.v_reset is None
     return _write(
+        shape,
         dtype,
-        keep=keep,
-        gain=gain,
+        keep=np.array(keep),
+        gain=np.array(gain),
         threshold=np.nextafter(threshold.astype(dtype), dtype(-np.inf)),
         reset=Reset.SUBTRACT if soft else Reset.ZERO,
         amount=threshold,
@@ -162,30 +165,39 @@ def _spikingjelly(
 
 
 def _write(
+    shape: Shape,
     dtype: type[np.floating],
     *,
-    keep: np.ndarray,
-    gain: np.ndarray,
-    threshold: np.ndarray,
+    keep: Float,
+    gain: Float,
+    threshold: Float,
     reset: Reset,
-    amount: np.ndarray,
+    amount: Float,
     rest: float,
 ) -> nir.IF | nir.LIF:
-    """The NIR neuron v = keep v + (1 - keep) rest + gain I. tau and r are float64: `keep` must come back exactly."""
-    if not np.all(np.isfinite(threshold)) or np.any(amount <= 0):
+    """The NIR neuron v = keep v + (1 - keep) rest + gain I; every array broadcasts to `shape`.
+
+    tau and r of a leaky neuron are float64: `keep` must come back exactly. NIR wants arrays of the full shape; these are
+    views of a few numbers, since a deep net has tens of millions of neurons.
+    """
+    if not np.all(np.isfinite(amount)) or np.any(amount <= 0):
         raise NeuronProblem(f"the threshold is {float(np.min(amount)):g}", "A threshold must be a number above 0")
-    metadata = {} if reset is Reset.ZERO else {"reset": reset.value, "reset_amount": amount.astype(dtype)}
-    threshold, v_reset = threshold.astype(dtype), np.full(threshold.shape, rest, dtype=dtype)
+
+    def full(values: Float | float, kind: type[np.floating] = dtype) -> Float:
+        return np.broadcast_to(np.asarray(values, dtype=kind), shape)
+
+    metadata = {} if reset is Reset.ZERO else {"reset": reset.value, "reset_amount": full(amount)}
+    v_threshold, v_reset = full(threshold), full(rest)
     if np.all(keep == 1):
-        return nir.IF(r=gain / DT, v_threshold=threshold, v_reset=v_reset, metadata=metadata)
+        return nir.IF(r=full(gain / DT), v_threshold=v_threshold, v_reset=v_reset, metadata=metadata)
     if np.any(keep == 1):
         raise NeuronProblem("some of its neurons have a leak and some have none", "Use one kind per layer")
     share = 1 - keep
     return nir.LIF(
-        tau=DT / share,
-        r=gain / share,
-        v_leak=np.full(threshold.shape, rest, dtype=dtype),
-        v_threshold=threshold,
+        tau=full(DT / share, np.float64),
+        r=full(gain / share, np.float64),
+        v_leak=v_reset,
+        v_threshold=v_threshold,
         v_reset=v_reset,
         metadata=metadata,
     )
@@ -207,11 +219,11 @@ def _numbers(value: object) -> np.ndarray:
     return np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value, dtype=np.float64)
 
 
-def _spread(module: nn.Module, attribute: str, shape: Shape) -> np.ndarray:
-    """A parameter as the framework broadcasts it over [N, *shape]."""
+def _spread(module: nn.Module, attribute: str, shape: Shape) -> Float:
+    """A parameter as the framework broadcasts it over [N, *shape], in the fewest numbers that say it."""
     values = _numbers(getattr(module, attribute))
     try:
-        return np.array(np.broadcast_to(values, (1, *shape))[0])
+        return compact(np.broadcast_to(values, (1, *shape))[0])
     except ValueError:
         raise NeuronProblem(
             f"{attribute} of shape {list(values.shape)} does not fit neurons of shape {list(shape)}",

@@ -26,7 +26,7 @@ from snn2hw.fixed_point import (
     round_to_int,
     split_bias,
 )
-from snn2hw.neuron_rule import Float, NeuronRule, rule_of
+from snn2hw.neuron_rule import Float, NeuronRule, compact, rule_of
 from snn2hw.nir_graph import Layout, lay_out
 from snn2hw.passes.calibrate import Calibration
 from snn2hw.passes.currents import Current, Emitted, Flow, align
@@ -145,11 +145,11 @@ class _Quantiser:
     def _neuron(self, name: str, rule: NeuronRule, incoming: list[Flow]) -> Flow:
         currents = [flow.as_current(f"{name}.shortcut") for flow in incoming]
         # Variables are shifted so that the membrane starts and resets at 0: v' = v - reset_value.
-        threshold = rule.threshold - rule.reset_value
+        threshold = nominal(rule.threshold) - rule.reset_value
         drive = rule.drive - (1 - rule.keep) * rule.reset_value
-        if np.any(threshold < 0):
+        if (lowest := float((rule.threshold - rule.reset_value).min())) < 0:
             raise QuantisationError(
-                f"{name}: the threshold lies {-float(threshold.min()):g} below the reset value, so the neuron fires "
+                f"{name}: the threshold lies {-lowest:g} below the reset value, so the neuron fires "
                 "without input. Raise the threshold or lower v_reset."
             )
         bias = drive + sum(rule.gain * current.bias for current in currents)
@@ -162,7 +162,7 @@ class _Quantiser:
                 name=name,
                 inputs=sources,
                 shape=self.layout.shapes[name],
-                threshold=integer_threshold(compact(threshold), scale),
+                threshold=integer_threshold(rule.threshold, rule.reset_value, scale),
                 decay=decay,
                 bias_mantissa=mantissa,
                 bias_exponent=exponent,
@@ -177,14 +177,15 @@ class _Quantiser:
     ) -> float:
         """Input units per unit of the float membrane."""
         bias_peak = float(np.abs(bias).max())
-        reach = float(threshold.max()) + MARGIN * self.calibration.current.get(name, 0.0) + bias_peak
+        highest = max(float(threshold.max()), float(rule.reset_amount.max()))
+        reach = highest + MARGIN * self.calibration.current.get(name, 0.0) + bias_peak
         limits = {"weights": self._weight_limit(name, currents, rule.gain), "threshold": (INPUT_LIMIT - 1) / reach}
         if bias_peak > 0:
             limits["bias"] = (BIAS_MAX >> MEMBRANE_SHIFT) / bias_peak
         limited_by = min(limits, key=lambda key: limits[key])
         limit = limits[limited_by]
         steps = [abs(step) for current in currents if (step := current.identity_step(rule.gain)) is not None]
-        lattice = steps or [float(nominal(np.float32(t))) for t in np.unique(threshold)[:1]]
+        lattice = steps or [float(threshold.min())]
         whole = np.floor(limit * lattice[0])
         if whole >= 1 and lattice[0] > 0:
             limit = whole / lattice[0]  # the shortcut's weight, or else the threshold, becomes a whole number
@@ -223,31 +224,30 @@ class _Quantiser:
         self.nodes.append(ir.Readout(name=name, inputs=sources, shape=shape, bias=bias, scale=float(scale)))
 
 
-def integer_threshold(threshold: Float, scale: float) -> Int:
-    """The integer t for which, on whole numbers, v > scale * threshold and v > t are the same.
+def integer_threshold(threshold: Float, rest: Float, scale: float) -> Int:
+    """The integer t for which, on whole numbers, v > scale * (threshold - rest) and v > t are the same.
 
     A threshold one float below a short decimal is read as that decimal with >=, as frameworks that fire at >= write it.
     """
-    exact = np.array([nominal(np.float32(t)) for t in np.ravel(threshold)]).reshape(threshold.shape)
-    at_least = exact > threshold.astype(np.float32)
-    scaled = scale * exact.astype(np.float64)
+    exact = nominal(threshold)
+    scaled = scale * (exact - rest)
     whole = round_to_int(scaled)
     on_lattice = np.abs(scaled - whole) < 1e-6
-    return np.where(
-        on_lattice, np.where(at_least, whole - 1, whole), floor_to_int(scale * threshold.astype(np.float64))
-    )
+    at_least = np.where(exact > threshold, whole - 1, whole)
+    return np.where(on_lattice, at_least, floor_to_int(scale * (threshold - rest)))
 
 
-def nominal(threshold: np.float32) -> np.float32:
-    """The number a threshold was written as: the next float above, if that has the shorter decimal form."""
-    above = np.nextafter(threshold, np.float32(np.inf))
-    return above if len(repr(above)) < len(repr(threshold)) else threshold
+def nominal(thresholds: Float) -> Float:
+    """The numbers that thresholds were written as: the next float above, where that has the shorter decimal form.
 
+    A threshold that float32 holds is taken for a float32.
+    """
 
-def compact(values: Float) -> Float:
-    """The smallest array that still broadcasts to the same values: axes along which nothing changes shrink to 1."""
-    for axis in range(values.ndim):
-        first = values.take([0], axis=axis)
-        if np.array_equal(np.broadcast_to(first, values.shape), values):
-            values = first
-    return values
+    def written(threshold: np.float64) -> float:
+        dtype = np.float32 if np.float32(threshold) == threshold else np.float64
+        own = dtype(threshold)
+        above = np.nextafter(own, dtype(np.inf))
+        return float(above if len(repr(above)) < len(repr(own)) else own)
+
+    values, index = np.unique(thresholds, return_inverse=True)
+    return np.array([written(value) for value in values])[index].reshape(thresholds.shape)
