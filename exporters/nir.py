@@ -11,10 +11,13 @@ import numpy as np
 from snn2hw import ir
 from snn2hw.deployment import Deployment
 from snn2hw.errors import QuantisationError
-from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, Reset, join_bias
-from snn2hw.neuron_rule import DT, Float
+from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Reset, join_bias
+from snn2hw.neuron_rule import DT, Float, Neuron
 
 HALF_LSB = 0.5 / (1 << MEMBRANE_SHIFT)  # thresholds lie between two membrane values: > and >= then agree
+
+
+NO_DECAY = 1e-6  # a decay of 0 beside others: its time constant is finite, but rounds to 0 again
 
 
 def export(deployment: Deployment, output: Path) -> None:
@@ -90,21 +93,29 @@ def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
             return nir.Output(output_type={"output": np.array(node.shape)}, metadata={"scale": node.scale})
 
 
-def _neuron(node: ir.Neuron) -> nir.IF | nir.LIF:
+def _neuron(node: ir.Neuron) -> Neuron:
     threshold = np.broadcast_to((node.threshold + HALF_LSB).astype(np.float32), node.shape)
     metadata: dict[str, object] = {"scale": node.scale}
     if node.reset is not Reset.ZERO:
         metadata |= {"reset": node.reset.value, "reset_amount": np.broadcast_to(node.reset_amount, node.shape).copy()}
-    decay = np.broadcast_to(node.decay, node.shape).astype(np.float64)
-    if not decay.any():
-        return nir.IF(
-            r=_everywhere(1 / DT, node), v_threshold=threshold, v_reset=_everywhere(0, node), metadata=metadata
-        )
-    if not decay.all():
-        raise QuantisationError(f"{node.name}: some of its neurons leak and some do not; NIR has no node for that.")
-    tau = DT * (1 << DECAY_SHIFT) / decay
     rest = _everywhere(0, node)
-    return nir.LIF(tau=tau, r=tau / DT, v_leak=rest, v_threshold=threshold, v_reset=rest, metadata=metadata)
+    if not node.decay.any() and np.all(node.current_decay == NO_MEMORY):
+        return nir.IF(r=_everywhere(1 / DT, node), v_threshold=threshold, v_reset=rest, metadata=metadata)
+    decay = np.maximum(node.decay, NO_DECAY).astype(np.float64)
+    tau = np.broadcast_to(DT * (1 << DECAY_SHIFT) / decay, node.shape)
+    if np.all(node.current_decay == NO_MEMORY):
+        return nir.LIF(tau=tau, r=tau / DT, v_leak=rest, v_threshold=threshold, v_reset=rest, metadata=metadata)
+    tau_syn = np.broadcast_to(DT * (1 << DECAY_SHIFT) / node.current_decay.astype(np.float64), node.shape)
+    return nir.CubaLIF(
+        tau_syn=tau_syn,
+        tau_mem=tau,
+        r=tau / DT,
+        v_leak=rest,
+        v_threshold=threshold,
+        v_reset=rest,
+        w_in=tau_syn / DT,
+        metadata=metadata,
+    )
 
 
 def _everywhere(value: float, node: ir.Node) -> Float:
@@ -130,7 +141,9 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
                 )
             continue
         if any(size > 1 for size in bias.shape[1:]):
-            raise QuantisationError(f"{node.name}: its bias differs within a channel; a layer in NIR has one a channel.")
+            raise QuantisationError(
+                f"{node.name}: its bias differs within a channel; a layer in NIR has one a channel."
+            )
         name, window = layer
         found[name] = bias / window
     return found

@@ -17,6 +17,7 @@ Bool = NDArray[np.bool_]
 MEMBRANE_SHIFT = 6  # inputs, thresholds and reset amounts are shifted left by this before they meet the membrane
 DECAY_SHIFT = 12
 DECAY_MAX = 4095
+NO_MEMORY = 1 << DECAY_SHIFT  # the current decay that leaves nothing
 INPUT_LIMIT = 1 << 17  # |a| below this; beyond it Loihi's 24-bit current wraps
 MEMBRANE_LIMIT = 1 << 23  # |v| below this; beyond it Loihi's membrane saturates
 THRESHOLD_LIMIT = 1 << 17
@@ -34,15 +35,15 @@ class Reset(Enum):
     NONE = "none"
 
 
-def decay_membrane(v: Int, decay: Int) -> Int:
-    """Multiply the membrane by (4096 - decay) / 4096, truncated towards zero."""
-    magnitude: Int = (np.abs(v) * ((1 << DECAY_SHIFT) - decay)) >> DECAY_SHIFT
-    return np.sign(v) * magnitude
+def decay_state(state: Int, decay: Int) -> Int:
+    """Multiply a membrane or current by (4096 - decay) / 4096, truncated towards zero."""
+    magnitude: Int = (np.abs(state) * ((1 << DECAY_SHIFT) - decay)) >> DECAY_SHIFT
+    return np.sign(state) * magnitude
 
 
-def charge(v: Int, a: Int, *, decay: Int, bias: Int) -> Int:
-    """One step of integration: decay, then add the summed input `a` and the bias. Nothing wraps here."""
-    return decay_membrane(v, decay) + (a << MEMBRANE_SHIFT) + bias
+def accumulate_current(u: Int, a: Int, *, current_decay: Int, bias: Int) -> Int:
+    """The current, in membrane units: what is left of the last step's (of 4096: nothing), summed input, and bias."""
+    return decay_state(u, current_decay) + (a << MEMBRANE_SHIFT) + bias
 
 
 def fires(v: Int, threshold: Int) -> Bool:
@@ -51,7 +52,7 @@ def fires(v: Int, threshold: Int) -> Bool:
 
 
 def reset_after_spike(v: Int, spike: Bool, reset: Reset, amount: Int) -> Int:
-    """The membrane after a spike, within the step of the spike. SUBTRACT_LATE acts in `charge_late` instead."""
+    """The membrane after a spike, within the step of the spike. SUBTRACT_LATE acts in the next step."""
     if reset is Reset.ZERO:
         return np.where(spike, 0, v)
     if reset is Reset.SUBTRACT:
@@ -60,15 +61,15 @@ def reset_after_spike(v: Int, spike: Bool, reset: Reset, amount: Int) -> Int:
 
 
 def step_neuron(
-    v: Int, a: Int, *, threshold: Int, decay: Int, bias: Int, reset: Reset, amount: Int
+    v: Int, current: Int, *, threshold: Int, decay: Int, reset: Reset, amount: Int
 ) -> tuple[Int, Int, Bool]:
-    """One step of a neuron.
+    """One step of a neuron that receives `current`, in membrane units. Nothing wraps here.
 
     Returns the membrane before the reset (what must stay below MEMBRANE_LIMIT), the membrane kept for the next step,
     and the spikes.
     """
     late = np.where(fires(v, threshold), amount << MEMBRANE_SHIFT, 0) if reset is Reset.SUBTRACT_LATE else 0
-    charged = charge(v, a, decay=decay, bias=bias) - late
+    charged = decay_state(v, decay) + current - late
     spike = fires(charged, threshold)
     return charged, reset_after_spike(charged, spike, reset, amount), spike
 
@@ -85,7 +86,7 @@ def floor_to_int(x: ArrayLike) -> Int:
 
 def quantise_payload(x: ArrayLike, *, scale: float, low: int, high: int) -> Int:
     """Integer payload of real input values; `scale` is the real value of one unit. Saturates at low and high."""
-    return np.clip(round_to_int(np.asarray(x, dtype=np.float64) / scale), low, high)
+    return np.clip(np.rint(np.asarray(x, dtype=np.float64) / scale), low, high).astype(np.int64)
 
 
 def split_bias(bias: ArrayLike) -> tuple[Int, Int]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from snn2hw.errors import FixedPointOverflow
-from snn2hw.fixed_point import MEMBRANE_SHIFT, Int, Reset, round_to_int, step_neuron
+from snn2hw.fixed_point import MEMBRANE_SHIFT, Int, Reset, decay_state, round_to_int, step_neuron
 from snn2hw.neuron_rule import Float
 
 OFF_LATTICE = 1e-3  # membrane units; float64 stays within 1e-7, so anything near this is another layer's mistake
@@ -28,6 +28,7 @@ class IntegerNeuron(nn.Module):
         *,
         threshold: Int,
         decay: Int,
+        current_decay: Int,
         reset: Reset,
         reset_amount: Int,
         lattice: Float,
@@ -36,13 +37,15 @@ class IntegerNeuron(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
-        self.threshold, self.decay, self.reset, self.reset_amount = threshold, decay, reset, reset_amount
+        self.threshold, self.decay, self.current_decay = threshold, decay, current_decay
+        self.reset, self.reset_amount = reset, reset_amount
         self.lattice, self.multi_step, self.returns_state = lattice, multi_step, returns_state
+        self.u: Int = np.zeros((), np.int64)
         self.v: Int = np.zeros((), np.int64)
 
     def reset_state(self) -> None:
-        """Back to a membrane of 0."""
-        self.v = np.zeros((), np.int64)
+        """Back to a current and membrane of 0."""
+        self.u = self.v = np.zeros((), np.int64)
 
     def forward(self, current: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """The spikes of one step, or of all steps. Raises FixedPointOverflow for a current off the lattice."""
@@ -60,12 +63,12 @@ class IntegerNeuron(nn.Module):
                 f"{self.name}: a current of {scaled.ravel()[off.argmax()]:.6f} membrane units is not a whole number, "
                 "so the model does not hold the integer weights. Please report this with the model."
             )
+        self.u = decay_state(self.u, self.current_decay) + drawn
         _, self.v, spike = step_neuron(
             self.v,
-            np.zeros((), np.int64),
+            self.u,
             threshold=self.threshold,
             decay=self.decay,
-            bias=drawn,
             reset=self.reset,
             amount=self.reset_amount,
         )

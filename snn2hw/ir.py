@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.fixed_point import Int, Reset
+from snn2hw.fixed_point import NO_MEMORY, Int, Reset
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
@@ -90,7 +90,7 @@ class SumPool(BaseNode):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Neuron(BaseNode):
-    """v = decay(v) + 64 x + bias; y = v > 64 threshold; then reset (docs/program.md).
+    """u = current_decay(u) + 64 x + bias; v = decay(v) + u; y = v > 64 threshold; then reset (docs/program.md).
 
     All arrays broadcast to `shape`. `scale` is how many input units one unit of the float membrane is: it is not part
     of the equation, but turns integers back into the model's own numbers.
@@ -98,6 +98,7 @@ class Neuron(BaseNode):
 
     threshold: Int
     decay: Int
+    current_decay: Int = field(default_factory=lambda: np.array(NO_MEMORY))
     bias_mantissa: Int
     bias_exponent: Int
     reset: Reset
@@ -204,7 +205,7 @@ class Graph:
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """Largest absolute values at a node.
+    """Largest absolute values at a node, and whether what it emits may be negative.
 
     `accumulator` (in input units), `membrane` (in 1/64 of one) and `payload` (what it emits) hold for every legal
     input. Where that worst case breaks a limit of the target, `kind` is "calibrated": then `observed`, the largest
@@ -215,6 +216,7 @@ class Bound:
     accumulator: int
     membrane: int
     payload: int
+    signed: bool = False
     observed: float | None = None
 
 
@@ -269,7 +271,7 @@ class Program:
 
 def record_dtype(bound: Bound) -> type[np.uint8] | type[np.int32]:
     """The type in which engines store a recorded node's spikes."""
-    return np.uint8 if bound.payload <= np.iinfo(np.uint8).max else np.int32
+    return np.uint8 if bound.payload <= np.iinfo(np.uint8).max and not bound.signed else np.int32
 
 
 Spikes = dict[str, NDArray[np.generic]]

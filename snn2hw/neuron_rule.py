@@ -3,8 +3,9 @@
 NIR gives differential equations without a time step. snn2hw, like snnTorch and SpikingJelly's NIR back ends, steps them
 by forward Euler with DT:
 
-    v = (1 - dt/tau) v + (dt/tau) (v_leak + R I)        LIF
-    v = v + dt R I                                      IF
+    v = v + dt R I                                                  IF
+    v = (1 - dt/tau) v + (dt/tau) (v_leak + R I)                    LIF
+    i = (1 - dt/tau_syn) i + (dt/tau_syn) w_in I                    CubaLIF, with i for I in the line above
 
 fires at v > v_threshold in the same step, then resets; the membrane starts at v_reset. NIR knows the hard reset alone;
 the other resets travel in the node's metadata (`reset`, `reset_amount`), which NIR files keep.
@@ -13,6 +14,7 @@ the other resets travel in the node's metadata (`reset`, `reset_amount`), which 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import nir
 import numpy as np
@@ -23,16 +25,20 @@ from snn2hw.fixed_point import Reset
 
 DT = 1e-4
 Float = NDArray[np.floating]
+Neuron: TypeAlias = nir.IF | nir.LIF | nir.CubaLIF
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NeuronRule:
-    """v = keep v + drive + gain I; spike = v > threshold; then `reset`. Every array broadcasts to the neurons' shape.
+    """u = current_keep u + gain I; v = keep v + drive + u; spike = v > threshold; then `reset`.
+
+    u is the current in units of the membrane. Every array broadcasts to the neurons' shape.
 
     reset_value is the membrane after a hard reset and at the start; reset_amount is what a soft reset subtracts.
     """
 
     keep: Float
+    current_keep: Float
     gain: Float
     drive: Float
     threshold: Float
@@ -41,20 +47,18 @@ class NeuronRule:
     reset_amount: Float
 
 
-def rule_of(name: str, node: nir.IF | nir.LIF) -> NeuronRule:
+def rule_of(name: str, node: Neuron) -> NeuronRule:
     """The discrete-time rule of NIR node `name`. Raises ModelError for parameters that no step of DT can follow."""
     threshold, resistance, reset_value = (compact(values) for values in (node.v_threshold, node.r, node.v_reset))
     amount = compact(node.metadata["reset_amount"]) if "reset_amount" in node.metadata else threshold
     keep, gain, drive = np.ones_like(resistance), DT * resistance, np.zeros_like(resistance)
-    if isinstance(node, nir.LIF):
-        tau = compact(node.tau)
-        if not np.all(tau >= DT * (1 - 1e-9)):
-            raise ModelError(
-                f"{name}: the time constant {tau.min():g} s is shorter than the time step {DT:g} s. "
-                "Express tau in seconds for a step of 0.1 ms."
-            )
-        share = DT / tau
+    current_keep = np.zeros_like(resistance)
+    if isinstance(node, nir.LIF | nir.CubaLIF):
+        share = _share(name, node.tau if isinstance(node, nir.LIF) else node.tau_mem)
         keep, gain, drive = 1 - share, share * resistance, share * compact(node.v_leak)
+    if isinstance(node, nir.CubaLIF):
+        share = _share(name, node.tau_syn)
+        current_keep, gain = 1 - share, gain * share * compact(node.w_in)
     for label, values in (
         ("v_threshold", threshold),
         ("gain", gain),
@@ -68,6 +72,7 @@ def rule_of(name: str, node: nir.IF | nir.LIF) -> NeuronRule:
         raise ModelError(f"{name}: reset_amount must be one number of at least 0 for each neuron.")
     return NeuronRule(
         keep=keep,
+        current_keep=current_keep,
         gain=gain,
         drive=drive,
         threshold=threshold,
@@ -75,6 +80,18 @@ def rule_of(name: str, node: nir.IF | nir.LIF) -> NeuronRule:
         reset_value=reset_value,
         reset_amount=amount,
     )
+
+
+def _share(name: str, tau: ArrayLike) -> Float:
+    """The share dt/tau of a state that one step replaces; within rounding of 1, a state without memory."""
+    seconds = compact(tau)
+    if not np.all(seconds >= DT * (1 - 1e-6)):
+        raise ModelError(
+            f"{name}: the time constant {seconds.min():g} s is shorter than the time step {DT:g} s. "
+            "Express tau in seconds for a step of 0.1 ms."
+        )
+    share = DT / seconds
+    return np.where(np.abs(share - 1) < 1e-6, 1.0, share)
 
 
 def compact(values: ArrayLike) -> Float:
@@ -87,7 +104,7 @@ def compact(values: ArrayLike) -> Float:
     return array.astype(np.float64)
 
 
-def _reset_of(name: str, node: nir.IF | nir.LIF) -> Reset:
+def _reset_of(name: str, node: Neuron) -> Reset:
     written = node.metadata.get("reset", Reset.ZERO.value)
     try:
         return Reset(written)

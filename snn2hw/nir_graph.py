@@ -32,8 +32,8 @@ class Layout:
 def lay_out(graph: nir.NIRGraph) -> Layout:
     """Order a graph and infer its shapes.
 
-    Raises ModelError for a dangling edge, a cycle, a node without a source, sources of different shapes, or a shape
-    that does not fit the node.
+    Raises ModelError for a dangling edge, a cycle, a node without a source, sources of different shapes, a shape that
+    does not fit the node, or several inputs or outputs.
     """
     sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for source, target in graph.edges:
@@ -42,6 +42,8 @@ def lay_out(graph: nir.NIRGraph) -> Layout:
                 raise ModelError(f"edge {source} -> {target}: there is no node {end}. Remove the edge or add the node.")
         if source in sources[target]:
             raise ModelError(f"edge {source} -> {target} stands twice. Write a Scale of 2 if the sum is meant.")
+        if isinstance(graph.nodes[source], nir.Output):
+            raise ModelError(f"{source}: {target} reads this Output node. Let it read what the output reads.")
         sources[target].append(source)
     order = _topological(sources)
     shapes: dict[str, Shape] = {}
@@ -57,6 +59,8 @@ def lay_out(graph: nir.NIRGraph) -> Layout:
             listed = ", ".join(f"{source} {list(shapes[source])}" for source in sources[name])
             raise ModelError(f"{name}: its sources have different shapes: {listed}.")
         shapes[name] = _output_shape(name, node, incoming.pop())
+    for kind in (nir.Input, nir.Output):
+        only(graph, kind)
     return Layout(tuple(order), {name: tuple(found) for name, found in sources.items()}, shapes)
 
 
@@ -87,10 +91,12 @@ def _output_shape(name: str, node: nir.NIRNode, shape: Shape) -> Shape:
         case nir.Affine() | nir.Linear():
             rows, columns = node.weight.shape
             _expect(name, shape == (columns,), f"takes {columns} values, but its input has shape {list(shape)}")
+            if isinstance(node, nir.Affine):
+                _expect(name, node.bias.shape == (rows,), f"has {rows} rows, but a bias of shape {node.bias.shape}")
             return (rows,)
         case nir.Flatten():
             return (int(np.prod(shape)),)
-        case nir.IF() | nir.LIF():
+        case nir.IF() | nir.LIF() | nir.CubaLIF():
             own = tuple(node.v_threshold.shape)
             _expect(name, own == shape, f"holds neurons of shape {list(own)}, but its input has shape {list(shape)}")
             return shape
@@ -99,6 +105,8 @@ def _output_shape(name: str, node: nir.NIRNode, shape: Shape) -> Shape:
             _expect(name, own == shape, f"has shape {list(own)}, but its input has shape {list(shape)}")
             return shape
         case nir.Output():
+            own = _ints(node.output_type["output"])
+            _expect(name, own == shape, f"has shape {list(own)}, but its input has shape {list(shape)}")
             return shape
         case _:
             raise ModelError(f"{name}: NIR nodes of type {type(node).__name__} are not supported.")
@@ -111,6 +119,7 @@ def _conv_shape(name: str, node: nir.Conv2d, shape: Shape) -> Shape:
         len(shape) == 3 and shape[0] == channels * node.groups,
         f"takes {channels * node.groups} channels, but its input has shape {list(shape)}",
     )
+    _expect(name, node.bias.shape == (outputs,), f"has {outputs} kernels, but a bias of shape {node.bias.shape}")
     return outputs, *_window(
         name, shape[1:], (kernel[0], kernel[1]), pair(node.stride), conv_padding(name, node), pair(node.dilation)
     )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import zlib
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -81,7 +79,7 @@ def write_program(program: ir.Program, path: Path) -> None:
 def read_program(path: Path) -> ir.Program:
     """Read program.npz. Raises BundleError if it is damaged, of another version, or contradicts itself."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         description = json.loads(str(arrays.pop("program")))
         if description.get("schema") != SCHEMA:
@@ -89,7 +87,9 @@ def read_program(path: Path) -> ir.Program:
                 f"{path}: schema {description.get('schema')!r}; this version of snn2hw reads {SCHEMA!r}. Export again."
             )
         return _program(description, arrays)
-    except (LookupError, TypeError, ValueError, AttributeError, OSError, EOFError, BadZipFile, zlib.error) as error:
+    except BundleError:
+        raise
+    except Exception as error:  # a damaged archive leads zipfile, zlib and numpy into errors of many types
         raise BundleError(f"{path}: not a readable program ({type(error).__name__}: {error}). Export again.") from None
 
 
@@ -123,6 +123,14 @@ def _program(description: dict[str, Any], arrays: dict[str, Any]) -> ir.Program:
         for region in description["regions"]
     )
     graph = ir.Graph(tuple(nodes))
+    if schedule.timesteps < 1:
+        raise ValueError(f"timesteps is {schedule.timesteps}")
+    if stray := [key for key in arrays if key.rpartition(":")[0] not in latency or arrays[key].dtype.kind != "i"]:
+        raise ValueError(f"{stray[0]} belongs to no node or holds no integers")
+    if stateful := [n.name for n in nodes if isinstance(n, ir.Neuron | ir.Readout) and n.name not in offsets]:
+        raise ValueError(f"{stateful[0]} has no reset offset")
+    if sorted(name for region in regions for name in region.nodes) != sorted(set(latency) - {graph.input.name}):
+        raise ValueError("the regions do not hold every node once")
     recorded = {item["name"] for item in description["recorded"]}
     if missing := [node.name for node in graph.recorded if node.name not in recorded]:
         raise ValueError(f"`recorded` lacks {', '.join(missing)}, so that engines could not be compared there")

@@ -16,7 +16,7 @@ from snn2hw.neuron_rule import NeuronRule, rule_of
 from snn2hw.nir_graph import conv_padding, lay_out, pair
 
 Step = Callable[[Tensor], Tensor]
-OnMembrane = Callable[[str, Tensor], None]
+OnState = Callable[[str, Tensor, Tensor], None]
 
 
 class Reference:
@@ -27,12 +27,12 @@ class Reference:
         self.layout = lay_out(graph)
         self.dtype = dtype
 
-    def run(self, x: Tensor, *, on_membrane: OnMembrane | None = None) -> Iterator[dict[str, Tensor]]:
+    def run(self, x: Tensor, *, on_state: OnState | None = None) -> Iterator[dict[str, Tensor]]:
         """Yield what every node emits, one dict of [N, *shape] tensors a step, for x [T, N, *input shape].
 
-        `on_membrane(name, v)` is told every neuron layer's membrane of the step before its reset.
+        `on_state(name, u, v)` is told every neuron layer's current and membrane of the step, before its reset.
         """
-        step = {name: self._operation(name, node, on_membrane) for name, node in self.graph.nodes.items()}
+        step = {name: self._operation(name, node, on_state) for name, node in self.graph.nodes.items()}
         for frame in x:
             values: dict[str, Tensor] = {}
             for name in self.layout.order:
@@ -48,7 +48,7 @@ class Reference:
             total = total + values[source]
         return total
 
-    def _operation(self, name: str, node: nir.NIRNode, on_membrane: OnMembrane | None) -> Step:
+    def _operation(self, name: str, node: nir.NIRNode, on_state: OnState | None) -> Step:
         match node:
             case nir.Input() | nir.Output():
                 return lambda x: x
@@ -75,25 +75,29 @@ class Reference:
             case nir.Threshold():
                 threshold = self._tensor(node.threshold)
                 return lambda x: (x > threshold).to(self.dtype)
-            case nir.IF() | nir.LIF():
-                return self._neuron(name, rule_of(name, node), on_membrane)
+            case nir.IF() | nir.LIF() | nir.CubaLIF():
+                return self._neuron(name, rule_of(name, node), on_state)
             case _:
                 raise ModelError(f"{name}: NIR nodes of type {type(node).__name__} are not supported.")
 
-    def _neuron(self, name: str, rule: NeuronRule, on_membrane: OnMembrane | None) -> Step:
+    def _neuron(self, name: str, rule: NeuronRule, on_state: OnState | None) -> Step:
         keep, gain, drive = self._tensor(rule.keep), self._tensor(rule.gain), self._tensor(rule.drive)
+        current_keep = self._tensor(rule.current_keep)
+        remembers = bool(current_keep.any())
         threshold, amount = self._tensor(rule.threshold), self._tensor(rule.reset_amount)
         start = self._tensor(rule.reset_value)
         v = start
+        u: Tensor | float = 0.0
         late: Tensor | None = None
 
         def step(current: Tensor) -> Tensor:
-            nonlocal v, late
-            v = keep * v + (drive + gain * current)
+            nonlocal u, v, late
+            u = current_keep * u + gain * current if remembers else gain * current
+            v = keep * v + (drive + u)
             if late is not None:
                 v = v - late
-            if on_membrane:
-                on_membrane(name, v)
+            if on_state:
+                on_state(name, u, v)
             spike = (v > threshold).to(self.dtype)
             if rule.reset is Reset.ZERO:
                 v = torch.where(spike > 0, start, v)

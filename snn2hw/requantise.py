@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from snn2hw.errors import BundleError
-from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, Reset, floor_to_int, round_to_int
+from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Reset, floor_to_int, round_to_int
 from snn2hw.frontends import neurons
 from snn2hw.frontends.trace import Traced
 from snn2hw.integer_neuron import IntegerNeuron
-from snn2hw.neuron_rule import DT, Float, rule_of
+from snn2hw.neuron_rule import Float, Neuron, rule_of
 from snn2hw.nir_graph import lay_out, pair
 
 
@@ -41,7 +41,7 @@ def requantise(traced: Traced, integers: nir.NIRGraph) -> Traced:
                 f"{path}: the model has this layer, but quantised.nir has not. The bundle is of another model."
             )
         node, layer = integers.nodes[path], module.get_submodule(path)
-        if isinstance(node, nir.IF | nir.LIF):
+        if isinstance(node, Neuron):
             _set_neuron(module, path, node, units)
         else:
             norm = traced.norms.get(path)
@@ -64,7 +64,7 @@ class _Units:
         node = self.integers.nodes[name]
         if isinstance(node, nir.Input):
             return float(node.metadata["scale"])
-        if isinstance(node, nir.IF | nir.LIF | nir.Threshold):
+        if isinstance(node, Neuron | nir.Threshold):
             return 1.0
         return self.emitted(self.sources[name][0]) / self._divisor(name)
 
@@ -77,7 +77,7 @@ class _Units:
             target = self.targets[target][0]
         scale = float(self.integers.nodes[target].metadata["scale"])
         consumer = self.network.nodes[target]
-        gain = rule_of(target, consumer).gain if isinstance(consumer, nir.IF | nir.LIF) else np.ones(1)
+        gain = rule_of(target, consumer).gain if isinstance(consumer, Neuron) else np.ones(1)
         per_channel = gain.reshape(len(gain), -1)[:, 0]
         return scale * per_channel / divisor
 
@@ -125,7 +125,7 @@ def _grouped(weight: Tensor, groups: int) -> Tensor:
     return torch.cat(blocks)
 
 
-def _set_neuron(module: nn.Module, path: str, node: nir.IF | nir.LIF, units: _Units) -> None:
+def _set_neuron(module: nn.Module, path: str, node: Neuron, units: _Units) -> None:
     own: Any = module.get_submodule(path)
     float_rule = rule_of(path, units.network.nodes[path])
     scale = float(node.metadata["scale"])
@@ -145,12 +145,13 @@ def _set_neuron(module: nn.Module, path: str, node: nir.IF | nir.LIF, units: _Un
         else:
             own.v_threshold = between
         return
-    decay = round_to_int((1 << DECAY_SHIFT) * DT / node.tau) if isinstance(node, nir.LIF) else np.zeros(1, np.int64)
+    own_rule = rule_of(path, node)
     replacement = IntegerNeuron(
         path,
         threshold=threshold,
-        decay=decay,
-        reset=rule_of(path, node).reset,
+        decay=round_to_int((1 - own_rule.keep) * (1 << DECAY_SHIFT)),
+        current_decay=round_to_int((1 - own_rule.current_keep) * NO_MEMORY),
+        reset=own_rule.reset,
         reset_amount=round_to_int(node.metadata.get("reset_amount", 0)),
         lattice=lattice,
         multi_step=getattr(own, "step_mode", "s") == "m",

@@ -46,10 +46,10 @@ SPIKINGJELLY: dict[str, NeuronFactory] = {
     "lif": lambda: sj_neuron.LIFNode(tau=2.0, v_threshold=0.4),
     "lif-soft": lambda: sj_neuron.LIFNode(tau=1.5, v_threshold=0.4, v_reset=None),
     "lif-reset": lambda: sj_neuron.LIFNode(tau=3.0, v_threshold=0.2, v_reset=-0.1),
-    "lif-whole-input": lambda: sj_neuron.LIFNode(tau=2.0, decay_input=False),
+    "lif-whole-input": lambda: sj_neuron.LIFNode(tau=2.0, v_threshold=0.7, decay_input=False),
     "lif-whole-input-reset": lambda: sj_neuron.LIFNode(tau=3.0, decay_input=False, v_reset=0.3),
     "plif": lambda: sj_neuron.ParametricLIFNode(init_tau=1.6, v_threshold=0.5),
-    "plif-whole-input-soft": lambda: sj_neuron.ParametricLIFNode(init_tau=2.0, decay_input=False, v_reset=None),
+    "plif-whole-input-soft": lambda: sj_neuron.ParametricLIFNode(2.0, decay_input=False, v_threshold=0.7, v_reset=None),
 }
 NEURONS = SNNTORCH | SPIKINGJELLY
 MULTI_STEP = [(name, multi) for name in NEURONS for multi in (False, True) if name in SPIKINGJELLY or not multi]
@@ -144,8 +144,9 @@ def randomise(model: nn.Module) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.3)
             module.running_var.uniform_(0.2, 1.0)
-            module.weight.data.uniform_(0.5, 2)
-            module.bias.data.normal_(0.4, 0.3)
+            if module.affine:
+                module.weight.data.uniform_(0.5, 2)
+                module.bias.data.normal_(0.4, 0.3)
     return model.eval()
 
 
@@ -164,7 +165,7 @@ def compile_model(model: nn.Module, samples: Samples, *, timesteps: int, **optio
 def run_requantised(traced: Traced, program: ir.Program, samples: Samples) -> ir.Spikes:
     """What simulate returns, from the model itself with the program's integers put back into it."""
     own = requantise(traced, integer_graph(program.graph))
-    x = torch.from_numpy(np.moveaxis(input_payloads(program, samples), 1, 0)) * program.graph.input.scale
-    steps = list(own.run(x.double()))
+    x = np.moveaxis(input_payloads(program, samples), 1, 0) * program.graph.input.scale
+    steps = list(own.run(torch.from_numpy(x)))
     spikes = {name: np.stack([step[name].numpy() for step in steps], axis=1) for name in traced.origin}
     return spikes | {"logits": sum(step["logits"].numpy() for step in steps) * program.graph.readout.scale}

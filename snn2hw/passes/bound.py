@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.fixed_point import INPUT_LIMIT, MEMBRANE_LIMIT, MEMBRANE_SHIFT, Reset, decay_membrane, join_bias
+from snn2hw.fixed_point import INPUT_LIMIT, MEMBRANE_LIMIT, MEMBRANE_SHIFT, Reset, decay_state, join_bias
 from snn2hw.passes.calibrate import Calibration
 
 Interval = tuple[int, int]
@@ -51,6 +51,7 @@ def bound(graph: ir.Graph, calibration: Calibration, *, timesteps: int) -> dict[
             accumulator=reach,
             membrane=membrane,
             payload=max(map(abs, emits[node.name])),
+            signed=emits[node.name][0] < 0,
             observed=_observed(node, calibration) if isinstance(node, ir.Neuron) else None,
         )
     return bounds
@@ -79,26 +80,31 @@ def _weighted(weight: np.ndarray, low: int, high: int) -> Interval:
 
 
 def _membrane(node: ir.Neuron, low: int, high: int, timesteps: int) -> int:
-    """Largest absolute membrane before a reset, over the steps of one sample."""
+    """Largest absolute current or membrane before a reset, over the steps of one sample."""
     bias = join_bias(node.bias_mantissa, node.bias_exponent)
-    up = (high << MEMBRANE_SHIFT) + int(bias.max())
-    down = (low << MEMBRANE_SHIFT) + int(bias.min())
+    most, least = int(bias.max()), int(bias.min())
     ceiling = int(node.threshold.max()) << MEMBRANE_SHIFT  # the most that is kept without a spike
     amount = node.reset_amount << MEMBRANE_SHIFT
-    slowest = node.decay.min(keepdims=True)
-    highest = lowest = reach = 0
+    slowest, slowest_current = int(node.decay.min()), int(node.current_decay.min())
+    highest = lowest = reach = up = down = 0
     for _ in range(timesteps):
-        highest = max(int(decay_membrane(np.array(highest), slowest).max()), 0) + up
-        lowest = min(int(decay_membrane(np.array(lowest), slowest).min()), 0) + down
+        up = max(_decayed(up, slowest_current), 0) + (high << MEMBRANE_SHIFT) + most
+        down = min(_decayed(down, slowest_current), 0) + (low << MEMBRANE_SHIFT) + least
+        highest = max(_decayed(highest, slowest), 0) + up
+        lowest = min(_decayed(lowest, slowest), 0) + down
         if node.reset is Reset.SUBTRACT_LATE:
             lowest -= int(amount.max())
-        reach = max(reach, abs(highest), abs(lowest))
+        reach = max(reach, abs(highest), abs(lowest), abs(up), abs(down))
         if node.reset is Reset.ZERO:
             highest = min(highest, ceiling)
         elif node.reset is Reset.SUBTRACT:
             lowest = min(lowest, int((node.threshold << MEMBRANE_SHIFT).min()) - int(amount.max()))
             highest = max(min(highest, ceiling), highest - int(amount.min()))
     return reach
+
+
+def _decayed(state: int, decay: int) -> int:
+    return int(decay_state(np.array(state), np.array(decay)))
 
 
 def _observed(node: ir.Neuron, calibration: Calibration) -> float:

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import nir
-import numpy as np
 import torch
 from torch import Tensor
 
 from snn2hw.data import Samples
 from snn2hw.errors import DataError
-from snn2hw.neuron_rule import rule_of
+from snn2hw.neuron_rule import Neuron
 from snn2hw.nir_graph import only
 from snn2hw.reference import Reference
 
@@ -26,7 +25,7 @@ class Calibration:
 
     input_range: smallest (at most 0) and largest (at least 0) input. lattice: the smallest power of two that makes
     every input a whole number when multiplied by it, None if there is none up to FINEST_LATTICE. current and membrane:
-    per neuron layer the largest absolute input current and membrane, both in units of the membrane (current times
+    per neuron layer the largest absolute current and membrane, both in units of the membrane (current times
     gain).
     """
 
@@ -50,13 +49,13 @@ def calibrate(
     """
     samples.check_shape(tuple(int(n) for n in network.nodes[only(network, nir.Input)].input_type["input"]))
     reference = Reference(network)
-    rules = {name: rule_of(name, node) for name, node in network.nodes.items() if isinstance(node, nir.IF | nir.LIF)}
-    gains = {name: torch.tensor(np.array(rule.gain), dtype=torch.float32) for name, rule in rules.items()}
-    current = dict.fromkeys(rules, 0.0)
-    membrane = dict.fromkeys(rules, 0.0)
+    neurons = [name for name, node in network.nodes.items() if isinstance(node, Neuron)]
+    current = dict.fromkeys(neurons, 0.0)
+    membrane = dict.fromkeys(neurons, 0.0)
     low, high, lattice = 0.0, 0.0, 1
 
-    def note_membrane(name: str, v: Tensor) -> None:
+    def note(name: str, u: Tensor, v: Tensor) -> None:
+        current[name] = max(current[name], float(u.abs().max()))
         membrane[name] = max(membrane[name], float(v.abs().max()))
 
     for start in range(0, len(samples), BATCH):
@@ -64,10 +63,8 @@ def calibrate(
         x = torch.from_numpy(batch.steps(timesteps))
         low, high = min(low, float(x.min())), max(high, float(x.max()))
         lattice = _lattice(x, lattice)
-        for values in reference.run(x, on_membrane=note_membrane):
-            for name, gain in gains.items():
-                drawn = (reference.summed(name, values) * gain).abs().max()
-                current[name] = max(current[name], float(drawn))
+        for _ in reference.run(x, on_state=note):
+            pass
         if progress:
             progress(min(start + BATCH, len(samples)), len(samples))
     if low == high:

@@ -21,6 +21,7 @@ from snn2hw.fixed_point import (
     DECAY_SHIFT,
     INPUT_LIMIT,
     MEMBRANE_SHIFT,
+    NO_MEMORY,
     Int,
     floor_to_int,
     round_to_int,
@@ -31,7 +32,7 @@ from snn2hw.nir_graph import Layout, lay_out
 from snn2hw.passes.calibrate import Calibration
 from snn2hw.passes.currents import Current, Emitted, Flow, align
 
-MARGIN = 2.0  # how many times the currents seen in calibration must fit
+MARGIN = 2.0  # how many times the currents and membranes seen in calibration must fit
 WEIGHT_BITS = range(2, 9)
 INPUT_BITS = range(2, 9)
 
@@ -65,7 +66,10 @@ class _Quantiser:
             flow = self._node(name, self.network.nodes[name], incoming)
             if flow is not None:
                 self.flows[name] = flow
-        return ir.Graph(tuple(self.nodes))
+        graph = ir.Graph(tuple(self.nodes))
+        if any(node.name == "logits" for node in graph.recorded):
+            raise QuantisationError("logits: results keep this name for the class scores. Rename the layer.")
+        return graph
 
     def _node(self, name: str, node: nir.NIRNode, incoming: list[Flow]) -> Flow | None:
         shape = self.layout.shapes[name]
@@ -82,7 +86,7 @@ class _Quantiser:
                 return self._scaled(name, node, incoming)
             case nir.Threshold():
                 return self._threshold(name, node, incoming)
-            case nir.IF() | nir.LIF():
+            case nir.IF() | nir.LIF() | nir.CubaLIF():
                 return self._neuron(name, rule_of(name, node), incoming)
             case nir.Output():
                 self._readout(name, shape, incoming)
@@ -117,6 +121,7 @@ class _Quantiser:
 
     def _scaled(self, name: str, node: nir.Scale, incoming: list[Flow]) -> Flow:
         flow = align(name, incoming)
+        _refuse_flat(name, flow)
         factors = np.unique(np.asarray(node.scale, np.float64))
         if isinstance(flow, Current) or factors.size > 1 or factors[0] != np.rint(factors[0]) or factors[0] == 0:
             raise QuantisationError(
@@ -132,6 +137,7 @@ class _Quantiser:
 
     def _threshold(self, name: str, node: nir.Threshold, incoming: list[Flow]) -> Flow:
         flow = align(name, incoming)
+        _refuse_flat(name, flow)
         levels = np.unique(np.asarray(node.threshold, np.float64))
         if isinstance(flow, Current):
             raise QuantisationError(f"{name}: a Threshold over weighted sums. Use an IF or LIF neuron.")
@@ -152,6 +158,11 @@ class _Quantiser:
                 f"{name}: the threshold lies {-lowest:g} below the reset value, so the neuron fires "
                 "without input. Raise the threshold or lower v_reset."
             )
+        if np.any(drive != 0) and np.any(rule.current_keep != 0):
+            raise QuantisationError(
+                f"{name}: its current has a memory and v_leak differs from v_reset. Only one of the two has an integer "
+                "form; set v_leak to v_reset."
+            )
         bias = drive + sum(rule.gain * current.bias for current in currents)
         scale = self._neuron_scale(name, currents, rule, threshold, bias)
         sources = self._synapses(name, currents, scale, rule.gain)
@@ -164,6 +175,7 @@ class _Quantiser:
                 shape=self.layout.shapes[name],
                 threshold=integer_threshold(rule.threshold, rule.reset_value, scale),
                 decay=decay,
+                current_decay=np.clip(round_to_int((1 - compact(rule.current_keep)) * NO_MEMORY), 1, NO_MEMORY),
                 bias_mantissa=mantissa,
                 bias_exponent=exponent,
                 reset=rule.reset,
@@ -180,6 +192,8 @@ class _Quantiser:
         highest = max(float(threshold.max()), float(rule.reset_amount.max()))
         reach = highest + MARGIN * self.calibration.current.get(name, 0.0) + bias_peak
         limits = {"weights": self._weight_limit(name, currents, rule.gain), "threshold": (INPUT_LIMIT - 1) / reach}
+        if seen := self.calibration.membrane.get(name, 0.0):
+            limits["membrane"] = (INPUT_LIMIT - 1) / (MARGIN * seen + float(np.abs(rule.reset_value).max()))
         if bias_peak > 0:
             limits["bias"] = (BIAS_MAX >> MEMBRANE_SHIFT) / bias_peak
         limited_by = min(limits, key=lambda key: limits[key])
@@ -222,6 +236,11 @@ class _Quantiser:
         sources = self._synapses(name, currents, scale, gain)
         bias = round_to_int(scale * np.broadcast_to(sum(current.bias for current in currents), shape))
         self.nodes.append(ir.Readout(name=name, inputs=sources, shape=shape, bias=bias, scale=float(scale)))
+
+
+def _refuse_flat(name: str, flow: Flow) -> None:
+    if isinstance(flow, Emitted) and flow.flat:
+        raise QuantisationError(f"{name}: it joins flattened spikes. Join them first and flatten behind.")
 
 
 def integer_threshold(threshold: Float, rest: Float, scale: float) -> Int:

@@ -18,6 +18,7 @@ from snn2hw.fixed_point import (
     MEMBRANE_LIMIT,
     MEMBRANE_SHIFT,
     Int,
+    accumulate_current,
     join_bias,
     quantise_payload,
     step_neuron,
@@ -125,26 +126,27 @@ class _Neuron(_Executor):
         self.node = node
         self.bias = join_bias(node.bias_mantissa, node.bias_exponent)
         self.period, self.offset = program.schedule.timesteps, program.schedule.reset_offset[node.name]
-        self.v = np.zeros(node.shape, np.int64)
+        self.u = self.v = np.zeros(node.shape, np.int64)
 
     def answer(self, x: Int, cycle: int, where: str) -> Int:
         node = self.node
         if cycle % self.period == self.offset % self.period:
-            self.v = np.zeros(node.shape, np.int64)
+            self.u = self.v = np.zeros(node.shape, np.int64)
+        self.u = accumulate_current(self.u, x, current_decay=node.current_decay, bias=self.bias)
         charged, self.v, spike = step_neuron(
             self.v,
-            x,
+            self.u,
             threshold=node.threshold,
             decay=node.decay,
-            bias=self.bias,
             reset=node.reset,
             amount=node.reset_amount,
         )
         if where:
             check_range(x, INPUT_LIMIT, "the summed input", where)
+            check_range(self.u, MEMBRANE_LIMIT, f"the current (in 1/{1 << MEMBRANE_SHIFT})", where)
             check_range(charged, MEMBRANE_LIMIT, f"the membrane (in 1/{1 << MEMBRANE_SHIFT})", where)
         # Outside the samples nothing is read; the clip keeps what integrates there from growing without end.
-        self.v = np.clip(self.v, 1 - MEMBRANE_LIMIT, MEMBRANE_LIMIT - 1)
+        self.u, self.v = (np.clip(state, 1 - MEMBRANE_LIMIT, MEMBRANE_LIMIT - 1) for state in (self.u, self.v))
         return spike.astype(np.int64)
 
 

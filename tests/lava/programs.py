@@ -83,7 +83,8 @@ class Builder:
         return self.add("scale", name, tuple(self.nodes[source]["shape"]), [source], factor=factor)
 
     def neuron(self, name: str, inputs: list[str] | str, *, reset: str = "zero", style: str = "plain") -> str:
-        """`style`: plain (one threshold, no leak, no bias), leaky, channels (per channel), full (per neuron)."""
+        """`style`: plain (one threshold, no leak, no bias), leaky, channels (per channel), full (per neuron, and
+        with a memory of its current)."""
         inputs = [inputs] if isinstance(inputs, str) else inputs
         shape = tuple(self.nodes[inputs[0]]["shape"])
         per = {"plain": (), "leaky": (), "channels": (shape[0],) + (1,) * (len(shape) - 1), "full": shape}[style]
@@ -92,6 +93,7 @@ class Builder:
         return self.add("neuron", name, shape, inputs, reset=reset,
                         threshold=np.asarray(draw(20, 45, per)),
                         decay=np.asarray(draw(300, 2500, per) if rich else 0),
+                        current_decay=np.asarray(draw(1500, 4097, per) if style == "full" else 4096),
                         bias_mantissa=np.asarray(draw(-60, 120, per) if rich else 0),
                         bias_exponent=np.asarray(draw(0, 4, per) if rich else 0),
                         reset_amount=np.asarray(draw(20, 45, per)))  # fmt: skip
@@ -225,16 +227,20 @@ def respond(node: dict[str, Any], own: dict[str, np.ndarray], x: Any, real: np.n
     if kind == "merge":
         return x
     threshold, reset = own["threshold"] * 64, node["reset"]
-    v, owed = states.get(name, (np.zeros(x.shape, np.int64), np.zeros(x.shape, np.int64)))
-    v = np.sign(v) * (np.abs(v) * (4096 - own["decay"]) >> 12) - owed + 64 * x
-    v = v + own["bias_mantissa"] * 2 ** own["bias_exponent"]
+    u, v, owed = states.get(name, (np.zeros(x.shape, np.int64),) * 3)
+    u = (
+        np.sign(u) * (np.abs(u) * (4096 - own["current_decay"]) >> 12)
+        + 64 * x
+        + own["bias_mantissa"] * 2 ** own["bias_exponent"]
+    )
+    v = np.sign(v) * (np.abs(v) * (4096 - own["decay"]) >> 12) - owed + u
     spike = v > threshold
     taken = spike * own["reset_amount"] * 64
     if reset == "zero":
         v = v * ~spike
     if reset == "subtract":
         v = v - taken
-    states[name] = (v, taken if reset == "subtract_late" else 0 * taken)
+    states[name] = (u, v, taken if reset == "subtract_late" else 0 * taken)
     return spike.astype(np.int64)
 
 

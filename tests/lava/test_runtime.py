@@ -165,7 +165,14 @@ def single_neuron(*, weight: int, mantissa: int, timesteps: int) -> Builder:
     kernel = np.full((1, 1, 1, 1), weight)
     one = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
     conv = builder.add("conv", "conv", (1, 2, 2), ["x"], weight=kernel, **one)
-    parameters = {"threshold": 131071, "decay": 0, "bias_mantissa": mantissa, "bias_exponent": 7, "reset_amount": 0}
+    parameters = {
+        "threshold": 131071,
+        "decay": 0,
+        "current_decay": 4096,
+        "bias_mantissa": mantissa,
+        "bias_exponent": 7,
+        "reset_amount": 0,
+    }
     arrays = {key: np.asarray(value) for key, value in parameters.items()}
     neuron = builder.add("neuron", "neuron", (1, 2, 2), [conv], reset="none", **arrays)
     builder.region("layer", "layer", conv, neuron)

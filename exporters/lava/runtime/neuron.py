@@ -56,30 +56,35 @@ class NeuronState:
         self.threshold = parameter(node.threshold) << 6
         self.amount = parameter(node.reset_amount) << 6
         self.keep = DECAY_ONE - parameter(node.decay)
-        self.decays = bool((self.keep != DECAY_ONE).any())
+        self.current_keep = DECAY_ONE - parameter(node.current_decay)
+        self.remembers = bool(self.current_keep.any())
         self.has_bias = bool(self.bias.any())
         self.input_is_proved = input_bound < INPUT_LIMIT
         self.v = np.zeros(self.shape, np.int32)
+        self.u = np.zeros(self.shape, np.int32)
 
     def step(self, cycle: int, a: Array) -> Array:
         """Take the summed input of one cycle, return the spikes as int32. Raises RangeError inside a sample."""
         index = self.clock.index(cycle)
         if cycle % self.clock.timesteps == self.node.reset_offset:
             self.v = np.zeros(self.shape, np.int32)
+            self.u = np.zeros(self.shape, np.int32)
         if not self.input_is_proved:
             if index is not None:
                 check_range(a, INPUT_LIMIT, quantity="summed input", layer=self.node.name, index=index)
             a = np.clip(a, -INPUT_LIMIT, INPUT_LIMIT)
-        v = self._decayed()
+        current = a << 6
+        if self.has_bias:
+            current += self.bias
+        if self.remembers:
+            current += _decayed(self.u, self.current_keep)
+            self._limit(current, "current", index)
+            self.u = current
+        v = _decayed(self.v, self.keep)
         if self.node.reset == "subtract_late":
             v = v - np.where(self.v > self.threshold, self.amount, 0)
-        v = v + (a << 6)
-        if self.has_bias:
-            v += self.bias
-        if index is not None:
-            check_range(v, MEMBRANE_LIMIT, quantity="membrane", layer=self.node.name, index=index)
-        else:
-            np.clip(v, 1 - MEMBRANE_LIMIT, MEMBRANE_LIMIT - 1, out=v)
+        v = v + current
+        self._limit(v, "membrane", index)
         spikes: Array = v > self.threshold
         if self.node.reset == "zero":
             v[spikes] = 0
@@ -88,10 +93,18 @@ class NeuronState:
         self.v = v
         return spikes.astype(np.int32)
 
-    def _decayed(self) -> Array:
-        """sign(v) * ((|v| * keep) >> 12), split at bit 12 so that no product leaves int32."""
-        if not self.decays:
-            return self.v
-        magnitude = np.abs(self.v)
-        decayed: Array = (magnitude >> 12) * self.keep + (((magnitude & 4095) * self.keep) >> 12)
-        return np.where(self.v < 0, -decayed, decayed)
+    def _limit(self, values: Array, quantity: str, index: tuple[int, int] | None) -> None:
+        """Raise RangeError if a sample meets the limit of 24 bits; outside the samples cut off, in place."""
+        if index is not None:
+            check_range(values, MEMBRANE_LIMIT, quantity=quantity, layer=self.node.name, index=index)
+        else:
+            np.clip(values, 1 - MEMBRANE_LIMIT, MEMBRANE_LIMIT - 1, out=values)
+
+
+def _decayed(state: Array, keep: Array) -> Array:
+    """sign(x) * ((|x| * keep) >> 12), split at bit 12 so that no product leaves int32."""
+    if (keep == DECAY_ONE).all():
+        return state
+    magnitude = np.abs(state)
+    decayed: Array = (magnitude >> 12) * keep + (((magnitude & 4095) * keep) >> 12)
+    return np.where(state < 0, -decayed, decayed)

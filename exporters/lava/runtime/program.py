@@ -98,6 +98,7 @@ class Neuron(BaseNode):
     reset_offset: int
     threshold: Array = field(repr=False)
     decay: Array = field(repr=False)
+    current_decay: Array = field(repr=False)
     bias_mantissa: Array = field(repr=False)
     bias_exponent: Array = field(repr=False)
     reset_amount: Array = field(repr=False)

@@ -115,6 +115,7 @@ def read_node(entry: Entry, arrays: Mapping[str, Array], nodes: Mapping[str, Nod
                 reset_offset=entry.integer("reset_offset") % timesteps,
                 threshold=per_neuron("threshold", 0, THRESHOLD_LIMIT - 1),
                 decay=per_neuron("decay", 0, 4095),
+                current_decay=per_neuron("current_decay", 1, 4096),
                 bias_mantissa=per_neuron("bias_mantissa", -4095, 4095),
                 bias_exponent=per_neuron("bias_exponent", 0, 7),
                 reset_amount=per_neuron("reset_amount", 0, THRESHOLD_LIMIT - 1),

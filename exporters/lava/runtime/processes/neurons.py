@@ -35,6 +35,7 @@ class CheckedLIFReset(LIFReset):
         )
         self.vth = Var(shape=shape, init=full(node.threshold))
         self.dv = Var(shape=shape, init=full(node.decay))
+        self.du = Var(shape=shape, init=full(node.current_decay) - 1)  # Loihi adds the 1 itself
         self.reset_amount = Var(shape=shape, init=full(node.reset_amount))
         self.proc_params["job"], self.proc_params["node"] = job, node
 
@@ -48,12 +49,15 @@ class CheckedLIFResetModel(PyLifResetModelBitAcc):
 
     vth: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=17)
     dv: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=12)
+    du: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=12)
     reset_amount: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=17)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self.node: Neuron = proc_params["node"]
         self.clock = proc_params["job"].clock(self.node.name)
+        self.remembers = bool((self.node.current_decay != 4096).any())
+        self.node_bias = lava_parameter(self.node.bias, self.node.shape).astype(np.int64)
 
     def scale_bias(self) -> None:
         """Take a late reset off together with the bias: after the decay, before the membrane saturates."""
@@ -63,15 +67,31 @@ class CheckedLIFResetModel(PyLifResetModelBitAcc):
             self.effective_bias: Array = self.effective_bias - np.where(self.v > self.effective_vth, late, 0)
 
     def subthr_dynamics(self, activation_in: Array) -> None:
-        """Integrate as Lava does. Raises RangeError where Lava would wrap or saturate inside a sample."""
+        """Integrate as Lava does, but let the bias of a current with a memory go through it.
+
+        Raises RangeError where Lava would wrap or saturate inside a sample.
+        """
         index = self.clock.index(self.time_step)
+        bias = self.node_bias if self.remembers else np.int64(0)
+        current = (
+            self._decay(self.u, self.du + self.ds_offset) + (activation_in.astype(np.int64) << self.act_shift) + bias
+        )
+        membrane = self._decay(self.v, self.dv) + current + self.effective_bias - bias
         if index is not None:
             name = self.node.name
             check_range(activation_in, INPUT_LIMIT, quantity="summed input", layer=name, index=index)
-            decayed = np.abs(self.v.astype(np.int64)) * (self.decay_unity - self.dv) >> self.decay_shift
-            wide = np.sign(self.v) * decayed + (activation_in.astype(np.int64) << self.act_shift) + self.effective_bias
-            check_range(wide, MEMBRANE_LIMIT, quantity="membrane", layer=name, index=index)
-        super().subthr_dynamics(activation_in)
+            check_range(current, MEMBRANE_LIMIT, quantity="current", layer=name, index=index)
+            check_range(membrane, MEMBRANE_LIMIT, quantity="membrane", layer=name, index=index)
+        if self.remembers:
+            self.u[:] = np.clip(current, 1 - MEMBRANE_LIMIT, MEMBRANE_LIMIT - 1)
+            self.v[:] = np.clip(membrane, 1 - MEMBRANE_LIMIT, MEMBRANE_LIMIT - 1)
+        else:
+            super().subthr_dynamics(activation_in)
+
+    def _decay(self, state: Array, decay: Array) -> Array:
+        """A state after its decay, in int64."""
+        magnitude: Array = np.abs(state.astype(np.int64)) * (self.decay_unity - decay) >> self.decay_shift
+        return np.sign(state) * magnitude
 
     def reset_voltage(self, spike_vector: Array) -> None:
         """What a spike does to the membrane at once."""
@@ -82,9 +102,12 @@ class CheckedLIFResetModel(PyLifResetModelBitAcc):
 
 
 def stock_suffices(job: Job, node: Neuron) -> bool:
-    """Whether LIFReset itself computes this neuron exactly: equal parameters, reset to zero, and no wrap possible."""
+    """Whether LIFReset itself computes this neuron exactly.
+
+    It does with equal parameters, a reset to zero, no current memory, and where no wrap is possible.
+    """
     threshold, decay = (lava_parameter(array, node.shape) for array in (node.threshold, node.decay))
-    if threshold.ndim or decay.ndim or node.reset != "zero":
+    if threshold.ndim or decay.ndim or node.reset != "zero" or (node.current_decay != 4096).any():
         return False
     input_bound = job.program.input_bound(node.name, job.program.payload_bounds())
     charge = 64 * input_bound + int(np.abs(node.bias).max())  # in one step; from 0, over at most T steps
