@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,10 +23,31 @@ app = typer.Typer(
 train_app = typer.Typer(no_args_is_help=True, help="Train a network of this project's own family.")
 app.add_typer(train_app, name="train")
 
+INTERRUPTED = 130  # the exit code that shells give a command ended by Ctrl-C
+
 ModelArgument = Annotated[str, typer.Argument(help="A checkpoint (.pt, .pth), a .nir file, or package.module:factory.")]
 WeightsOption = Annotated[str | None, typer.Option(help="Weights file for package.module:factory.")]
 ShapeOption = Annotated[str | None, typer.Option(help="C,H,W of one step of one sample, where the file does not say.")]
 StepsOption = Annotated[int | None, typer.Option(help="Time steps a sample, where the file does not say.")]
+ArchOption = Annotated[
+    str | None,
+    typer.Option(help="For weights alone: sew_resnet, spiking_resnet, plain_net, or one with its depth: sew_resnet50."),
+]
+ConnectOption = Annotated[str | None, typer.Option(help="For weights alone: ADD, AND or IAND.")]
+IandOption = Annotated[
+    str | None, typer.Option(help="For weights alone: paper, or reversed as in SpikingJelly's bottlenecks.")
+]
+NeuronOption = Annotated[
+    str | None, typer.Option(help="For weights alone: IF, LIF or PLIF, with numbers as in LIF,tau=1.5,v_reset=none.")
+]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-pickle",
+        help="Let the model's file run code while it is loaded, as whole pickled modules do. The code may do whatever "
+        "you may: only for files whose maker you trust.",
+    ),
+]
 DataOption = Annotated[str, typer.Option(help="An .npz with x (and y), or a named set: digits.")]
 SamplesOption = Annotated[int | None, typer.Option(help="Take the first samples only.")]
 ProcessesOption = Annotated[str, typer.Option(help="Lava processes: fused, or structural (stock processes, slow).")]
@@ -47,6 +69,11 @@ def export(
     weights: WeightsOption = None,
     input_shape: ShapeOption = None,
     timesteps: StepsOption = None,
+    arch: ArchOption = None,
+    connect: ConnectOption = None,
+    iand_order: IandOption = None,
+    neuron: NeuronOption = None,
+    trust_pickle: TrustOption = False,
     weight_bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
     input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8,
     print_after: Annotated[str | None, typer.Option(help="Print what a compiler stage returns, or all.")] = None,
@@ -57,7 +84,7 @@ def export(
         target,
         output,
         calibrate,
-        commands.model_options(weights, input_shape, timesteps),
+        commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle),
         weight_bits=weight_bits,
         input_bits=input_bits,
         print_after=print_after,
@@ -77,6 +104,11 @@ def simulate(
     weights: WeightsOption = None,
     input_shape: ShapeOption = None,
     timesteps: StepsOption = None,
+    arch: ArchOption = None,
+    connect: ConnectOption = None,
+    iand_order: IandOption = None,
+    neuron: NeuronOption = None,
+    trust_pickle: TrustOption = False,
 ) -> None:
     """Run a bundle or model on data."""
     commands.simulate(
@@ -85,7 +117,7 @@ def simulate(
         engine,
         output,
         calibrate,
-        commands.model_options(weights, input_shape, timesteps),
+        commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle),
         samples=samples,
         processes=processes,
         deadline=deadline,
@@ -99,12 +131,22 @@ def verify(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
     samples: SamplesOption = None,
     model: Annotated[str | None, typer.Option(help="The model, if it is no longer where it was.")] = None,
+    weights: WeightsOption = None,
+    trust_pickle: TrustOption = False,
     processes: ProcessesOption = "fused",
     deadline: DeadlineOption = None,
 ) -> None:
     """Prove that PyTorch, the program and Lava agree spike for spike. Exits with 1 if they do not."""
     verdict = commands.verify(
-        bundle, data, json_file, samples=samples, model=model, processes=processes, deadline=deadline
+        bundle,
+        data,
+        json_file,
+        samples=samples,
+        model=model,
+        weights=weights,
+        trust_pickle=trust_pickle,
+        processes=processes,
+        deadline=deadline,
     )
     if verdict != "exact":
         raise typer.Exit(1)
@@ -118,9 +160,14 @@ def check(
     weights: WeightsOption = None,
     input_shape: ShapeOption = None,
     timesteps: StepsOption = None,
+    arch: ArchOption = None,
+    connect: ConnectOption = None,
+    iand_order: IandOption = None,
+    neuron: NeuronOption = None,
+    trust_pickle: TrustOption = False,
 ) -> None:
     """List everything that stops a model from being deployed. Exits with 1 if anything does."""
-    options = commands.model_options(weights, input_shape, timesteps)
+    options = commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle)
     if commands.check(model, target, json_file, options):
         raise typer.Exit(1)
 
@@ -131,10 +178,19 @@ def inspect(
     weights: WeightsOption = None,
     input_shape: ShapeOption = None,
     timesteps: StepsOption = None,
+    arch: ArchOption = None,
+    connect: ConnectOption = None,
+    iand_order: IandOption = None,
+    neuron: NeuronOption = None,
+    trust_pickle: TrustOption = False,
     chip: Annotated[str, typer.Option(help="The chip whose cores are counted.")] = "loihi2",
 ) -> None:
     """Show layers, shapes, parameters, latency and cores."""
-    commands.inspect(model, commands.model_options(weights, input_shape, timesteps), chip)
+    commands.inspect(
+        model,
+        commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle),
+        chip,
+    )
 
 
 @app.command()
@@ -161,7 +217,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0 done, 1 a check failed, 2 the command or its input is at fault."""
     os.environ.pop("SNN2HW_DEBUG", None)
     try:
-        code: Any = app(arguments, standalone_mode=False)
+        code: Any = app(arguments, prog_name="snn2hw", standalone_mode=False)
+        if code == INTERRUPTED:  # typer ends a command so on Ctrl-C, without a word
+            return _interrupted()
         return code if isinstance(code, int) else 0
     except typer.Exit as stop:
         return stop.exit_code
@@ -177,7 +235,8 @@ def main(arguments: list[str] | None = None) -> int:
             show()
             return 2
         if isinstance(error, OSError):
-            return _failed(error, f"{error.filename or 'a file'}: {error.strerror or error}.")
+            file = error.filename2 or error.filename  # of a rename the place, not what was put beside it
+            return _failed(error, f"{file or 'a file'}: {error.strerror or error}.")
         return _failed(
             error,
             f"something went wrong inside snn2hw ({type(error).__name__}: {error}). Run it again as `snn2hw --debug "
@@ -187,14 +246,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _failed(error: BaseException, message: str) -> int:
     if os.environ.get("SNN2HW_DEBUG"):
-        raise error
+        traceback.print_exception(error)
     console.fail(message)
     return 2
 
 
 def _interrupted() -> int:
     console.fail("interrupted.")
-    return 130
+    return INTERRUPTED
 
 
 def run() -> None:

@@ -19,7 +19,7 @@ from snn2hw.errors import Blocker, ModelError, OptionError, QuantisationError, S
 from snn2hw.exporters import find_exporter
 from snn2hw.exporters.lava import Bundle, read_bundle
 from snn2hw.exporters.lava import export as export_bundle
-from snn2hw.exporters.lava.environment import describe_environment
+from snn2hw.exporters.lava.environment import describe_environment, ensure_environment
 from snn2hw.exporters.lava.worker import run_lava
 from snn2hw.frontends.neurons import Convention
 from snn2hw.frontends.source import LoadedModel, ModelOptions, load_model, same_network, sha256
@@ -36,7 +36,16 @@ SUFFIXES = {"lava": ".lava", "nir": ".nir"}
 STAGES = ("calibrate", "quantise", "bound", "balance_delays", "partition", "all")
 
 
-def model_options(weights: str | None, input_shape: str | None, timesteps: int | None) -> ModelOptions:
+def model_options(
+    weights: str | None,
+    input_shape: str | None,
+    timesteps: int | None,
+    arch: str | None = None,
+    connect: str | None = None,
+    iand_order: str | None = None,
+    neuron: str | None = None,
+    trust_pickle: bool = False,
+) -> ModelOptions:
     """Options of a MODEL argument. Raises OptionError for a shape that is not C,H,W."""
     shape = None
     if input_shape is not None:
@@ -46,7 +55,16 @@ def model_options(weights: str | None, input_shape: str | None, timesteps: int |
             shape = ()
         if not shape or min(shape) < 1:
             raise OptionError(f"--input-shape {input_shape}: give whole sizes from 1, as in --input-shape 3,32,32.")
-    return ModelOptions(weights=weights, input_shape=shape, timesteps=timesteps)
+    return ModelOptions(
+        weights=weights,
+        input_shape=shape,
+        timesteps=timesteps,
+        arch=arch,
+        connect=connect,
+        iand_order=iand_order,
+        neuron=neuron,
+        trust_pickle=trust_pickle,
+    )
 
 
 def export(
@@ -62,13 +80,14 @@ def export(
 ) -> None:
     """Compile a model and hand it to the target's exporter."""
     exporter = find_exporter(target)
-    loaded = load_model(model, options)
     destination = output or Path(_stem(model) + SUFFIXES.get(target, f".{target}"))
+    _check_place(destination)
+    loaded = _load(model, options)
     bits = Options(timesteps=loaded.timesteps, weight_bits=weight_bits, input_bits=input_bits)
     deployment = _deploy(loaded, calibrate, bits, print_after)
     exporter(deployment, destination)
     program = deployment.program
-    console.console.print(
+    console.say(
         f"Wrote {destination}: {len(program.graph.nodes)} nodes in {len(program.regions)} regions, "
         f"T={program.schedule.timesteps}, "
         f"pipeline {program.schedule.depth} cycles deep, calibrated on {deployment.calibration_samples} samples of "
@@ -94,15 +113,19 @@ def simulate(
     if engine not in ENGINES:
         raise OptionError(f"engine {engine!r}: choose {' or '.join(ENGINES)}.")
     kind = _processes(processes)
+    _check_deadline(deadline)
+    _check_file(output)
     with tempfile.TemporaryDirectory(prefix="snn2hw-") as folder:
         if _is_bundle(model):
             bundle = read_bundle(Path(model))
         else:
-            loaded = load_model(model, options)
+            loaded = _load(model, options)
             path = Path(folder, "bundle")
             export_bundle(_deploy(loaded, calibrate, Options(timesteps=loaded.timesteps), None), path)
             bundle = read_bundle(path)
         chosen = _samples(data, bundle.program, samples)
+        if engine == "lava":
+            ensure_environment(console.note)
         with console.bars() as bars:
             if engine == "cycle":
                 spikes = simulate_cycles(bundle.program, chosen, progress=lambda a, b: bars("cycles", a, b))
@@ -121,10 +144,10 @@ def simulate(
                     spikes = {name: file[name] for name in file.files}
     if output is not None:
         _write_npz(output, spikes)
-        console.console.print(f"Wrote {output}: logits and the spikes of {len(spikes) - 1} layers.")
+        console.say(f"Wrote {output}: logits and the spikes of {len(spikes) - 1} layers.")
     if chosen.y is not None:
         right = int((spikes["logits"].argmax(axis=1) == chosen.y).sum())
-        console.console.print(f"{engine}: {right} of {len(chosen)} samples right ({100 * right / len(chosen):.2f} %).")
+        console.say(f"{engine}: {right} of {len(chosen)} samples right ({100 * right / len(chosen):.2f} %).")
     console.show_manifest_conventions(bundle.manifest["conventions"])
 
 
@@ -135,14 +158,19 @@ def verify(
     *,
     samples: int | None,
     model: str | None,
+    weights: str | None,
+    trust_pickle: bool,
     processes: str,
     deadline: float | None,
 ) -> str:
     """Verify a bundle; print and write the result; return the verdict."""
     kind = _processes(processes)
+    _check_deadline(deadline)
+    _check_file(json_file)
     bundle = read_bundle(bundle_path)
     chosen = _samples(data, bundle.program, samples)
-    loaded, missing = _model_of(bundle, model)
+    loaded, missing = _model_of(bundle, model, weights, trust_pickle)
+    ensure_environment(console.note)
     with console.bars() as bars:
         result = verify_bundle(
             bundle,
@@ -165,10 +193,11 @@ def verify(
 def check(model: str, target: str, json_file: Path | None, options: ModelOptions) -> list[Blocker]:
     """Find, print and write everything that stops a model from being deployed."""
     find_exporter(target)
+    _check_file(json_file)
     blockers: list[Blocker] = []
     conventions: Mapping[str, Convention] = {}
     try:
-        loaded = _load_for_structure(model, options)
+        loaded = _load(model, options, default_timesteps=1)
         conventions = loaded.conventions
         compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps))
     except UnsupportedError as error:
@@ -179,7 +208,7 @@ def check(model: str, target: str, json_file: Path | None, options: ModelOptions
     if blockers:
         console.show_blockers(blockers)
     else:
-        console.console.print(f"{model}: nothing stops a deployment to {target}.")
+        console.say(f"{model}: nothing stops a deployment to {target}.")
         console.show_conventions(conventions)
     if json_file is not None:
         found = {
@@ -204,7 +233,7 @@ def inspect(model: str, options: ModelOptions, chip: str) -> None:
         console.show_bounds(program)
         console.show_manifest_conventions(bundle.manifest["conventions"])
         return
-    loaded = _load_for_structure(model, options)
+    loaded = _load(model, options, default_timesteps=1)
     program = compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps))
     console.show_layers(summarise(program, target), chip=target.title, depth=program.schedule.depth)
     console.show_conventions(loaded.conventions)
@@ -226,11 +255,10 @@ def train_digits(connect: str, output: Path, *, timesteps: int, epochs: int | No
     """Train on digits and write the checkpoint."""
     from snn2hw.training.loop import train_digits as train
 
+    _check_file(output)
     chosen = {} if epochs is None else {"epochs": epochs}
     result = train(connect, output=output, timesteps=timesteps, seed=seed, beta=beta, **chosen)
-    console.console.print(
-        f"Wrote {output}: test accuracy {100 * result.test_accuracy:.2f} %, trained in {result.seconds:.0f} s."
-    )
+    console.say(f"Wrote {output}: test accuracy {100 * result.test_accuracy:.2f} %, trained in {result.seconds:.0f} s.")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -241,6 +269,25 @@ def write_text(path: Path, text: str) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _check_place(path: Path) -> None:
+    """Raise OptionError if nothing can be written beside `path`: known before the work begins, not after it."""
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OptionError(
+            f"{path}: nothing can be written in {path.parent} ({error.strerror}). Make that folder, or name another."
+        ) from None
+
+
+def _check_file(path: Path | None) -> None:
+    """Raise OptionError if a file cannot be written to `path`."""
+    if path is not None:
+        if path.is_dir():
+            raise OptionError(f"{path} is a directory. Name a file, in it or elsewhere.")
+        _check_place(path)
 
 
 def _write_npz(path: Path, arrays: dict[str, Any]) -> None:
@@ -265,7 +312,7 @@ def _deploy(loaded: LoadedModel, calibrate: str | None, options: Options, print_
 
     def observe(stage: str, result: object) -> None:
         if print_after in (stage, "all"):
-            console.console.print(f"--- {stage}\n{result}", markup=False)
+            console.say(f"--- {stage}\n{result}")
 
     with console.bars() as bars:
         return deploy(loaded, samples, options, observe=observe, progress=lambda a, b: bars("calibrate", a, b))
@@ -282,44 +329,75 @@ def _samples(data: str, program: ir.Program, count: int | None) -> Samples:
     return samples
 
 
-def _model_of(bundle: Bundle, model: str | None) -> tuple[LoadedModel | None, str]:
-    """The model a bundle came from, or None and why it cannot be had."""
+def _model_of(
+    bundle: Bundle, model: str | None, weights: str | None, trust_pickle: bool
+) -> tuple[LoadedModel | None, str]:
+    """The model a bundle came from, or None and why it cannot be had. `model` and `weights` are where it is now.
+
+    A bundle that says that its model's file is to be trusted is not believed: that is for `trust_pickle`.
+    """
     source = bundle.manifest["source"]
     said = source["options"]
-    name, weights = model or source["model"], said.get("weights")
-    if model is None and source["file"] is not None:
-        file = bundle.source_file
-        if file is None or not file.is_file():
-            return None, f"the model {source['file']} is no longer there; name it with --model"
+    named = model is not None or weights is not None
+    name, weights = model or source["model"], weights or said.get("weights")
+    if not named and (file := bundle.source_file) is not None:
+        what, option = ("model", "--model") if weights is None else ("weights file", "--weights")
+        if not file.is_file():
+            return None, f"the {what} {source['file']} is no longer there; name it with {option}"
         if sha256(file) != source["sha256"]:
-            return None, f"the model {source['file']} was changed after the export"
+            return None, f"the {what} {source['file']} was changed after the export; name the old one with {option}"
         name, weights = (str(file), None) if weights is None else (name, str(file))
-    shape = tuple(said["input_shape"])
-    options = ModelOptions(weights=weights, input_shape=shape, timesteps=int(said["timesteps"]))
+    if said.get("trust_pickle") and not trust_pickle and not named:
+        return (
+            None,
+            "the model's file runs code when it is loaded; if you trust its maker, allow it with --trust-pickle",
+        )
+    options = ModelOptions(
+        weights=weights,
+        input_shape=tuple(said["input_shape"]),
+        timesteps=int(said["timesteps"]),
+        arch=said.get("arch"),
+        connect=said.get("connect"),
+        iand_order=said.get("iand_order"),
+        neuron=said.get("neuron"),
+        trust_pickle=trust_pickle,
+    )
     try:
-        loaded = load_model(name, options)
+        loaded = _load(name, options)
     except Snn2hwError as error:
-        if model is not None:
+        if named:
             raise
         return None, f"the model cannot be loaded: {error}"
     if loaded.traced is None:
         return None, "the bundle was made from a .nir file, which holds no PyTorch model"
     if not same_network(loaded.network, bundle.network):
-        if model is not None:
-            raise ModelError(f"{model}: its weights are not those that the bundle was made from.")
+        if named:
+            raise ModelError(
+                f"{weights or name}: its weights are not those that the bundle was made from. Name that model, or "
+                "export this one."
+            )
         return None, "the model now has other weights than at the export; name a weights file when exporting"
     return loaded, ""
 
 
-def _load_for_structure(model: str, options: ModelOptions) -> LoadedModel:
-    """Load a model of which only the structure matters: the number of time steps need not be known."""
-    if options.timesteps is None and not model.endswith((".pt", ".pth")):
-        options = ModelOptions(weights=options.weights, input_shape=options.input_shape, timesteps=1)
-    return load_model(model, options)
+def _load(model: str, options: ModelOptions, *, default_timesteps: int | None = None) -> LoadedModel:
+    """Load a model and say on stderr what was converted or taken for granted.
+
+    Where only the structure matters, `default_timesteps` keeps the user from being asked for T.
+    """
+    loaded = load_model(model, options, default_timesteps=default_timesteps)
+    for line in loaded.notes:
+        console.errors.print(f"{model}: {line}", markup=False)
+    return loaded
 
 
 def _is_bundle(model: str) -> bool:
-    return Path(model).is_dir()
+    return Path(model).is_dir() or model.endswith(SUFFIXES["lava"])
+
+
+def _check_deadline(deadline: float | None) -> None:
+    if deadline is not None and not deadline > 0:
+        raise OptionError(f"--deadline {deadline:g}: give more than 0 seconds.")
 
 
 def _processes(name: str) -> Processes:

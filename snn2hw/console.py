@@ -22,8 +22,19 @@ from snn2hw.verify import Comparison, Verification
 
 PIPE_WIDTH = 120  # columns of a table where no terminal says how wide it is
 
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """Print a line as it stands: names of files may hold what looks like markup."""
+    console.print(message, markup=False)
+
+
+def note(message: str) -> None:
+    """Say on a terminal what takes long; silence in a pipe."""
+    if sys.stderr.isatty():
+        errors.print(message, markup=False)
 
 
 def fail(message: str) -> None:
@@ -68,7 +79,8 @@ def show_manifest_conventions(conventions: Mapping[str, Mapping[str, str]]) -> N
 
 def show_blockers(blockers: list[Blocker]) -> None:
     """Every blocker: where, what, what to do."""
-    table = Table("layer", "problem", "what to do", title=f"{len(blockers)} blockers", title_justify="left")
+    title = "1 blocker" if len(blockers) == 1 else f"{len(blockers)} blockers"
+    table = Table("layer", "problem", "what to do", title=title, title_justify="left")
     for blocker in blockers:
         table.add_row(escape(blocker.layer), escape(blocker.problem), escape(blocker.advice))
     console.print(table)

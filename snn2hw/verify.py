@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from snn2hw import ir
 from snn2hw.data import Samples
+from snn2hw.errors import LavaError
 from snn2hw.exporters.lava.bundle import Bundle
 from snn2hw.exporters.lava.worker import run_lava
 from snn2hw.frontends.trace import Traced
@@ -156,6 +157,11 @@ def verify(
     skipped: dict[str, str] = {}
     logits: dict[str, NDArray[Any]] = {"program": spikes["logits"]}
     lava = _run_lava(bundle, samples, processes, deadline, tell)
+    for name, values in spikes.items():
+        if name not in lava or lava[name].shape != values.shape:
+            raise LavaError(
+                f"{LAVA}: {name} of shape {list(values.shape)} is not in what Lava returned. Export the bundle again."
+            )
     comparisons.append(compare(LAVA, program, expected=spikes, actual=lava, exact=True))
     logits["lava"] = lava["logits"]
     if traced is None:
@@ -213,10 +219,15 @@ def _compare_layer(name: str, program: ir.Program, expected: NDArray[Any], actua
             step=step,
             cycle=program.schedule.cycle(node, where[0], step),
             index=index,
-            expected=expected[tuple(where)].item(),
-            actual=actual[tuple(where)].item(),
+            expected=_number(expected[tuple(where)]),
+            actual=_number(actual[tuple(where)]),
         )
     return LayerComparison(name=name, compared=int(expected.size), mismatches=int(different.sum()), first=first)
+
+
+def _number(value: Any) -> int | float:
+    """A whole number as one, whatever an engine computes in."""
+    return int(value) if float(value).is_integer() else float(value)
 
 
 def _run_lava(

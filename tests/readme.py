@@ -29,7 +29,13 @@ def run_blocks(folder: Path) -> list[str]:
             printed.append("")
             continue
         done = subprocess.run(
-            command, shell=True, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+            command,
+            shell=True,
+            cwd=folder,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise AssertionError(f"`{command}` ended with {done.returncode}:\n{done.stdout}{done.stderr}")

@@ -150,7 +150,7 @@ def test_layers_of_every_geometry(geometry: str) -> None:
     layers, samples = GEOMETRIES[geometry], random_samples(3)
     stem = [nn.Conv2d(2, 2, 3, padding=1), leaky(0.9, "subtract", threshold=0.3)()]
     features = nn.Sequential(*stem, *layers)(torch.from_numpy(samples.x))[0].numel()
-    head = [leaky(1.0, "zero", threshold=0.2)(), nn.Flatten(), nn.Linear(features, 3)]
+    head = [leaky(1.0, "zero", threshold=0.05)(), nn.Flatten(), nn.Linear(features, 3)]
     traced, program = compile_model(nn.Sequential(*stem, *layers, *head), samples, timesteps=4)
     found = simulate(program, samples)
     assert_equal(found, step_by_step(program, samples))

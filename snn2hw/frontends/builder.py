@@ -100,6 +100,8 @@ class Builder:
         levels = []
         for suffix, reached in self._levels(name, other):
             total = combine(binary, reached)
+            if not total.terms:
+                raise Refused(name, "the product of spikes and their negation, which is always 0", "Leave it out")
             threshold = _everywhere(1.5 - total.constant, a.shape)
             open_sum = Value(terms=total.terms, shape=total.shape, low=total.low, high=total.high)
             levels.append(self.add_spiking(f"{name}{suffix}", nir.Threshold(threshold=threshold), open_sum))

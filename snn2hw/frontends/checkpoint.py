@@ -1,84 +1,164 @@
-"""Reading PyTorch files safely: weights and plain data only, never code."""
+"""Checkpoints: from what lies in a file to a model with its weights."""
 
 from __future__ import annotations
 
-import pickle
-import zipfile
+import argparse
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from snn2hw.errors import ModelError
+from snn2hw.errors import ModelError, OptionError
+from snn2hw.frontends.hints import Hints
+from snn2hw.frontends.state_dict import Arguments, recognise, without_prefix
+from snn2hw.frontends.state_formats import Shape
+from snn2hw.frontends.torch_file import check_claims, read_torch_file, summary
 from snn2hw.models.checkpoint import ARCHITECTURES, SCHEMA, build_model
 
 SHOWN_KEYS = 10
+WEIGHT_ENTRIES = ("state_dict", "model_state_dict", "model", "net")
 
 
-def read_checkpoint(path: Path) -> tuple[nn.Module, dict[str, Any], str | None]:
-    """Build the model of a checkpoint that this project wrote; returns it, its config, and its named data set if any.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkpoint:
+    """A model from a file, with what the file or a hint says about it, and what was converted or taken for granted."""
 
-    Raises ModelError if the file is damaged, holds code, is of another kind or version, or does not fit its
-    architecture.
+    model: nn.Module
+    input_shape: Shape | None
+    timesteps: int | None
+    data: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_checkpoint(path: Path, hints: Hints | None = None, *, trust_pickle: bool = False) -> Checkpoint:
+    """Build the model of a checkpoint: this project's own, weights that state_dict.py recognises, or a whole module.
+
+    Args:
+        hints: what the user says about a network whose file does not.
+        trust_pickle: let the file run code, as a pickled module needs.
+    Raises:
+        ModelError: the file is damaged, holds code, is of another kind or version, or does not fit its architecture.
+        OptionError: something must be said by a hint, or a hint contradicts the file.
     """
-    content = read_torch_file(path)
-    if not isinstance(content, Mapping) or "schema" not in content:
-        raise ModelError(
-            f"{path}: this file does not say which model it belongs to ({_summary(content)}). Give the model as "
-            f"package.module:factory with --weights {path.name}, or save it with its architecture as "
-            "docs/checkpoint.md shows."
-        )
+    hints = hints or Hints()
+    content = read_torch_file(path, trust_pickle=trust_pickle)
+    if isinstance(content, Mapping) and "schema" in content:
+        _refuse_hints(path, hints)
+        return _own_checkpoint(path, content)
+    weights = _weights_in(content)
+    if isinstance(weights, nn.Module):
+        _refuse_hints(path, hints)
+        return Checkpoint(model=weights, input_shape=None, timesteps=None)
+    advice = (
+        f"Give the model as package.module:factory with --weights {path.name}, or save it with its architecture as "
+        "docs/checkpoint.md shows."
+    )
+    unknown = f"{path}: this file does not say which model it belongs to ({summary(content)})"
+    if weights is None:
+        raise ModelError(f"{unknown}. {advice}")
+    check_claims(path, weights)
+    try:
+        found = recognise(weights, _arguments_in(content), hints)
+    except ModelError as error:
+        raise ModelError(f"{unknown}: {error} {advice}") from None
+    except OptionError as error:
+        raise OptionError(f"{path}: {error}") from None
+    model = _build(path, found.arch, found.config)
+    notes = load_weights(model, found.state, f"{path} (names as docs/checkpoint.md maps them)")
+    said = found.config
+    return Checkpoint(
+        model=model,
+        input_shape=tuple(said["input_shape"]),
+        timesteps=said["timesteps"],
+        notes=(*notes, *found.notes),
+    )
+
+
+def _own_checkpoint(path: Path, content: Mapping[Any, Any]) -> Checkpoint:
     if content["schema"] != SCHEMA:
         raise ModelError(f"{path}: schema {content['schema']!r}; this version of snn2hw reads {SCHEMA!r}.")
     if missing := [key for key in ("arch", "config", "state_dict") if key not in content]:
         raise ModelError(f"{path}: the checkpoint lacks {', '.join(missing)}.")
-    if content["arch"] not in ARCHITECTURES:
+    if content["arch"] not in tuple(ARCHITECTURES):
         raise ModelError(
             f"{path}: unknown architecture {content['arch']!r}; known are {', '.join(ARCHITECTURES)}. For a model of "
             f"your own use package.module:factory with --weights {path.name}."
         )
-    model = build_model(content["arch"], content["config"])
-    load_weights(model, content["state_dict"], str(path))
+    model, config = _build(path, content["arch"], content["config"]), content["config"]
+    if isinstance(content["state_dict"], Mapping):
+        check_claims(path, content["state_dict"])
+    notes = load_weights(model, content["state_dict"], str(path))
     data = content.get("data")
-    return model, dict(content["config"]), data if isinstance(data, str) else None
+    return Checkpoint(
+        model=model,
+        input_shape=tuple(config["input_shape"]),
+        timesteps=int(config["timesteps"]),
+        data=data if isinstance(data, str) else None,
+        notes=notes,
+    )
 
 
-def read_torch_file(path: Path) -> Any:
-    """What torch.save wrote, read without running code. Raises ModelError if that cannot be done."""
-    check_file(path)
+def _build(path: Path, arch: str, config: Mapping[str, Any]) -> nn.Module:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Weights only load failed" in str(error) and _is_torch_zip(path):
-            raise ModelError(
-                f"{path}: the file holds Python objects that would run code when loaded ({_forbidden(error)}). snn2hw "
-                "reads weights only: save model.state_dict() instead of the model, and give the model as "
-                "package.module:factory."
-            ) from None
-        raise ModelError(f"{path}: this is not a file that torch.save wrote, or it is damaged.") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: this is not a file that torch.save wrote, or it is damaged ({first}).") from None
+        return build_model(arch, config)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    except RuntimeError as error:  # sizes beyond all memory
+        raise ModelError(f"{path}: no model can be built with the sizes of its config: {error}") from None
 
 
-def read_weights(path: Path) -> Mapping[str, Tensor]:
-    """The state dict in a file: the file itself, or its entry state_dict, model or net."""
-    content: Any = read_torch_file(path)
+def _refuse_hints(path: Path, hints: Hints) -> None:
+    if given := hints.of_network():
+        raise OptionError(f"{path} says itself which network it holds. Leave out {', '.join(given)}.")
+
+
+def read_weights(path: Path, *, trust_pickle: bool = False) -> Mapping[str, Tensor]:
+    """The state dict in a file: the file itself, or its entry of a name in WEIGHT_ENTRIES.
+
+    Raises ModelError if there is none, or the file holds code that is not trusted.
+    """
+    content = read_torch_file(path, trust_pickle=trust_pickle)
+    weights = _weights_in(content)
+    if weights is None:
+        raise ModelError(f"{path}: no state dict found ({summary(content)}). Save model.state_dict().")
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    check_claims(path, state)
+    return state
+
+
+def _weights_in(content: Any) -> nn.Module | Mapping[str, Tensor] | None:
+    """The weights in what a file holds: a module, tensors by name, or neither."""
     if isinstance(content, Mapping):
-        for key in ("state_dict", "model", "net"):
-            if isinstance(content.get(key), Mapping):
-                content = content[key]
-                break
-        if content and all(isinstance(value, Tensor) for value in content.values()):
-            return dict(content)
-    raise ModelError(f"{path}: no state dict found ({_summary(content)}). Save model.state_dict().")
+        entries = (content.get(key) for key in WEIGHT_ENTRIES)
+        content = next((entry for entry in entries if isinstance(entry, Mapping | nn.Module)), content)
+    if isinstance(content, nn.Module):
+        return content
+    if not isinstance(content, Mapping) or not content:
+        return None
+    are_tensors = all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
+    return dict(content) if are_tensors else None
 
 
-def load_weights(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load a state dict strictly. Raises ModelError that lists missing, unknown and mis-shaped entries."""
+def _arguments_in(content: Any) -> Arguments:
+    args = content.get("args") if isinstance(content, Mapping) else None
+    return args if isinstance(args, argparse.Namespace | Mapping) else None
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
+    """Load a state dict strictly, but for a `module.` before all names; return what was converted, in words.
+
+    Raises ModelError that lists missing, unknown and mis-shaped entries, or names one that is not finite.
+    """
+    if not isinstance(state, Mapping):
+        raise ModelError(f"{where}: its state_dict is {summary(state)}. Save model.state_dict() there.")
     own = model.state_dict()
+    if not any(key in own for key in state) and all(isinstance(key, str) for key in state):
+        state = without_prefix(state)
     problems = [f"{key} is missing" for key in own if key not in state]
     problems += [f"{key} is not part of the model" for key in state if key not in own]
     problems += [
@@ -86,42 +166,52 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], where: str) -> N
         for key in own
         if key in state and isinstance(state[key], Tensor) and state[key].shape != own[key].shape
     ]
-    problems += [f"{key} is not a tensor" for key in own if key in state and not isinstance(state[key], Tensor)]
+    problems += [
+        f"{key} {wrong}" for key in own if key in state and (wrong := _wrong_kind(state[key], own[key])) is not None
+    ]
     if problems:
         listed = "\n  ".join(problems[:SHOWN_KEYS])
         more = f"\n  and {len(problems) - SHOWN_KEYS} more" if len(problems) > SHOWN_KEYS else ""
         raise ModelError(f"{where}: the weights do not fit the model:\n  {listed}{more}")
+    check_finite(state, f"{where}: ")
     model.load_state_dict(state)
+    return conversions(state, torch.float32)
 
 
-def check_file(path: Path) -> None:
-    """Raise ModelError if there is no readable, non-empty file."""
-    if not path.exists():
-        raise ModelError(f"{path}: there is no such file.")
-    if path.is_dir():
-        raise ModelError(f"{path}: this is a directory, not a model file.")
-    if path.stat().st_size == 0:
-        raise ModelError(f"{path}: the file is empty.")
+def _wrong_kind(value: object, own: Tensor) -> str | None:
+    """What is wrong with an entry of a state dict besides its shape, or None."""
+    if not isinstance(value, Tensor):
+        return "is not a tensor"
+    if is_lazy(value):
+        return None  # check_finite says more
+    if value.layout is not torch.strided or value.device.type != "cpu":
+        return f"has no plain values ({value.layout}, device {value.device})"
+    if value.is_floating_point() != own.is_floating_point():
+        return f"has type {_type(value)}, the model needs {_type(own)}"
+    return None
 
 
-def _is_torch_zip(path: Path) -> bool:
-    return zipfile.is_zipfile(path) or path.read_bytes()[:2] == b"\x80\x02"
+def conversions(state: Mapping[str, Tensor], wanted: torch.dtype) -> tuple[str, ...]:
+    """How many tensors have which type of real numbers other than `wanted`, in words."""
+    types = Counter(_type(tensor) for tensor in state.values() if tensor.is_floating_point() and tensor.dtype != wanted)
+    return tuple(
+        f"{count} of {len(state)} tensors are {kind}; they were converted to {str(wanted).removeprefix('torch.')}"
+        for kind, count in sorted(types.items())
+    )
 
 
-def _forbidden(error: Exception) -> str:
-    """The name torch complained about."""
-    for word in str(error).replace("`", " ").split():
-        if (
-            "." in word
-            and word.strip(".,:").replace(".", "").replace("_", "").isalnum()
-            and not word.startswith("torch.")
-        ):
-            return word.strip(".,:")
-    return "not allowed by weights_only"
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
-def _summary(content: Any) -> str:
-    if isinstance(content, Mapping):
-        keys = ", ".join(str(key) for key in list(content)[:5])
-        return f"a dictionary with {len(content)} entries: {keys}{', ...' if len(content) > 5 else ''}"
-    return f"a {type(content).__name__}"
+def check_finite(state: Mapping[str, Any], where: str = "") -> None:
+    """Raise ModelError if a tensor of a state dict is NaN or infinite somewhere, or has no values yet."""
+    for name, tensor in state.items():
+        if is_lazy(tensor):
+            raise ModelError(f"{where}{name}: it has no shape yet. Call the model once on a sample, or name its sizes.")
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise ModelError(
+                f"{where}{name}: {bad} of {tensor.numel()} values are NaN or infinite. The training diverged; use an "
+                "earlier checkpoint."
+            )

@@ -31,6 +31,7 @@ LAYERS = (
     nn.Dropout,
     nn.Identity,
 )
+NAMED = (nn.Conv2d, nn.Linear)  # these and the neurons become NIR nodes of the same name
 
 
 class Lowering:
@@ -40,7 +41,13 @@ class Lowering:
         self.module, self.dtype = module, dtype
         self.shapes = {name: shape for name, (_, shape) in shapes.items()}
         self.leads = {name: lead for name, (lead, _) in shapes.items()}
-        self.builder = Builder()
+        self.builder = Builder(
+            frozenset(
+                path
+                for path, layer in module.named_modules()
+                if isinstance(layer, NAMED) or neurons.is_spiking_neuron(layer)
+            )
+        )
         self.blockers: list[Blocker] = []
         self.origin: dict[str, str] = {}
         self.layers: set[str] = set()
@@ -68,6 +75,7 @@ class Lowering:
     def _lower(self, node: fx.Node, input_shape: Shape) -> Any:
         arguments = [self._values[a.name] if isinstance(a, fx.Node) else a for a in node.args]
         if any(isinstance(a, Value) and a.unknown for a in arguments):
+            self._refuse_unknown_kind(node)
             return Value(terms=(), shape=self.shapes.get(node.name, ()), unknown=True)
         match node.op:
             case "placeholder":
@@ -81,13 +89,22 @@ class Lowering:
             case _:
                 raise Refused(_owner(node), f"reads the tensor {node.target}", "Only layers may hold parameters")
 
+    def _refuse_unknown_kind(self, node: fx.Node) -> None:
+        """Refuse what would be refused whatever comes in: all that can be said behind a refused layer."""
+        if node.op == "call_module":
+            module = self.module.get_submodule(str(node.target))
+            if not isinstance(module, LAYERS) and not neurons.is_spiking_neuron(module):
+                raise _unknown_layer(str(node.target), module)
+        elif node.op in ("call_function", "call_method") and node.target not in _OPERATIONS:
+            raise _unknown_operation(node)
+
     def _input(self, node: fx.Node, shape: Shape) -> Value:
         if self.builder.nodes:
             raise Refused(node.name, "the model takes a second input", "Only one input is supported")
         return self.builder.add("input", nir.Input(input_type={"input": np.array(shape)}), None, shape)
 
     def _output(self, value: Any) -> Value:
-        if isinstance(value, tuple | list) and value and isinstance(value[0], Value):
+        if isinstance(value, tuple | list):
             raise Refused("output", f"the model returns {len(value)} values", "Return the logits alone")
         if not isinstance(value, Value):
             raise Refused("output", "the model does not return a tensor", "Return the logits of the step")
@@ -97,6 +114,7 @@ class Lowering:
     def _module(self, node: fx.Node, arguments: list[Any]) -> Any:
         path = str(node.target)
         module = self.module.get_submodule(path)
+        _refuse_keywords(path, node)
         value = arguments[0]
         if not isinstance(value, Value):
             raise Refused(path, "its input is not a tensor of the model", "Feed it a layer's output")
@@ -120,24 +138,29 @@ class Lowering:
                 return self._flatten(path, value, shape)
             case nn.Dropout() | nn.Identity():
                 return value
-        raise Refused(
-            path,
-            f"layers of type {type(module).__name__} are not supported",
-            f"Supported are {', '.join(layer.__name__ for layer in LAYERS)} and the neurons "
-            f"{', '.join(neurons.known_neurons())}",
-        )
+        raise _unknown_layer(path, module)
 
     def _neuron(self, path: str, module: nn.Module, node: fx.Node, arguments: list[Any]) -> Any:
         self._layer_name(path)
         value = arguments[0]
         if len(arguments) > 1:
             raise Refused(path, "the neuron is called with its state", "Let it keep its own state (init_hidden=True)")
+        self._check_time(path, module, node)
         try:
             nir_node = neurons.to_nir(module, value.shape, self.dtype)
         except neurons.NeuronProblem as problem:
             raise Refused(path, problem.problem, problem.advice) from None
-        spikes = self.builder.add_spiking(path, nir_node, value)
+        spikes = self.builder.add_spiking(path, nir_node, value, is_layer=True)
         return (spikes, None) if neurons.returns_state(module) else spikes
+
+    def _check_time(self, path: str, module: nn.Module, node: fx.Node) -> None:
+        """In a multi-step model every neuron must see every step."""
+        if max(self.leads.values()) == 1:
+            return
+        if getattr(module, "step_mode", "s") != "m":
+            raise Refused(path, "a neuron in single step among layers in multi step", 'Set its step_mode to "m"')
+        if isinstance(node.args[0], fx.Node) and self.leads[node.args[0].name] == 1:
+            raise Refused(path, "a neuron behind the mean over time", "Take the mean over time behind the last neuron")
 
     def _conv(self, path: str, module: nn.Conv2d, value: Value, shape: Shape) -> Value:
         if module.padding_mode != "zeros":
@@ -160,14 +183,14 @@ class Lowering:
             groups=1,
             bias=_bias(module.bias, weight),
         )
-        return self.builder.add(name, node, value, shape)
+        return self.builder.add(name, node, value, shape, is_layer=True)
 
     def _linear(self, path: str, module: nn.Linear, value: Value, shape: Shape) -> Value:
         if len(value.shape) != 1:
             raise Refused(path, f"Linear over an input of shape {list(value.shape)}", "Flatten it first")
         weight = _array(module.weight)
         node = nir.Affine(weight=weight, bias=_bias(module.bias, weight))
-        return self.builder.add(self._layer_name(path), node, value, shape)
+        return self.builder.add(self._layer_name(path), node, value, shape, is_layer=True)
 
     def _layer_name(self, path: str) -> str:
         if path in self.layers:
@@ -180,6 +203,8 @@ class Lowering:
         source = value.terms[0][0] if len(value.terms) == 1 else ""
         conv = self.builder.nodes.get(source)
         producer = node.args[0]
+        while isinstance(producer, fx.Node) and producer.target != source and len(producer.users) == 1:
+            producer = producer.args[0]  # past a Dropout or Identity
         if not isinstance(conv, nir.Conv2d) or not isinstance(producer, fx.Node) or len(producer.users) > 1:
             raise Refused(
                 path,
@@ -188,6 +213,8 @@ class Lowering:
             )
         if source in self.norms:
             raise Refused(path, f"a second BatchNorm2d behind {source}", "Merge the two")
+        if path in self.norms.values():
+            raise Refused(path, "this layer is used twice in one step", "Give each use a layer of its own")
         if module.running_mean is None or module.running_var is None:
             raise Refused(path, "BatchNorm2d without running statistics", "Train with track_running_stats=True")
         mean, variance = module.running_mean.double(), module.running_var.double()
@@ -241,15 +268,13 @@ class Lowering:
         return Value(terms=flat.terms, shape=shape, low=value.low, high=value.high)
 
     def _function(self, node: fx.Node, arguments: list[Any]) -> Any:
-        owner = _owner(node)
         operation = _OPERATIONS.get(node.target)
         if operation is None:
-            what = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-            raise Refused(
-                owner,
-                f"the operation {what} is not supported",
-                "Supported between layers are +, *, 1 - x, flatten, the mean over space, and the mean over time",
-            )
+            raise _unknown_operation(node)
+        owner = _owner(node)
+        _refuse_keywords(owner, node, _KEYWORDS.get(operation, ()))
+        if node.target in _IN_PLACE and isinstance(node.args[0], fx.Node) and list(node.args[0].users)[-1] is not node:
+            raise Refused(owner, f"{node.args[0].name} is read after it was changed in place", "Write a + b or a * b")
         return operation(self, owner, node, arguments)
 
     def _add(self, owner: str, node: fx.Node, arguments: list[Any]) -> Value:
@@ -300,10 +325,15 @@ class Lowering:
             return mean if keep else self._flatten(f"{owner}.flatten", mean, (shape[0],))
         raise Refused(owner, f"a mean over dimensions {dims}", "Supported are the mean over time and over space")
 
+    def _dropout(self, owner: str, node: fx.Node, arguments: list[Any]) -> Any:
+        if node.kwargs.get("training", arguments[2] if len(arguments) > 2 else True):
+            raise Refused(owner, "dropout with training=True never ends", "Write training=self.training, or nn.Dropout")
+        return arguments[0]
+
     def _getitem(self, owner: str, node: fx.Node, arguments: list[Any]) -> Any:
         container, index = arguments
-        if isinstance(container, tuple) and index == 0:
-            return container[0]
+        if isinstance(container, tuple) and (index == 0 or not node.users):
+            return container[index]
         raise Refused(owner, f"indexing with {index}", "Use the spikes of a neuron, not its membrane")
 
 
@@ -317,8 +347,37 @@ _OPERATIONS: dict[Any, Operation] = {
     **dict.fromkeys((torch.flatten, "flatten"), Lowering._flatten_call),
     **dict.fromkeys((torch.mean, "mean"), Lowering._mean),
     operator.getitem: Lowering._getitem,
-    F.dropout: lambda lowering, owner, node, arguments: arguments[0],
+    F.dropout: Lowering._dropout,
 }
+_KEYWORDS: dict[Operation, tuple[str, ...]] = {
+    Lowering._flatten_call: ("start_dim", "end_dim"),
+    Lowering._mean: ("dim", "keepdim"),
+    Lowering._dropout: ("p", "training", "inplace"),
+}
+_IN_PLACE = (operator.iadd, operator.imul, "add_", "mul_")
+
+
+def _refuse_keywords(where: str, node: fx.Node, known: tuple[str, ...] = ()) -> None:
+    if unknown := [name for name in node.kwargs if name not in known]:
+        raise Refused(where, f"the argument {unknown[0]}=", "Leave it out; give tensors without their keyword")
+
+
+def _unknown_layer(path: str, module: nn.Module) -> Refused:
+    return Refused(
+        path,
+        f"layers of type {type(module).__name__} are not supported",
+        f"Supported are {', '.join(layer.__name__ for layer in LAYERS)} and the neurons "
+        f"{', '.join(neurons.known_neurons())}",
+    )
+
+
+def _unknown_operation(node: fx.Node) -> Refused:
+    what = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+    return Refused(
+        _owner(node),
+        f"the operation {what} is not supported",
+        "Supported between layers are +, *, 1 - x, flatten, the mean over space, and the mean over time",
+    )
 
 
 def _owner(node: fx.Node) -> str:

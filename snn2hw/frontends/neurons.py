@@ -177,8 +177,8 @@ def _write(
 ) -> nir.IF | nir.LIF:
     """The NIR neuron v = keep v + (1 - keep) rest + gain I; every array broadcasts to `shape`.
 
-    tau and r of a leaky neuron are float64: `keep` must come back exactly. NIR wants arrays of the full shape; these are
-    views of a few numbers, since a deep net has tens of millions of neurons.
+    tau and r of a leaky neuron are float64: keep and gain must come back exactly. NIR wants arrays of the full shape;
+    these are views of a few numbers, since a deep net has tens of millions of neurons.
     """
     if not np.all(np.isfinite(amount)) or np.any(amount <= 0):
         raise NeuronProblem(f"the threshold is {float(np.min(amount)):g}", "A threshold must be a number above 0")
@@ -192,15 +192,30 @@ def _write(
         return nir.IF(r=full(gain / DT), v_threshold=v_threshold, v_reset=v_reset, metadata=metadata)
     if np.any(keep == 1):
         raise NeuronProblem("some of its neurons have a leak and some have none", "Use one kind per layer")
-    share = 1 - keep
+    tau, r = _time_constant(keep, gain)
     return nir.LIF(
-        tau=full(DT / share, np.float64),
-        r=full(gain / share, np.float64),
+        tau=full(tau, np.float64),
+        r=full(r, np.float64),
         v_leak=v_reset,
         v_threshold=v_threshold,
         v_reset=v_reset,
         metadata=metadata,
     )
+
+
+def _time_constant(keep: Float, gain: Float) -> tuple[Float, Float]:
+    """tau and r that neuron_rule.py turns into exactly this keep and gain, if float64 has such a pair nearby."""
+    nearest = DT / (1 - keep)
+    tau, r = nearest, gain / (1 - keep)
+    best = np.zeros(np.broadcast_shapes(keep.shape, gain.shape))
+    for step in sorted(range(-8, 9), key=abs):
+        candidate = nearest + step * np.spacing(nearest)
+        share = DT / candidate
+        for resistance in (gain / share, np.nextafter(gain / share, 0), np.nextafter(gain / share, np.inf)):
+            score = 2.0 * (1 - share == keep) + 1.0 * (share * resistance == gain)
+            better = score > best
+            tau, r, best = np.where(better, candidate, tau), np.where(better, resistance, r), np.maximum(score, best)
+    return tau, r
 
 
 def _leaky_convention(module: Any) -> Convention:

@@ -4,40 +4,63 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import os
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import nir
 import numpy as np
+import torch
 from torch import nn
 
 from snn2hw.deployment import Source
-from snn2hw.errors import ModelError, OptionError
+from snn2hw.errors import Blocker, ModelError, OptionError, UnsupportedError
 from snn2hw.frontends import neurons
-from snn2hw.frontends.checkpoint import check_file, load_weights, read_checkpoint, read_weights
+from snn2hw.frontends.checkpoint import conversions, load_weights, read_checkpoint, read_weights
+from snn2hw.frontends.hints import Hints
+from snn2hw.frontends.torch_file import check_file, search_here
 from snn2hw.frontends.trace import Traced, trace
-from snn2hw.neuron_rule import rule_of
+from snn2hw.neuron_rule import Neuron, rule_of
 from snn2hw.nir_graph import lay_out, only
 
 Shape = tuple[int, ...]
 Given = TypeVar("Given")
 
+NIR_NODES = (
+    nir.Input,
+    nir.Conv2d,
+    nir.Affine,
+    nir.Linear,
+    nir.AvgPool2d,
+    nir.SumPool2d,
+    nir.Flatten,
+    nir.Scale,
+    nir.Threshold,
+    *get_args(Neuron),
+    nir.Output,
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """What a user adds where a model's file does not say it."""
+    """What a user adds where a model's file does not say it, and whether its file may run code: the options' names."""
 
     weights: str | None = None
     input_shape: Shape | None = None
     timesteps: int | None = None
+    arch: str | None = None
+    connect: str | None = None
+    iand_order: str | None = None
+    neuron: str | None = None
+    trust_pickle: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedModel:
-    """A model as NIR, with the traced PyTorch model where there is one; `data` is the named set it was trained on."""
+    """A model as NIR, with the traced PyTorch model where there is one.
+
+    data: the named set it was trained on. notes: what was converted or taken for granted, for people to read.
+    """
 
     network: nir.NIRGraph
     traced: Traced | None
@@ -46,10 +69,11 @@ class LoadedModel:
     source: Source
     data: str | None
     conventions: dict[str, neurons.Convention]
+    notes: tuple[str, ...] = ()
 
 
-def load_model(model: str, options: ModelOptions) -> LoadedModel:
-    """Load a MODEL argument.
+def load_model(model: str, options: ModelOptions, *, default_timesteps: int | None = None) -> LoadedModel:
+    """Load a MODEL argument. `default_timesteps` counts where neither the options nor the file say T.
 
     Raises:
         ModelError: the file or factory cannot be read or is malformed.
@@ -58,20 +82,29 @@ def load_model(model: str, options: ModelOptions) -> LoadedModel:
     """
     if options.timesteps is not None and options.timesteps < 1:
         raise OptionError(f"{options.timesteps} time steps: at least 1 is needed. Use --timesteps T.")
+    if options.weights is not None and model.endswith((".pt", ".pth", ".nir")):
+        raise OptionError(f"{model} has weights of its own. Leave out --weights, or name package.module:factory.")
+    hints = _hints(options, default_timesteps)
     if model.endswith((".pt", ".pth")):
-        module, config, data = read_checkpoint(Path(model))
-        shape = _agree("input shape", options.input_shape, tuple(config["input_shape"]))
-        steps = options.timesteps or int(config["timesteps"])
-        return _traced(module, model, shape, steps, Path(model), options, data)
+        found = read_checkpoint(Path(model), hints, trust_pickle=options.trust_pickle)
+        own = _required(found.input_shape or options.input_shape, "--input-shape C,H,W", model)
+        shape = _agree("input shape", options.input_shape, own)
+        steps = _required(options.timesteps or found.timesteps or default_timesteps, "--timesteps T", model)
+        return _traced(found.model, model, shape, steps, Path(model), options, found.data, found.notes)
+    if given := hints.of_network():
+        raise OptionError(f"{model}: {', '.join(given)} are for files that hold weights alone. Leave them out.")
     if model.endswith(".nir"):
-        return _nir_file(model, options)
+        return _nir_file(model, options, default_timesteps)
     if ":" in model:
         module = _call_factory(model)
+        notes: tuple[str, ...] = ()
         if options.weights:
-            load_weights(module, read_weights(Path(options.weights)), options.weights)
+            weights = read_weights(Path(options.weights), trust_pickle=options.trust_pickle)
+            notes = load_weights(module, weights, options.weights)
         shape = _required(options.input_shape, "--input-shape C,H,W", model)
-        steps = _required(options.timesteps, "--timesteps T", model)
-        return _traced(module, model, shape, steps, Path(options.weights) if options.weights else None, options)
+        steps = _required(options.timesteps or default_timesteps, "--timesteps T", model)
+        file = Path(options.weights) if options.weights else None
+        return _traced(module, model, shape, steps, file, options, None, notes)
     raise ModelError(
         f"{model}: this is neither a checkpoint (.pt, .pth), nor a .nir file, nor package.module:factory. Rename the "
         "file or name the factory that builds the model."
@@ -85,10 +118,17 @@ def same_network(a: nir.NIRGraph, b: nir.NIRGraph) -> bool:
     return all(type(node) is type(b.nodes[name]) and _same_node(node, b.nodes[name]) for name, node in a.nodes.items())
 
 
+def _parameters(node: nir.NIRNode) -> dict[str, np.ndarray]:
+    """All that a node says of itself; shapes that follow from the graph are left out."""
+    own = {key: value for key, value in vars(node).items() if not isinstance(value, dict)}
+    own |= {f"metadata.{key}": value for key, value in node.metadata.items()}
+    if isinstance(node, nir.Input):
+        own |= node.input_type
+    return {key: np.asarray(value) for key, value in own.items()}
+
+
 def _same_node(a: nir.NIRNode, b: nir.NIRNode) -> bool:
-    left, right = (
-        {key: np.asarray(value) for key, value in vars(node).items() if not isinstance(value, dict)} for node in (a, b)
-    )
+    left, right = _parameters(a), _parameters(b)
     return left.keys() == right.keys() and all(np.array_equal(left[key], right[key]) for key in left)
 
 
@@ -105,9 +145,12 @@ def _traced(
     timesteps: int,
     file: Path | None,
     options: ModelOptions,
-    data: str | None = None,
+    data: str | None,
+    notes: tuple[str, ...],
 ) -> LoadedModel:
+    notes += conversions(module.state_dict(), torch.float32)
     traced = trace(module.float(), shape)
+    _check_finite(traced.network, model)
     found = {
         path: neurons.convention(traced.module.get_submodule(path))
         for path in sorted(traced.layers)
@@ -121,6 +164,7 @@ def _traced(
         source=_source(model, file, options, shape, timesteps),
         data=data,
         conventions=found,
+        notes=notes,
     )
 
 
@@ -130,19 +174,32 @@ def _source(model: str, file: Path | None, options: ModelOptions, shape: Shape, 
         model=model,
         file=None if file is None else str(file),
         sha256=None if file is None else sha256(file),
-        options={key: value for key, value in said.items() if value is not None},
+        options={key: value for key, value in said.items() if value not in (None, False)},
     )
 
 
-def _nir_file(model: str, options: ModelOptions) -> LoadedModel:
+def _hints(options: ModelOptions, default_timesteps: int | None) -> Hints:
+    return Hints(
+        arch=options.arch,
+        connect=options.connect,
+        iand_order=options.iand_order,
+        neuron=options.neuron,
+        input_shape=options.input_shape,
+        timesteps=options.timesteps,
+        default_timesteps=default_timesteps,
+    )
+
+
+def _nir_file(model: str, options: ModelOptions, default_timesteps: int | None) -> LoadedModel:
     path = Path(model)
     network = read_nir(path)
+    _check_finite(network, model)
     shape = tuple(int(n) for n in np.ravel(network.nodes[only(network, nir.Input)].input_type["input"]))
     shape = _agree("input shape", options.input_shape, shape)
-    timesteps = _required(options.timesteps, "--timesteps T", model)
+    timesteps = _required(options.timesteps or default_timesteps, "--timesteps T", model)
     conventions = {}
     for name, node in network.nodes.items():
-        if isinstance(node, nir.IF | nir.LIF):
+        if isinstance(node, Neuron):
             rule = rule_of(name, node)
             conventions[name] = neurons.Convention(
                 framework="NIR", fires="v > v_threshold", reset=rule.reset.value, start="v_reset"
@@ -159,7 +216,10 @@ def _nir_file(model: str, options: ModelOptions) -> LoadedModel:
 
 
 def read_nir(path: Path) -> nir.NIRGraph:
-    """Read a .nir file and check its structure. Raises ModelError if it is no NIR graph or malformed."""
+    """Read a .nir file and check its structure.
+
+    Raises UnsupportedError that lists every node of an unknown kind, ModelError if it is no NIR graph or malformed.
+    """
     check_file(path)
     try:
         graph = nir.read(path, type_check=False)
@@ -167,24 +227,51 @@ def read_nir(path: Path) -> nir.NIRGraph:
         raise ModelError(f"{path}: this is not a readable NIR file ({type(error).__name__}: {error}).") from None
     if not isinstance(graph, nir.NIRGraph):
         raise ModelError(f"{path}: the file holds a single {type(graph).__name__} node, not a graph.")
-    lay_out(graph)
+    supported = ", ".join(kind.__name__ for kind in NIR_NODES)
+    if blockers := [
+        Blocker(
+            layer=name,
+            problem=f"NIR nodes of type {type(node).__name__} are not supported",
+            advice=f"Supported are {supported}",
+        )
+        for name, node in graph.nodes.items()
+        if not isinstance(node, NIR_NODES)
+    ]:
+        raise UnsupportedError(blockers)
+    try:
+        lay_out(graph)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    except Exception as error:  # parameters of another rank than the node has
+        raise ModelError(f"{path}: the graph is malformed ({type(error).__name__}: {error}).") from None
     return graph
+
+
+def _check_finite(network: nir.NIRGraph, model: str) -> None:
+    """Raise ModelError if a parameter of a node is NaN or infinite somewhere."""
+    for name, node in network.nodes.items():
+        for parameter, value in vars(node).items():
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
+                bad = int((~np.isfinite(value)).sum())
+                raise ModelError(
+                    f"{model}: {name}: {bad} of {value.size} values of {parameter} are NaN or infinite. The training "
+                    "diverged; use an earlier checkpoint."
+                )
 
 
 def _call_factory(model: str) -> nn.Module:
     module_name, _, attribute = model.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does: a factory often lies beside the data
+    search_here()  # a factory often lies beside the data
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # importing runs the user's own code
+    except (Exception, SystemExit) as error:  # importing runs the user's own code
         raise ModelError(f"{model}: importing {module_name} failed ({type(error).__name__}: {error}).") from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
         raise ModelError(f"{model}: {module_name} has no callable {attribute!r}.")
     try:
         built = factory()
-    except Exception as error:  # so does calling it
+    except (Exception, SystemExit) as error:  # so does calling it
         raise ModelError(
             f"{model}: calling {attribute}() without arguments failed ({type(error).__name__}: {error}). Write a "
             "function that builds the model and name that."

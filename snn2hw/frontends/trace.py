@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from snn2hw.errors import DataError, ModelError, Snn2hwError, UnsupportedError
+from snn2hw.frontends.checkpoint import check_finite
 from snn2hw.frontends.lower import LAYERS, Lowering
 from snn2hw.frontends.neurons import is_multi_step, is_spiking_neuron, reset_state
 
@@ -74,7 +75,7 @@ def trace(model: nn.Module, input_shape: Shape) -> Traced:
     """
     model.eval()
     multi_step = is_multi_step(model)
-    _check_parameters(model)
+    check_finite(model.state_dict())
     module = _trace_module(model)
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     lead = (_PROBE_STEPS, _PROBE_SAMPLES) if multi_step else (_PROBE_SAMPLES,)
@@ -113,6 +114,7 @@ class _Recorder(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule, dtype: torch.dtype) -> None:
         super().__init__(module, garbage_collect_values=False)
+        self.extra_traceback = False  # fx would append its own to the messages of our errors
         self.dtype = dtype
         self.seen: dict[str, Tensor] = {}
 
@@ -124,7 +126,7 @@ class _Recorder(fx.Interpreter):
         else:
             result = first = self._cast(result)
         if isinstance(first, Tensor):
-            self.seen[n.name] = first
+            self.seen[n.name] = first.clone()  # a later operation may change it in place
         return result
 
     def _cast(self, value: object) -> object:
@@ -153,13 +155,3 @@ def _shapes(module: fx.GraphModule, sample: Tensor, lead: int) -> dict[str, tupl
         own = 1 if lead == 2 and value.shape[0] != _PROBE_STEPS else lead
         shapes[name] = own, tuple(value.shape[own:])
     return shapes
-
-
-def _check_parameters(model: nn.Module) -> None:
-    for name, tensor in model.state_dict().items():
-        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            bad = int((~torch.isfinite(tensor)).sum())
-            raise ModelError(
-                f"{name}: {bad} of {tensor.numel()} values are NaN or infinite. The training diverged; use an "
-                "earlier checkpoint."
-            )

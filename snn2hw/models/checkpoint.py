@@ -7,12 +7,17 @@ model but its weights:
     connect        "ADD", "AND" or "IAND"; None where the architecture has no connect function
     input_shape    [C,H,W] of one image
     timesteps      T that the model was trained with
-    neuron         {"kind": "Leaky", "beta": 0 to 1, "threshold": above 0}
+    neuron         {"kind": "Leaky", "beta": 0 to 1, "threshold": above 0}, or a neuron with SpikingJelly's meaning:
+                   {"kind": "IFNode", "v_threshold": above 0, "v_reset": number, or None for a soft reset},
+                   {"kind": "LIFNode" or "ParametricLIFNode", ...the same, "tau": above 1, "decay_input": bool}, where
+                   the tau of a ParametricLIFNode is the one that training starts from
     stem           {"kernel": 1, 3 or 7, "channels": int}
     block          "basic" or "bottleneck"
     stages         [{"channels", "blocks", "stride": int, "transition", "max_pool": bool}, ...]
     global_pool    bool
     classes        K
+    groups, width_per_group    of a bottleneck's 3x3 convolutions; 1 and 64 where they are left out
+    iand_order     "paper", also where it is left out, or "reversed": see models/blocks.py
 """
 
 from __future__ import annotations
@@ -29,8 +34,9 @@ import torch
 from torch import nn
 
 from snn2hw.errors import ModelError
-from snn2hw.models.neurons import leaky
-from snn2hw.models.sew_resnet import BLOCKS, GATES, STEM_KERNELS, SEWResNet, Stage
+from snn2hw.models.blocks import BLOCKS, GATES, IAND_ORDERS, STANDARD_WIDTH
+from snn2hw.models.neurons import IFNode, LIFNode, NeuronFactory, ParametricLIFNode, leaky
+from snn2hw.models.sew_resnet import STEM_KERNELS, SEWResNet, Stage
 
 SCHEMA = "snn2hw.checkpoint/1"
 
@@ -69,11 +75,27 @@ COMMON: dict[str, Check] = {
 }
 WITH_GATE: dict[str, Check] = {"connect": (lambda value: value in GATES, f"one of {', '.join(GATES)}"), **COMMON}
 WITHOUT_GATE: dict[str, Check] = {"connect": (lambda value: value is None, "None for this architecture"), **COMMON}
-NEURON: dict[str, Check] = {
-    "kind": (lambda value: value == "Leaky", "'Leaky', the only kind so far"),
-    "beta": (lambda value: _number(value) and 0 <= value <= 1, "a number from 0 to 1"),
-    "threshold": (lambda value: _number(value) and value > 0, "a number above 0"),
+OPTIONAL: dict[str, Check] = {
+    "groups": SIZE,
+    "width_per_group": SIZE,
+    "iand_order": (lambda value: value in IAND_ORDERS, f"one of {', '.join(IAND_ORDERS)}"),
 }
+POSITIVE: Check = (lambda value: _number(value) and value > 0, "a number above 0")
+FIRING: dict[str, Check] = {
+    "v_threshold": POSITIVE,
+    "v_reset": (lambda value: value is None or _number(value), "a number, or None for a soft reset"),
+}
+LEAK: dict[str, Check] = {"tau": (lambda value: _number(value) and value > 1, "a number above 1"), "decay_input": FLAG}
+NEURONS: dict[str, tuple[Callable[..., nn.Module], dict[str, Check]]] = {
+    "Leaky": (
+        leaky,
+        {"beta": (lambda value: _number(value) and 0 <= value <= 1, "a number from 0 to 1"), "threshold": POSITIVE},
+    ),
+    "IFNode": (IFNode, FIRING),
+    "LIFNode": (LIFNode, FIRING | LEAK),
+    "ParametricLIFNode": (ParametricLIFNode, FIRING | LEAK),
+}
+"""What makes the neurons of each kind, and the parameters that it takes."""
 STEM: dict[str, Check] = {
     "kernel": (lambda value: _size(value) and value in STEM_KERNELS, f"one of {', '.join(map(str, STEM_KERNELS))}"),
     "channels": SIZE,
@@ -81,11 +103,14 @@ STEM: dict[str, Check] = {
 STAGE: dict[str, Check] = {"channels": SIZE, "blocks": SIZE, "stride": SIZE, "transition": FLAG, "max_pool": FLAG}
 
 
-def _check_keys(where: str, values: object, checks: Mapping[str, Check]) -> None:
+def _check_keys(
+    where: str, values: object, checks: Mapping[str, Check], optional: Mapping[str, Check] | None = None
+) -> None:
     """Raise a ModelError that lists every missing, unknown and wrong entry of `values`."""
     if not isinstance(values, Mapping):
         raise ModelError(f"{where} is {values!r}; it must be a mapping with the keys {', '.join(checks)}")
     problems = [f"key {key!r} is missing: give {meaning}" for key, (_, meaning) in checks.items() if key not in values]
+    checks = {**checks, **(optional or {})}
     problems += [f"key {key!r} is unknown: remove it" for key in values if key not in checks]
     problems += [
         f"{key!r} is {values[key]!r}; it must be {meaning}"
@@ -96,11 +121,21 @@ def _check_keys(where: str, values: object, checks: Mapping[str, Check]) -> None
         raise ModelError("\n".join(f"{where}: {problem}" for problem in problems))
 
 
+def _neuron(where: str, values: Mapping[str, Any]) -> NeuronFactory:
+    """What makes the neurons that a config asks for. Raises ModelError for an unknown kind and wrong parameters."""
+    kind = (lambda value: value in tuple(NEURONS), f"one of {', '.join(NEURONS)}")
+    if values.get("kind") not in tuple(NEURONS):
+        _check_keys(where, {"kind": values.get("kind")} if "kind" in values else {}, {"kind": kind})
+    make, checks = NEURONS[values["kind"]]
+    _check_keys(where, values, {"kind": kind, **checks})
+    return partial(make, **{key: values[key] for key in checks})
+
+
 def _residual_net(config: Config, *, arch: str, connect: str | None) -> nn.Module:
     """Build a net of the family; `connect` None takes the connect function from the config."""
     where = f"config of {arch}"
-    _check_keys(where, config, WITH_GATE if connect is None else WITHOUT_GATE)
-    _check_keys(f"{where}, neuron", config["neuron"], NEURON)
+    _check_keys(where, config, WITH_GATE if connect is None else WITHOUT_GATE, OPTIONAL)
+    neuron = _neuron(f"{where}, neuron", config["neuron"])
     _check_keys(f"{where}, stem", config["stem"], STEM)
     for number, stage in enumerate(config["stages"], start=1):
         _check_keys(f"{where}, stage {number}", stage, STAGE)
@@ -111,8 +146,11 @@ def _residual_net(config: Config, *, arch: str, connect: str | None) -> nn.Modul
         stem_channels=config["stem"]["channels"],
         stages=[Stage(**stage) for stage in config["stages"]],
         classes=config["classes"],
-        neuron=partial(leaky, beta=config["neuron"]["beta"], threshold=config["neuron"]["threshold"]),
+        neuron=neuron,
         block=config["block"],
+        groups=config.get("groups", 1),
+        width_per_group=config.get("width_per_group", STANDARD_WIDTH),
+        iand_order=config.get("iand_order", "paper"),
         global_pool=config["global_pool"],
     )
 

@@ -1,14 +1,16 @@
-"""The spiking neuron of the models that snn2hw trains itself, and models of any spiking neurons run in time."""
+"""The spiking neurons of the models that snn2hw builds itself, and models of any spiking neurons run in time."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import snntorch
 import torch
 from torch import Tensor, nn
 
-from snn2hw.errors import DataError, OptionError
+from snn2hw.errors import DataError, ModelError, OptionError
 
 NeuronFactory = Callable[[], nn.Module]
 """Makes one neuron layer: a module that maps the current of one time step to spikes and keeps its membrane itself."""
@@ -33,6 +35,120 @@ def leaky(*, beta: float = 1.0, threshold: float = 1.0) -> nn.Module:
     # snnTorch keeps every neuron ever made in a list of the class, so that no model would ever be freed.
     snntorch.SpikingNeuron.instances.remove(neuron)
     return neuron
+
+
+class _Fire(torch.autograd.Function):
+    """1 where the input is at least 0. The gradient is that of ATan with alpha 2: 1 / (1 + (pi x)^2)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        x: Tensor = ctx.saved_tensors[0]
+        return gradient / (1 + (math.pi * x) ** 2)
+
+
+class IFNode(nn.Module):
+    """Integrate-and-fire neurons as SpikingJelly defines them, one time step a call: [N,...] -> spikes [N,...].
+
+    h = v + x; a neuron fires where h >= v_threshold; there v becomes v_reset, or h - v_threshold if v_reset is None
+    (soft reset); elsewhere it becomes h. v starts at v_reset, or at 0 for a soft reset. No gradient flows through the
+    reset. The names are SpikingJelly's, so that the front end reads both alike. Raises ModelError for a v_threshold
+    that is not above 0 and a v_reset that is not finite.
+    """
+
+    def __init__(self, *, v_threshold: float = 1.0, v_reset: float | None = 0.0) -> None:
+        super().__init__()
+        if not (math.isfinite(v_threshold) and v_threshold > 0):
+            raise ModelError(f"v_threshold is {v_threshold}; it must be a number above 0")
+        if v_reset is not None and not math.isfinite(v_reset):
+            raise ModelError(f"v_reset is {v_reset}; it must be a number, or None for a soft reset")
+        self.v_threshold = float(v_threshold)
+        self.v_reset = None if v_reset is None else float(v_reset)
+        self.v: Tensor | None = None
+
+    @property
+    def rest(self) -> float:
+        """Where the membrane starts, and what a leak draws it to."""
+        return 0.0 if self.v_reset is None else self.v_reset
+
+    def reset(self) -> None:
+        """Forget the membrane: the next call is the first time step."""
+        self.v = None
+
+    def charge(self, v: Tensor, x: Tensor) -> Tensor:
+        """The membrane [N,...] before it may fire, from the one before and the current of the step."""
+        return v + x
+
+    def forward(self, x: Tensor) -> Tensor:
+        v = torch.full_like(x, self.rest) if self.v is None else self.v
+        h = self.charge(v, x)
+        spikes: Tensor = _Fire.apply(h - self.v_threshold)  # type: ignore[no-untyped-call]
+        fired = spikes.detach()
+        if self.v_reset is None:
+            self.v = h - fired * self.v_threshold
+        else:
+            self.v = torch.where(fired > 0, self.v_reset, h)
+        return spikes
+
+
+class LIFNode(IFNode):
+    """Leaky integrate-and-fire neurons as SpikingJelly defines them.
+
+    Like IFNode but for h = v + (x - (v - rest)) / tau with `decay_input`, h = v - (v - rest) / tau + x without, where
+    rest is v_reset, or 0 for a soft reset. Raises ModelError also for a tau that is not above 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        tau: float = 2.0,
+        decay_input: bool = True,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+    ) -> None:
+        super().__init__(v_threshold=v_threshold, v_reset=v_reset)
+        _check_tau(tau)
+        self.tau, self.decay_input = float(tau), decay_input
+
+    def charge(self, v: Tensor, x: Tensor) -> Tensor:
+        if self.decay_input:
+            return v + (x - (v - self.rest)) / self.tau
+        return v - (v - self.rest) / self.tau + x
+
+
+class ParametricLIFNode(IFNode):
+    """LIFNode whose 1 / tau is sigmoid(w), with one learned number w a layer; `tau` is where the learning starts.
+
+    PLIF is from Fang et al., ICCV 2021, arXiv 2007.05785.
+    """
+
+    def __init__(
+        self,
+        *,
+        tau: float = 2.0,
+        decay_input: bool = True,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+    ) -> None:
+        super().__init__(v_threshold=v_threshold, v_reset=v_reset)
+        _check_tau(tau)
+        self.decay_input = decay_input
+        self.w = nn.Parameter(torch.tensor(-math.log(tau - 1.0)))
+
+    def charge(self, v: Tensor, x: Tensor) -> Tensor:
+        share = self.w.sigmoid()
+        if self.decay_input:
+            return v + (x - (v - self.rest)) * share
+        return v - (v - self.rest) * share + x
+
+
+def _check_tau(tau: float) -> None:
+    if not (math.isfinite(tau) and tau > 1):
+        raise ModelError(f"tau is {tau}; it must be a number above 1")
 
 
 def reset_states(model: nn.Module) -> None:

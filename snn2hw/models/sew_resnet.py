@@ -1,23 +1,52 @@
 """The family of SEW ResNet: deep residual spiking networks (Fang et al., NeurIPS 2021, arXiv 2102.04159).
 
-One class covers the networks of the paper and the small ones of the examples; `imagenet_net`, `seven_b_net` and
-`wide_seven_b_net` are its configurations that the paper trains.
+One class covers the networks of the paper, those of SpikingJelly's model zoo and the small ones of the examples;
+`imagenet_net`, `seven_b_net` and `wide_seven_b_net` are its named configurations.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from snn2hw.errors import ModelError
+from snn2hw.models.blocks import (
+    BLOCKS,
+    CONNECTS,
+    GATES,
+    IAND_ORDERS,
+    STANDARD_WIDTH,
+    BasicBlock,
+    Block,
+    Bottleneck,
+    convolution,
+    zero_initialise,
+)
 from snn2hw.models.neurons import NeuronFactory
 
-GATES = ("ADD", "AND", "IAND")
-CONNECTS = (*GATES, "spiking", "plain")
+__all__ = [
+    "BLOCKS",
+    "CONNECTS",
+    "GATES",
+    "IMAGENET_NETS",
+    "IMAGENET_STRIDES",
+    "STEM_KERNELS",
+    "BasicBlock",
+    "Bottleneck",
+    "Layout",
+    "SEWResNet",
+    "Stage",
+    "imagenet_net",
+    "seven_b_net",
+    "wide_seven_b_net",
+    "zero_initialise",
+]
+
+STEM_KERNELS = (1, 3, 7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,87 +65,6 @@ class Stage:
     max_pool: bool = False
 
 
-def convolution(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Make a convolution without bias (the BN after it has one) that keeps the image size at stride 1."""
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
-
-
-class Block(nn.Module):
-    """A residual branch and its shortcut [N,C,H,W] -> [N,C',H',W'], joined as `connect` says.
-
-    With A the spikes of the branch and S the shortcut, the paper's element-wise functions are ADD: A + S, AND: A * S,
-    and IAND: (1 - A) * S. "spiking" is the block of the Spiking ResNet, whose last neuron sees the sum of the branch's
-    current and the shortcut; "plain" has no shortcut.
-    """
-
-    expansion = 1
-
-    def __init__(self, in_channels: int, channels: int, stride: int, connect: str, neuron: NeuronFactory) -> None:
-        super().__init__()
-        self.connect = connect
-        out_channels = channels * self.expansion
-        self.downsample: nn.Sequential | None = None
-        if connect != "plain" and (stride != 1 or in_channels != out_channels):
-            layers = [convolution(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels)]
-            self.downsample = nn.Sequential(*layers, *([] if connect == "spiking" else [neuron()]))
-
-    def join(self, x: Tensor, current: Tensor, last_neuron: nn.Module) -> Tensor:
-        """Join the shortcut of the block's input `x` with the `current` that the branch gives its last neuron."""
-        shortcut: Tensor = x if self.downsample is None else self.downsample(x)
-        spikes: Tensor = last_neuron(current + shortcut if self.connect == "spiking" else current)
-        if self.connect == "ADD":
-            return spikes + shortcut
-        if self.connect == "AND":
-            return spikes * shortcut
-        if self.connect == "IAND":
-            return (1 - spikes) * shortcut
-        return spikes
-
-
-class BasicBlock(Block):
-    """A block with two 3x3 convolutions; the first one has the stride."""
-
-    def __init__(self, in_channels: int, channels: int, stride: int, connect: str, neuron: NeuronFactory) -> None:
-        super().__init__(in_channels, channels, stride, connect, neuron)
-        self.conv1 = convolution(in_channels, channels, 3, stride)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.neuron1 = neuron()
-        self.conv2 = convolution(channels, channels, 3)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.neuron2 = neuron()
-
-    def forward(self, x: Tensor) -> Tensor:
-        spikes = self.neuron1(self.bn1(self.conv1(x)))
-        return self.join(x, self.bn2(self.conv2(spikes)), self.neuron2)
-
-
-class Bottleneck(Block):
-    """A block with 1x1, 3x3 and 1x1 convolutions; the 3x3 one has the stride."""
-
-    expansion = 4
-
-    def __init__(self, in_channels: int, channels: int, stride: int, connect: str, neuron: NeuronFactory) -> None:
-        super().__init__(in_channels, channels, stride, connect, neuron)
-        self.conv1 = convolution(in_channels, channels, 1)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.neuron1 = neuron()
-        self.conv2 = convolution(channels, channels, 3, stride)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.neuron2 = neuron()
-        self.conv3 = convolution(channels, channels * self.expansion, 1)
-        self.bn3 = nn.BatchNorm2d(channels * self.expansion)
-        self.neuron3 = neuron()
-
-    def forward(self, x: Tensor) -> Tensor:
-        spikes = self.neuron1(self.bn1(self.conv1(x)))
-        spikes = self.neuron2(self.bn2(self.conv2(spikes)))
-        return self.join(x, self.bn3(self.conv3(spikes)), self.neuron3)
-
-
-BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
-STEM_KERNELS = (1, 3, 7)
-
-
 class SEWResNet(nn.Sequential):
     """A residual spiking network; the call computes one time step, [N,C,H,W] -> logits [N,K].
 
@@ -125,7 +73,8 @@ class SEWResNet(nn.Sequential):
     - connect: "ADD", "AND" or "IAND" for the SEW ResNet, "spiking" for the Spiking ResNet, "plain" for no shortcuts;
     - input_shape: [C,H,W] of one image;
     - stem_kernel: 1, 3, or 7 for the stem of ImageNet networks, which has stride 2 and a 3x3 max pooling after it;
-    - block: "basic" or "bottleneck";
+    - block: "basic" or "bottleneck"; groups and width_per_group: those of a bottleneck's 3x3 convolution;
+    - iand_order: "paper", or "reversed" for the IAND of SpikingJelly's bottlenecks; other connect functions have none;
     - global_pool: average the last feature maps over the image before the linear layer, or keep every pixel;
     - neuron: makes each neuron layer, one call a layer.
 
@@ -144,13 +93,18 @@ class SEWResNet(nn.Sequential):
         classes: int,
         neuron: NeuronFactory,
         block: str = "basic",
+        groups: int = 1,
+        width_per_group: int = STANDARD_WIDTH,
+        iand_order: str = "paper",
         global_pool: bool = True,
     ) -> None:
         _check_choice("connect", connect, CONNECTS)
+        _check_choice("iand_order", iand_order, IAND_ORDERS)
         _check_choice("block", block, tuple(BLOCKS))
         _check_choice("stem_kernel", stem_kernel, STEM_KERNELS)
         _check_sizes("input_shape", *input_shape)
         _check_sizes("stem_channels and classes", stem_channels, classes)
+        _check_sizes("groups and width_per_group", groups, width_per_group)
         if len(input_shape) != 3 or not stages:
             raise ModelError(
                 f"a SEW ResNet needs input_shape [C,H,W] and at least one stage, not {input_shape}, {stages}"
@@ -166,10 +120,20 @@ class SEWResNet(nn.Sequential):
             layers["maxpool"] = nn.MaxPool2d(3, stride=2, padding=1)
             height, width = -(-height // 4), -(-width // 4)
 
+        make_block = partial(
+            BLOCKS[block],
+            connect=connect,
+            neuron=neuron,
+            iand_order=iand_order,
+            groups=groups,
+            width_per_group=width_per_group,
+        )
         channels = stem_channels
         for number, stage in enumerate(stages, start=1):
             _check_sizes(f"stage {number}", stage.channels, stage.blocks, stage.stride)
-            layers[f"layer{number}"], channels = _make_stage(stage, channels, BLOCKS[block], connect, neuron)
+            out_channels = stage.channels * BLOCKS[block].expansion
+            layers[f"layer{number}"] = _make_stage(stage, channels, out_channels, make_block, neuron)
+            channels = out_channels
             height, width = -(-height // stage.stride), -(-width // stage.stride)
             if stage.max_pool:
                 height, width = height // 2, width // 2
@@ -184,21 +148,18 @@ class SEWResNet(nn.Sequential):
 
 
 def _make_stage(
-    stage: Stage, in_channels: int, block: type[BasicBlock] | type[Bottleneck], connect: str, neuron: NeuronFactory
-) -> tuple[nn.Sequential, int]:
-    """Return the layers of a stage and the number of channels that it puts out."""
-    out_channels = stage.channels * block.expansion
+    stage: Stage, in_channels: int, out_channels: int, make_block: Callable[..., Block], neuron: NeuronFactory
+) -> nn.Sequential:
     layers: list[nn.Module] = []
     if stage.transition:
         layers += [convolution(in_channels, out_channels, 1), nn.BatchNorm2d(out_channels), neuron()]
         in_channels = out_channels
     for index in range(stage.blocks):
-        stride = stage.stride if index == 0 else 1
-        layers.append(block(in_channels, stage.channels, stride, connect, neuron))
+        layers.append(make_block(in_channels, stage.channels, stage.stride if index == 0 else 1))
         in_channels = out_channels
     if stage.max_pool:
         layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers), out_channels
+    return nn.Sequential(*layers)
 
 
 def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
@@ -211,46 +172,56 @@ def _check_sizes(name: str, *sizes: int) -> None:
         raise ModelError(f"{name}: sizes {sizes} must all be at least 1")
 
 
-def zero_initialise(model: nn.Module) -> None:
-    """Make every block of `model` without a downsampling an identity at the start of training, as the paper does.
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What tells the networks for ImageNet apart."""
 
-    The last BN of each block gets weight 0, so that a branch never fires, as ADD and IAND need. AND needs a branch that
-    always fires: there the BN gets bias 1, or rather the next larger float32, for snnTorch's neurons fire above, not
-    at, their threshold; it holds for thresholds up to 1. The Spiking ResNet's blocks repeat their input for IF neurons
-    with a threshold below 1 only.
-    """
-    for block in model.modules():
-        if isinstance(block, Block):
-            last_norm = block.get_submodule("bn3" if isinstance(block, Bottleneck) else "bn2")
-            nn.init.zeros_(last_norm.get_parameter("weight"))
-            if block.connect == "AND":
-                nn.init.constant_(last_norm.get_parameter("bias"), 1.0 + torch.finfo(torch.float32).eps)
+    block: str
+    blocks: tuple[int, int, int, int]
+    groups: int = 1
+    width_per_group: int = STANDARD_WIDTH
 
 
-IMAGENET_NETS: dict[int, tuple[str, tuple[int, int, int, int]]] = {
-    18: ("basic", (2, 2, 2, 2)),
-    34: ("basic", (3, 4, 6, 3)),
-    50: ("bottleneck", (3, 4, 6, 3)),
-    101: ("bottleneck", (3, 4, 23, 3)),
-    152: ("bottleneck", (3, 8, 36, 3)),
+IMAGENET_NETS: dict[str, Layout] = {
+    "resnet18": Layout(block="basic", blocks=(2, 2, 2, 2)),
+    "resnet34": Layout(block="basic", blocks=(3, 4, 6, 3)),
+    "resnet50": Layout(block="bottleneck", blocks=(3, 4, 6, 3)),
+    "resnet101": Layout(block="bottleneck", blocks=(3, 4, 23, 3)),
+    "resnet152": Layout(block="bottleneck", blocks=(3, 8, 36, 3)),
+    "resnext50_32x4d": Layout(block="bottleneck", blocks=(3, 4, 6, 3), groups=32, width_per_group=4),
+    "resnext101_32x8d": Layout(block="bottleneck", blocks=(3, 4, 23, 3), groups=32, width_per_group=8),
+    "wide_resnet50_2": Layout(block="bottleneck", blocks=(3, 4, 6, 3), width_per_group=128),
+    "wide_resnet101_2": Layout(block="bottleneck", blocks=(3, 4, 23, 3), width_per_group=128),
 }
+"""The networks of SpikingJelly's `model.sew_resnet` and `model.spiking_resnet`, without the `sew_` or `spiking_`."""
+
+IMAGENET_STRIDES = (1, 2, 2, 2)
 
 
-def imagenet_net(depth: int, connect: str, neuron: NeuronFactory) -> SEWResNet:
-    """The paper's network for ImageNet: `depth` 18, 34, 50, 101 or 152, images [3,224,224], 1000 classes."""
-    _check_choice("depth", depth, tuple(IMAGENET_NETS))
-    block, (first, *others) = IMAGENET_NETS[depth]
-    stages = [Stage(channels=64, blocks=first)]
-    stages += [Stage(channels=64 * 2**i, blocks=blocks, stride=2) for i, blocks in enumerate(others, start=1)]
+def imagenet_net(name: int | str, connect: str, neuron: NeuronFactory, *, iand_order: str = "paper") -> SEWResNet:
+    """A network for ImageNet, images [3,224,224], 1000 classes.
+
+    `name` is the depth of one of the paper's networks, 18, 34, 50, 101 or 152, or a name in IMAGENET_NETS.
+    """
+    if isinstance(name, int):
+        name = f"resnet{name}"
+    _check_choice("name", name, tuple(IMAGENET_NETS))
+    layout = IMAGENET_NETS[name]
     return SEWResNet(
         connect=connect,
         input_shape=(3, 224, 224),
         stem_kernel=7,
         stem_channels=64,
-        stages=stages,
+        stages=[
+            Stage(channels=64 * 2**i, blocks=blocks, stride=stride)
+            for i, (blocks, stride) in enumerate(zip(layout.blocks, IMAGENET_STRIDES, strict=True))
+        ],
         classes=1000,
         neuron=neuron,
-        block=block,
+        block=layout.block,
+        groups=layout.groups,
+        width_per_group=layout.width_per_group,
+        iand_order=iand_order,
     )
 
 
