@@ -4,7 +4,8 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check
-REQUIREMENTS := pyproject.toml constraints.txt tests/requirements-spikingjelly.txt
+FRAMEWORKS := tests/requirements-spikingjelly.txt tests/requirements-frameworks.txt
+REQUIREMENTS := pyproject.toml constraints.txt $(FRAMEWORKS)
 # READY is written last and holds the folder's name; UNFINISHED is there from the first step to the last.
 READY := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
@@ -71,7 +72,7 @@ $(READY): $(REQUIREMENTS)
 	@touch $(UNFINISHED)
 	@$(PIP) --constraint constraints.txt setuptools
 	@$(PIP) --constraint constraints.txt --no-build-isolation --editable '.[test,dev]'
-	@$(PIP) --no-deps --requirement tests/requirements-spikingjelly.txt
+	@$(PIP) --no-deps $(foreach file,$(FRAMEWORKS),--requirement $(file))
 	@printf '%s\n' '$(CURDIR)' >$(READY) && rm $(UNFINISHED)
 
 clean:

@@ -12,6 +12,7 @@ from snn2hw import ir
 from snn2hw.deployment import Deployment
 from snn2hw.errors import QuantisationError
 from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Reset, join_bias
+from snn2hw.groups import without_groups
 from snn2hw.neuron_rule import DT, Float, Neuron
 
 HALF_LSB = 0.5 / (1 << MEMBRANE_SHIFT)  # thresholds lie between two membrane values: > and >= then agree
@@ -68,11 +69,11 @@ def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
             height, width = graph.input_shape(node)[1:]
             return nir.Conv2d(
                 input_shape=(height, width),
-                weight=node.weight.astype(np.float32),
+                weight=without_groups(node.weight, node.groups).astype(np.float32),  # nir's type check refuses groups
                 stride=node.stride,
                 padding=node.padding,
                 dilation=node.dilation,
-                groups=node.groups,
+                groups=1,
                 bias=np.broadcast_to(bias.reshape(-1), node.shape[:1]).astype(np.float64),
             )
         case ir.Linear():

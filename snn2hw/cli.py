@@ -40,6 +40,9 @@ IandOption = Annotated[
 NeuronOption = Annotated[
     str | None, typer.Option(help="For weights alone: IF, LIF or PLIF, with numbers as in LIF,tau=1.5,v_reset=none.")
 ]
+StepOption = Annotated[
+    float | None, typer.Option(help="Time step of a .nir file's network in seconds: 0.0001 unless given.")
+]
 TrustOption = Annotated[
     bool,
     typer.Option(
@@ -74,6 +77,7 @@ def export(
     iand_order: IandOption = None,
     neuron: NeuronOption = None,
     trust_pickle: TrustOption = False,
+    dt: StepOption = None,
     weight_bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
     input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8,
     print_after: Annotated[str | None, typer.Option(help="Print what a compiler stage returns, or all.")] = None,
@@ -84,7 +88,7 @@ def export(
         target,
         output,
         calibrate,
-        commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle),
+        commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle, dt),
         weight_bits=weight_bits,
         input_bits=input_bits,
         print_after=print_after,
@@ -109,6 +113,7 @@ def simulate(
     iand_order: IandOption = None,
     neuron: NeuronOption = None,
     trust_pickle: TrustOption = False,
+    dt: StepOption = None,
 ) -> None:
     """Run a bundle or model on data."""
     commands.simulate(
@@ -117,7 +122,7 @@ def simulate(
         engine,
         output,
         calibrate,
-        commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle),
+        commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle, dt),
         samples=samples,
         processes=processes,
         deadline=deadline,
@@ -165,9 +170,12 @@ def check(
     iand_order: IandOption = None,
     neuron: NeuronOption = None,
     trust_pickle: TrustOption = False,
+    dt: StepOption = None,
 ) -> None:
     """List everything that stops a model from being deployed. Exits with 1 if anything does."""
-    options = commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle)
+    options = commands.model_options(
+        weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle, dt
+    )
     if commands.check(model, target, json_file, options):
         raise typer.Exit(1)
 
@@ -183,12 +191,13 @@ def inspect(
     iand_order: IandOption = None,
     neuron: NeuronOption = None,
     trust_pickle: TrustOption = False,
+    dt: StepOption = None,
     chip: Annotated[str, typer.Option(help="The chip whose cores are counted.")] = "loihi2",
 ) -> None:
     """Show layers, shapes, parameters, latency and cores."""
     commands.inspect(
         model,
-        commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle),
+        commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle, dt),
         chip,
     )
 

@@ -45,6 +45,7 @@ def model_options(
     iand_order: str | None = None,
     neuron: str | None = None,
     trust_pickle: bool = False,
+    dt: float | None = None,
 ) -> ModelOptions:
     """Options of a MODEL argument. Raises OptionError for a shape that is not C,H,W."""
     shape = None
@@ -64,6 +65,7 @@ def model_options(
         iand_order=iand_order,
         neuron=neuron,
         trust_pickle=trust_pickle,
+        dt=dt,
     )
 
 
@@ -361,6 +363,7 @@ def _model_of(
         iand_order=said.get("iand_order"),
         neuron=said.get("neuron"),
         trust_pickle=trust_pickle,
+        dt=said.get("dt"),
     )
     try:
         loaded = _load(name, options)

@@ -33,17 +33,21 @@ def lay_out(graph: nir.NIRGraph) -> Layout:
     """Order a graph and infer its shapes.
 
     Raises ModelError for a dangling edge, a cycle, a node without a source, sources of different shapes, a shape that
-    does not fit the node, or several inputs or outputs.
+    does not fit the node, a window that no convolution or pool has, or several inputs or outputs.
     """
     sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
+    known: set[tuple[str, str]] = set()
     for source, target in graph.edges:
         for end in (source, target):
             if end not in graph.nodes:
                 raise ModelError(f"edge {source} -> {target}: there is no node {end}. Remove the edge or add the node.")
-        if source in sources[target]:
+        if (source, target) in known:
             raise ModelError(f"edge {source} -> {target} stands twice. Write a Scale of 2 if the sum is meant.")
         if isinstance(graph.nodes[source], nir.Output):
             raise ModelError(f"{source}: {target} reads this Output node. Let it read what the output reads.")
+        if isinstance(graph.nodes[target], nir.Input):
+            raise ModelError(f"{target}: {source} feeds this Input node. Remove the edge.")
+        known.add((source, target))
         sources[target].append(source)
     order = _topological(sources)
     shapes: dict[str, Shape] = {}
@@ -51,6 +55,9 @@ def lay_out(graph: nir.NIRGraph) -> Layout:
         node = graph.nodes[name]
         if isinstance(node, nir.Input):
             shapes[name] = _ints(node.input_type["input"])
+            _expect(
+                name, min(shapes[name], default=0) > 0, f"the input has no values: its shape is {list(shapes[name])}"
+            )
             continue
         if not sources[name]:
             raise ModelError(f"{name}: nothing feeds this {type(node).__name__} node. Connect it or remove it.")
@@ -65,44 +72,74 @@ def lay_out(graph: nir.NIRGraph) -> Layout:
 
 
 def _topological(sources: dict[str, list[str]]) -> list[str]:
-    remaining = {name: set(found) for name, found in sources.items()}
+    """Names level by level, each level in the order of `sources`."""
+    position = {name: at for at, name in enumerate(sources)}
+    open_sources = {name: len(found) for name, found in sources.items()}
+    targets: dict[str, list[str]] = {name: [] for name in sources}
+    for name, found in sources.items():
+        for source in found:
+            targets[source].append(name)
     order: list[str] = []
-    while remaining:
-        ready = [name for name, found in remaining.items() if not found]
-        if not ready:
-            cycle = ", ".join(sorted(remaining)[:5])
-            raise ModelError(f"the graph has a cycle through {cycle}. Recurrent networks are not supported.")
-        for name in ready:
-            del remaining[name]
+    ready = [name for name, count in open_sources.items() if not count]
+    while ready:
         order += ready
-        for found in remaining.values():
-            found.difference_update(ready)
+        following: list[str] = []
+        for target in (target for name in ready for target in targets[name]):
+            open_sources[target] -= 1
+            if not open_sources[target]:
+                following.append(target)
+        ready = sorted(following, key=position.__getitem__)
+    if len(order) < len(sources):
+        cycle = _cycle(sources, {name for name, count in open_sources.items() if count})
+        raise ModelError(f"the graph has a cycle through {', '.join(cycle[:5])}. Recurrent networks are not supported.")
     return order
+
+
+def _cycle(sources: dict[str, list[str]], blocked: set[str]) -> list[str]:
+    """The nodes of one cycle, by name. Every blocked node has a blocked source, so going backwards leads into one."""
+    name = min(blocked)
+    path: dict[str, None] = {}
+    while name not in path:
+        path[name] = None
+        name = next(source for source in sources[name] if source in blocked)
+    names = list(path)
+    return sorted(names[names.index(name) :])
 
 
 def _output_shape(name: str, node: nir.NIRNode, shape: Shape) -> Shape:
     match node:
         case nir.Conv2d():
             return _conv_shape(name, node, shape)
+        case nir.Conv1d():
+            _expect(name, np.ndim(node.weight) == 3, f"has weights of shape {_sizes(node.weight)}, but needs 3 axes")
+            _expect(name, len(shape) == 2, f"takes [C, L], but its input has shape {list(shape)}")
+            channels, _, length = _conv_shape(name, as_conv2d(node, shape[1]), (shape[0], 1, shape[1]))
+            return channels, length
         case nir.SumPool2d() | nir.AvgPool2d():
             _expect(name, len(shape) == 3, f"pools {list(shape)}, but needs [C, H, W]")
-            kernel, stride, padding = (pair(x) for x in (node.kernel_size, node.stride, node.padding))
+            kernel, stride = (_sized(name, node, label, 1) for label in ("kernel_size", "stride"))
+            padding = _sized(name, node, "padding", 0)
+            if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+                raise ModelError(f"{name}: its padding {list(padding)} is more than half its window {list(kernel)}.")
             return shape[0], *_window(name, shape[1:], kernel, stride, padding, (1, 1))
         case nir.Affine() | nir.Linear():
+            _expect(name, np.ndim(node.weight) == 2, f"has weights of shape {_sizes(node.weight)}, but needs 2 axes")
             rows, columns = node.weight.shape
             _expect(name, shape == (columns,), f"takes {columns} values, but its input has shape {list(shape)}")
             if isinstance(node, nir.Affine):
                 _expect(name, node.bias.shape == (rows,), f"has {rows} rows, but a bias of shape {node.bias.shape}")
             return (rows,)
         case nir.Flatten():
-            return (int(np.prod(shape)),)
-        case nir.IF() | nir.LIF() | nir.CubaLIF():
-            own = tuple(node.v_threshold.shape)
-            _expect(name, own == shape, f"holds neurons of shape {list(own)}, but its input has shape {list(shape)}")
+            return _flat_shape(name, node, shape)
+        case nir.IF() | nir.LIF() | nir.CubaLIF() | nir.I():
+            for parameter, values in vars(node).items():
+                own = tuple(np.shape(values)) if isinstance(values, np.ndarray) else ()
+                what = f"holds neurons of shape {list(own)}" + (f" ({parameter})" if parameter == "w_in" else "")
+                _expect(name, _broadcasts(own, shape), f"{what}, but its input has shape {list(shape)}")
             return shape
-        case nir.Threshold() | nir.Scale():
-            own = tuple((node.threshold if isinstance(node, nir.Threshold) else node.scale).shape)
-            _expect(name, own == shape, f"has shape {list(own)}, but its input has shape {list(shape)}")
+        case nir.Threshold() | nir.Scale() | nir.Delay():
+            own = tuple(np.shape(next(values for values in vars(node).values() if isinstance(values, np.ndarray))))
+            _expect(name, _broadcasts(own, shape), f"has shape {list(own)}, but its input has shape {list(shape)}")
             return shape
         case nir.Output():
             own = _ints(node.output_type["output"])
@@ -112,17 +149,63 @@ def _output_shape(name: str, node: nir.NIRNode, shape: Shape) -> Shape:
             raise ModelError(f"{name}: NIR nodes of type {type(node).__name__} are not supported.")
 
 
+def _broadcasts(own: Shape, shape: Shape) -> bool:
+    """One value for all, or an axis of 1 for what is the same along it."""
+    return int(np.prod(own)) == 1 or (
+        len(own) == len(shape) and all(size in (1, full) for size, full in zip(own, shape, strict=True))
+    )
+
+
+def _flat_shape(name: str, node: nir.Flatten, shape: Shape) -> Shape:
+    """NIR counts dimensions without a batch: a start_dim of 0 flattens everything."""
+    start, end = (int(dim) + (len(shape) if dim < 0 else 0) for dim in (node.start_dim, node.end_dim))
+    if any(size > 1 for size in (*shape[:start], *shape[end + 1 :])) or not 0 <= start <= end < len(shape):
+        raise ModelError(
+            f"{name}: it flattens dimensions {int(node.start_dim)} to {int(node.end_dim)} of {list(shape)}, which "
+            "leaves no vector. NIR counts without a batch dimension: flatten 0 to -1."
+        )
+    return (int(np.prod(shape)),)
+
+
+def as_conv2d(node: nir.Conv1d, length: int) -> nir.Conv2d:
+    """The same convolution over images of height 1."""
+    stride, dilation = (_ints(value)[0] for value in (node.stride, node.dilation))
+    return nir.Conv2d(
+        input_shape=(1, length),
+        weight=node.weight[:, :, None, :],
+        stride=(1, stride),
+        padding=node.padding if isinstance(node.padding, str) else (0, _ints(node.padding)[0]),
+        dilation=(1, dilation),
+        groups=node.groups,
+        bias=node.bias,
+        metadata=node.metadata,
+    )
+
+
 def _conv_shape(name: str, node: nir.Conv2d, shape: Shape) -> Shape:
+    _expect(name, np.ndim(node.weight) == 4, f"has weights of shape {_sizes(node.weight)}, but needs 4 axes")
     outputs, channels, *kernel = node.weight.shape
+    groups = int(node.groups)
+    _expect(name, groups >= 1 and outputs % groups == 0, f"has {outputs} kernels in {groups} groups")
     _expect(
         name,
-        len(shape) == 3 and shape[0] == channels * node.groups,
-        f"takes {channels * node.groups} channels, but its input has shape {list(shape)}",
+        len(shape) == 3 and shape[0] == channels * groups,
+        f"takes {channels * groups} channels, but its input has shape {list(shape)}",
     )
     _expect(name, node.bias.shape == (outputs,), f"has {outputs} kernels, but a bias of shape {node.bias.shape}")
-    return outputs, *_window(
-        name, shape[1:], (kernel[0], kernel[1]), pair(node.stride), conv_padding(name, node), pair(node.dilation)
-    )
+    stride, dilation = (_sized(name, node, label, 1) for label in ("stride", "dilation"))
+    if not isinstance(node.padding, str):
+        _sized(name, node, "padding", 0)
+    return outputs, *_window(name, shape[1:], (kernel[0], kernel[1]), stride, conv_padding(name, node), dilation)
+
+
+def _sized(name: str, node: nir.NIRNode, label: str, least: int) -> tuple[int, int]:
+    """A kernel, stride, padding or dilation, checked: one or two whole numbers of at least `least`."""
+    values = np.ravel(np.asarray(getattr(node, label)))
+    whole = values.size in (1, 2) and values.dtype.kind in "iuf" and bool(np.all(values == np.rint(values)))
+    if not whole or values.min() < least:
+        raise ModelError(f"{name}: its {label} is {values.tolist()}; one or two whole numbers from {least} are needed.")
+    return pair(values)
 
 
 def _window(
@@ -163,6 +246,10 @@ def pair(value: object) -> tuple[int, int]:
 
 def _ints(value: object) -> Shape:
     return tuple(int(x) for x in np.ravel(np.asarray(value)))
+
+
+def _sizes(values: object) -> list[int]:
+    return list(np.shape(np.asarray(values)))
 
 
 def _expect(name: str, holds: bool, problem: str) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from snn2hw.errors import ModelError
 from snn2hw.fixed_point import Reset
-from snn2hw.neuron_rule import NeuronRule, rule_of
-from snn2hw.nir_graph import conv_padding, lay_out, pair
+from snn2hw.neuron_rule import DT, NeuronRule, rule_of
+from snn2hw.nir_graph import as_conv2d, conv_padding, lay_out, pair
 
 Step = Callable[[Tensor], Tensor]
 OnState = Callable[[str, Tensor, Tensor], None]
@@ -57,6 +57,9 @@ class Reference:
                 stride, dilation, padding = pair(node.stride), pair(node.dilation), conv_padding(name, node)
                 groups = int(node.groups)
                 return lambda x: F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+            case nir.Conv1d():
+                flat = self._operation(name, as_conv2d(node, self.layout.input_shape(name)[1]), on_state)
+                return lambda x: flat(x.unsqueeze(2)).squeeze(2)
             case nir.Affine():
                 weight, bias = self._tensor(node.weight), self._tensor(node.bias)
                 return lambda x: F.linear(x, weight, bias)
@@ -77,6 +80,12 @@ class Reference:
                 return lambda x: (x > threshold).to(self.dtype)
             case nir.IF() | nir.LIF() | nir.CubaLIF():
                 return self._neuron(name, rule_of(name, node), on_state)
+            case nir.I():
+                return self._integrator(node)
+            case nir.Delay():
+                if np.any(node.delay):
+                    raise ModelError(f"{name}: delays are not supported. Remove it.")
+                return lambda x: x
             case _:
                 raise ModelError(f"{name}: NIR nodes of type {type(node).__name__} are not supported.")
 
@@ -106,6 +115,17 @@ class Reference:
             elif rule.reset is Reset.SUBTRACT_LATE:
                 late = spike * amount
             return spike
+
+        return step
+
+    def _integrator(self, node: nir.I) -> Step:
+        gain = self._tensor(DT * np.asarray(node.r, np.float64))
+        total: Tensor | float = 0.0
+
+        def step(current: Tensor) -> Tensor:
+            nonlocal total
+            total = total + gain * current
+            return total
 
         return step
 

@@ -21,10 +21,13 @@ from torch import Tensor, nn
 from snn2hw.errors import BundleError
 from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Reset, floor_to_int, round_to_int
 from snn2hw.frontends import neurons
+from snn2hw.frontends.call import Kernel
 from snn2hw.frontends.trace import Traced
+from snn2hw.groups import only_groups, without_groups
 from snn2hw.integer_neuron import IntegerNeuron
 from snn2hw.neuron_rule import Float, Neuron, rule_of
 from snn2hw.nir_graph import lay_out, pair
+from snn2hw.passes.currents import emits_integers
 
 
 def requantise(traced: Traced, integers: nir.NIRGraph) -> Traced:
@@ -45,7 +48,8 @@ def requantise(traced: Traced, integers: nir.NIRGraph) -> Traced:
             _set_neuron(module, path, node, units)
         else:
             norm = traced.norms.get(path)
-            _set_weights(layer, None if norm is None else module.get_submodule(norm), path, node, units)
+            kernel = _own_kernel(layer, node, traced.kernels.get(path))
+            _set_weights(layer, None if norm is None else module.get_submodule(norm), path, node, kernel, units)
     return replace(traced, module=module, dtype=torch.float64)
 
 
@@ -70,6 +74,8 @@ class _Units:
 
     def output(self, name: str) -> Float:
         """Input units of the consumer per unit of the real output of layer `name`, one number or one a channel."""
+        if emits_integers(self.network, name):
+            return np.array([1.0 / self.emitted(name)])
         divisor = 1.0
         target = self.targets[name][0]
         while isinstance(self.integers.nodes[target], nir.SumPool2d | nir.Flatten | nir.Affine):
@@ -87,13 +93,19 @@ class _Units:
         return float(np.prod(pair(node.kernel_size))) if isinstance(node, nir.AvgPool2d) else 1.0
 
 
-def _set_weights(layer: Any, norm: nn.Module | None, path: str, node: nir.NIRNode, units: _Units) -> None:
+def _own_kernel(layer: nn.Module, node: Any, taps: Kernel | None) -> Float:
+    """The part of a node's weights that the model's layer holds: no zeros between groups, none for uneven padding."""
+    weight = np.asarray(node.weight, np.float64)
+    if isinstance(layer, nn.Conv2d):
+        weight = only_groups(without_groups(weight, int(node.groups)), layer.groups)
+    return weight if taps is None else weight[:, :, taps[0], taps[1]]
+
+
+def _set_weights(layer: Any, norm: nn.Module | None, path: str, node: Any, kernel: Float, units: _Units) -> None:
     out = torch.from_numpy(np.array(units.output(path)))
-    weight = torch.from_numpy(np.asarray(node.weight, np.float64)) / units.emitted(units.sources[path][0])
+    weight = torch.from_numpy(np.ascontiguousarray(kernel)) / units.emitted(units.sources[path][0])
     weight = weight / out.reshape(-1, *[1] * (weight.dim() - 1))
     bias = torch.from_numpy(np.asarray(node.bias, np.float64)) / out
-    if isinstance(layer, nn.Conv2d) and layer.groups > 1:
-        weight = _grouped(weight, layer.groups)
     if tuple(layer.weight.shape) != tuple(weight.shape):
         raise BundleError(
             f"{path}: the model's weights have shape {list(layer.weight.shape)}, quantised.nir has "
@@ -115,14 +127,6 @@ def _make_identity(norm: Any, bias: Tensor) -> None:
     norm.eps = 0.0
     _assign(norm, "weight", torch.ones_like(bias))
     _assign(norm, "bias", bias)
-
-
-def _grouped(weight: Tensor, groups: int) -> Tensor:
-    """The blocks of a dense kernel that a grouped convolution holds."""
-    outputs, inputs = weight.shape[:2]
-    rows, columns = outputs // groups, inputs // groups
-    blocks = [weight[g * rows : (g + 1) * rows, g * columns : (g + 1) * columns] for g in range(groups)]
-    return torch.cat(blocks)
 
 
 def _set_neuron(module: nn.Module, path: str, node: Neuron, units: _Units) -> None:

@@ -120,6 +120,24 @@ def residual_net(
     return randomise(net)
 
 
+GEOMETRIES: dict[str, Callable[[], list[nn.Module]]] = {
+    "uneven": lambda: [nn.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2))],
+    "groups": lambda: [nn.Conv2d(2, 6, 3, groups=2, padding="same", dilation=2)],
+    "a pool behind": lambda: [nn.Conv2d(2, 4, 3), nn.AvgPool2d((3, 2), stride=(1, 2))],
+    "a pool before": lambda: [nn.AvgPool2d((3, 1), 2, (1, 0)), nn.Conv2d(2, 4, 2)],
+    "a max pool before": lambda: [nn.MaxPool2d(3, 2, 1), nn.Conv2d(2, 4, 2)],
+}
+
+
+def geometry_net(name: str) -> nn.Sequential:
+    """Convolution, neuron, the layers of GEOMETRIES, neuron, and a read-out of every pixel."""
+    torch.manual_seed(0)
+    stem = [nn.Conv2d(SHAPE[0], 2, 3, padding=1), leaky(0.9, "subtract", threshold=0.3)()]
+    body = nn.Sequential(*stem, *GEOMETRIES[name](), leaky(1.0, "zero", threshold=0.2)(), nn.Flatten())
+    features = body(torch.zeros(1, *SHAPE)).shape[1]
+    return body.append(nn.Linear(features, 3)).eval()
+
+
 class MeanOverTime(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(0)

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import (
     GATES,
+    GEOMETRIES,
     MULTI_STEP,
     NEURONS,
     compile_model,
-    leaky,
+    geometry_net,
     random_samples,
     residual_net,
     run_requantised,
@@ -24,11 +25,6 @@ from torch import nn
 
 from snn2hw import ir
 from snn2hw.data import Samples
-from snn2hw.errors import DataError, FixedPointOverflow
-from snn2hw.fixed_point import Reset
-from snn2hw.passes.balance_delays import balance_delays
-from snn2hw.passes.bound import bound
-from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.simulator.cycle import input_payloads, simulate
 
 
@@ -135,23 +131,10 @@ def test_payloads_are_graded_where_blocks_add(multi_step: bool) -> None:
     assert_equal(found, step_by_step(program, samples))
 
 
-GEOMETRIES = {
-    "uneven": [nn.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2))],
-    "groups": [nn.Conv2d(2, 6, 3, groups=2, padding="same", dilation=2)],
-    "a pool behind": [nn.Conv2d(2, 4, 3), nn.AvgPool2d((3, 2), stride=(1, 2))],
-    "a pool before": [nn.AvgPool2d(3, 2, 1), nn.Conv2d(2, 4, 2)],
-    "a max pool before": [nn.MaxPool2d(3, 2, 1), nn.Conv2d(2, 4, 2)],
-}
-
-
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_layers_of_every_geometry(geometry: str) -> None:
-    torch.manual_seed(0)
-    layers, samples = GEOMETRIES[geometry], random_samples(3)
-    stem = [nn.Conv2d(2, 2, 3, padding=1), leaky(0.9, "subtract", threshold=0.3)()]
-    features = nn.Sequential(*stem, *layers)(torch.from_numpy(samples.x))[0].numel()
-    head = [leaky(1.0, "zero", threshold=0.05)(), nn.Flatten(), nn.Linear(features, 3)]
-    traced, program = compile_model(nn.Sequential(*stem, *layers, *head), samples, timesteps=4)
+    samples = random_samples(3)
+    traced, program = compile_model(geometry_net(geometry), samples, timesteps=4)
     found = simulate(program, samples)
     assert_equal(found, step_by_step(program, samples))
     assert_requantised_equal(run_requantised(traced, program, samples), found)
@@ -208,86 +191,3 @@ def test_every_delay_and_every_reset_offset_matters(gate: str) -> None:
         assert differs(delays=schedule.delays | {name: tuple(delays)}), f"delay {at} of {name}"
     for name, offset in schedule.reset_offset.items():
         assert differs(reset_offset=schedule.reset_offset | {name: (offset + 1) % 3}), f"reset offset of {name}"
-
-
-def wide_neuron(weight: float, *, timesteps: int) -> ir.Program:
-    """Calibrated on inputs that cancel: 50 that add and 50 that subtract."""
-    model = nn.Sequential(nn.Linear(100, 1, bias=False), leaky(1.0, "none", threshold=5.0)(), nn.Linear(1, 2))
-    model[0].weight.data.copy_(torch.tensor([weight] * 50 + [-weight] * 50))
-    model[2].weight.data.fill_(1)
-    return compile_model(model, Samples(np.full((1, 100), 1 / 3, np.float32), None, False), timesteps=timesteps)[1]
-
-
-@pytest.mark.parametrize(("active", "what"), [(10, "the membrane"), (50, "the summed input")])
-def test_an_overflow_is_told_with_its_place(active: int, what: str) -> None:
-    """The first sample is silent; in the second all is well until step 2."""
-    program = wide_neuron(1.0, timesteps=4)
-    frames = np.zeros((2, 4, 100), np.float32)
-    frames[1, 2:, :active] = 1 / 3
-    if what == "the membrane":
-        frames[1, 1, :active] = 1 / 3
-    with pytest.raises(FixedPointOverflow, match=rf"^1, sample 1, step 2, cycle 8: {what}.* reaches \d+, the limit is"):
-        simulate(program, Samples(frames, None, True))
-
-
-@pytest.mark.parametrize("drive", [-1.0, 1.0])
-def test_what_calibration_saw_never_overflows(drive: float) -> None:
-    """Membranes that no spike resets grow for sixteen steps, far beyond the current of one."""
-    model = nn.Sequential(nn.Linear(2, 1, bias=False), leaky(1.0, "none")(), nn.Linear(1, 2))
-    model[0].weight.data.copy_(torch.tensor([[drive, drive / 2]]))
-    samples = random_samples(4, shape=(2,))
-    _, program = compile_model(model, samples, timesteps=16)
-    found = simulate(program, samples)
-    assert program.bounds["1"].observed == pytest.approx(0.5, abs=0.01) and found["1"].any() == (drive > 0)
-
-
-def graded_graph() -> ir.Graph:
-    """A neuron that always fires, times 200 and times -7, added in two ways."""
-    one = {name: np.zeros(1) for name in ("threshold", "decay", "bias_exponent", "reset_amount")}
-    return ir.Graph(
-        (
-            ir.Input(name="x", shape=(1,), scale=1.0, low=0, high=1),
-            ir.Scale(name="s", inputs=("x",), shape=(1,), factor=1),
-            ir.Neuron(
-                name="n", inputs=("s",), shape=(1,), reset=Reset.ZERO, scale=1.0, bias_mantissa=np.ones(1), **one
-            ),
-            ir.Scale(name="large", inputs=("n",), shape=(1,), factor=200),
-            ir.Scale(name="negative", inputs=("n",), shape=(1,), factor=-7),
-            ir.Merge(name="above", inputs=("large", "large"), shape=(1,)),
-            ir.Merge(name="below", inputs=("negative",), shape=(1,)),
-            ir.Readout(name="out", inputs=("above", "below"), shape=(1,), bias=np.zeros(1), scale=1.0),
-        )
-    )
-
-
-def test_graded_spikes_are_recorded_as_they_are() -> None:
-    graph = graded_graph()
-    program = ir.Program(
-        graph=graph,
-        bounds=bound(graph, UNCALIBRATED, timesteps=2),
-        schedule=balance_delays(graph, timesteps=2),
-        regions=(),
-    )
-    found = simulate(program, Samples(np.ones((1, 1), np.float32), None, False))
-    assert {name: (values.ravel().tolist(), values.dtype.name) for name, values in found.items()} == {
-        "n": ([1, 1], "uint8"),
-        "above": ([400, 400], "int32"),
-        "below": ([-7, -7], "int32"),
-        "logits": ([786], "int64"),
-    }
-
-
-def test_samples_that_do_not_fit_are_refused() -> None:
-    _, program = compile_model(residual_net("ADD", NEURONS["if"]), random_samples(2), timesteps=2)
-    with pytest.raises(DataError, match=r"has shape \[2, 8, 9\], but the model takes \[2, 8, 8\]"):
-        simulate(program, random_samples(2, shape=(2, 8, 9)))
-    with pytest.raises(DataError, match="3 time steps, but 2 are asked for"):
-        simulate(program, random_samples(2, steps=3))
-
-
-def test_progress_counts_every_cycle() -> None:
-    _, program = compile_model(residual_net("AND", NEURONS["if"]), random_samples(2), timesteps=3)
-    told: list[tuple[int, int]] = []
-    simulate(program, random_samples(2), progress=lambda *at: told.append(at))
-    total = 2 * 3 + program.schedule.depth
-    assert told == [(cycle, total) for cycle in range(1, total + 1)]

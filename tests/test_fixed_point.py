@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snn2hw.fixed_point import (
@@ -122,6 +122,8 @@ biases = st.integers(-BIAS_MAX, BIAS_MAX) | st.floats(-BIAS_MAX, BIAS_MAX) | st.
 
 
 @given(biases)
+@example(4095.6)
+@example(-8191.4)
 def test_a_bias_is_split_legally_at_its_smallest_exponent_and_to_the_nearest(bias: float) -> None:
     mantissa, exponent = (part.item() for part in split_bias(bias))
     assert abs(mantissa) <= 4095 and 0 <= exponent <= 7

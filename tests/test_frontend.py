@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import nir
 import numpy as np
@@ -18,8 +20,10 @@ from nets import (
     Wired,
     compile_model,
     leaky,
+    random_samples,
     randomise,
     residual_net,
+    run_requantised,
 )
 from spikingjelly.activation_based import layer as sj_layer
 from spikingjelly.activation_based import neuron as sj_neuron
@@ -112,6 +116,31 @@ def test_max_pool_keeps_the_value_of_graded_spikes(adds: int, window: tuple[int,
 
 
 @pytest.mark.parametrize(
+    "gate",
+    [
+        lambda a, b, c: c * (a + b),
+        lambda a, b, c: (1 - c) * (a + b),
+        lambda a, b, c: c * ((1 - a) + (1 - b)),
+        lambda a, b, c: (1 - a) * (1 - b),
+        lambda a, b, c: (a + b + 2 * c) * c,
+        lambda a, b, c: (a * b) * (1 - c) + a,
+        lambda a, b, c: a.mul(b).add_(c) + c,
+        lambda a, b, c: 1 + a - 1 + torch.sub(b, c) + c,
+    ],
+    ids=["and", "iand", "negated", "nor", "weighted", "nested", "in place", "cancelled"],
+)
+def test_gates_of_graded_and_negated_spikes(gate: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    def wire(net: Any, x: Tensor) -> Tensor:
+        return net.fc(gate(*(layer(x) for layer in (net.a, net.b, net.c))).flatten(1))
+
+    torch.manual_seed(0)
+    stems = {name: nn.Sequential(nn.Conv2d(2, 4, 3), sj_neuron.IFNode(v_threshold=0.4)) for name in "abc"}
+    traced = trace(Wired(wire, **stems, fc=nn.Linear(144, 3)).double(), SHAPE)
+    means = assert_graph_is_model(traced, images())
+    assert len(means) > 3 and all(mean > 0 for mean in means.values()), means
+
+
+@pytest.mark.parametrize(
     "pool",
     [
         nn.AvgPool2d(2),
@@ -175,6 +204,21 @@ def test_grouped_convolutions(groups: int) -> None:
     assert_graph_is_model(trace(single(*layers, features=8 * 36), SHAPE), images())
 
 
+def test_a_convolution_and_norm_used_twice_are_two_layers_with_the_same_weights() -> None:
+    def wire(net: Any, x: Tensor) -> Tensor:
+        return net.fc(net.two(net.norm(net.conv(net.one(net.norm(net.conv(x)))))).flatten(1))
+
+    torch.manual_seed(0)
+    layers = {"conv": nn.Conv2d(2, 2, 3, padding=1), "norm": nn.BatchNorm2d(2), "fc": nn.Linear(128, 3)}
+    model = randomise(Wired(wire, one=NEURON(), two=leaky(0.9, "subtract")(), **layers))
+    assert_graph_is_model(trace(copy.deepcopy(model).double(), SHAPE), images())
+    samples = random_samples(3)
+    traced, program = compile_model(model, samples, timesteps=4)
+    found, own = simulate(program, samples), run_requantised(traced, program, samples)
+    assert all(np.array_equal(own[name], found[name]) and found[name].any() for name in ("one", "two"))
+    assert not np.array_equal(program.graph["conv"].weight, program.graph["conv@2"].weight)  # scales of their own
+
+
 def test_every_channel_may_have_its_own_decay_and_threshold() -> None:
     beta, threshold = torch.tensor([0.5, 0.9, 1.3, 0.0]), torch.tensor([0.2, 0.4, 0.8, 0.1])
     neuron = leaky(beta.reshape(4, 1, 1), "subtract", threshold=threshold.reshape(4, 1, 1))
@@ -210,3 +254,4 @@ def test_a_membrane_exactly_at_the_threshold(
     assert [step["1"].item() for step in traced.run(x)] == expected
     assert [step["1"].item() for step in Reference(traced.network, dtype=dtype).run(x)] == expected
     assert simulate(program, samples)["1"].ravel().tolist() == expected
+    assert run_requantised(traced, program, samples)["1"].ravel().tolist() == expected

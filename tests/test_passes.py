@@ -124,6 +124,13 @@ def test_the_bound_counts_bias_decay_and_negative_membranes() -> None:
     assert reached(program, frames((5, 0), (5, 0)))[("n", "membrane")] == program.bounds["n"].membrane
 
 
+def test_the_bound_counts_what_is_subtracted_late() -> None:
+    """It fires at 10, and the next step takes 100 off."""
+    program = build(one_neuron(Reset.SUBTRACT_LATE, threshold=0, reset_amount=100), timesteps=2)
+    found = reached(program, frames((5, 0), (0, 5)))
+    assert found[("n", "membrane")] == 64 * 95 <= program.bounds["n"].membrane
+
+
 def test_synapses_are_bounded_with_every_partial_sum() -> None:
     bounds = build(one_neuron(Reset.ZERO), timesteps=3).bounds
     assert bounds["fc"].accumulator == (2 + 1) * 5  # not 10: the terms may be added in any order

@@ -189,7 +189,7 @@ REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str]] = {
         "out: the shortcut's spikes need a weight of at least 1, but the weights of its other inputs allow 0.127",
     ),
     "two layers in a row": (
-        lambda: graph(("one", affine(), "input"), ("two", affine(), "one")),
+        lambda: graph(("one", affine(0.5), "input"), ("two", affine(), "one")),
         "two: it reads the current of one with no neuron between",
     ),
     "a layer with two readers": (
@@ -197,7 +197,7 @@ REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str]] = {
         "fc: two neurons read this layer",
     ),
     "currents joined before a layer": (
-        lambda: graph(("a", affine(), "input"), ("b", affine(), "input"), ("c", affine(), "a+b")),
+        lambda: graph(("a", affine(0.5), "input"), ("b", affine(), "input"), ("c", affine(), "a+b")),
         "c: weighted sums are added before it",
     ),
     "spikes added to the input": (
@@ -205,7 +205,7 @@ REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str]] = {
         "fc: spikes and averages are added before it",
     ),
     "a threshold over weighted sums": (
-        lambda: graph(("fc", affine(), "input"), ("step", nir.Threshold(threshold=np.ones(4)), "fc")),
+        lambda: graph(("fc", affine(0.5), "input"), ("step", nir.Threshold(threshold=np.ones(4)), "fc")),
         "step: a Threshold over weighted sums",
     ),
     "thresholds that differ": (

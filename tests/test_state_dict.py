@@ -29,7 +29,7 @@ from snn2hw.frontends.checkpoint import read_checkpoint, read_weights
 from snn2hw.frontends.hints import Hints
 from snn2hw.frontends.state_dict import Recognised, recognise
 from snn2hw.frontends.torch_file import read_torch_file
-from snn2hw.models.checkpoint import build_model
+from snn2hw.models.checkpoint import SCHEMA, build_model, save_checkpoint
 from snn2hw.models.neurons import run_timesteps
 
 SHAPE = (3, 32, 32)
@@ -505,7 +505,7 @@ def test_a_data_parallel_prefix_is_no_obstacle_for_a_factory() -> None:
     arguments = ("check", "small_factory:build", "--weights", "weights.pt", "--input-shape", "2")
     cli.succeed(*arguments)
     assert cli.fail(*arguments, "--connect", "ADD") == (
-        "small_factory:build: --connect are for files that hold weights alone. Leave them out."
+        "small_factory:build: --connect is for files that hold weights alone. Leave it out."
     )
 
 
@@ -571,9 +571,50 @@ def test_weights_alone_go_all_the_way() -> None:
     assert loaded is not None and loaded.traced is not None, reason
 
 
-def test_own_checkpoints_and_other_models_take_no_hints(tmp_path_factory: pytest.TempPathFactory) -> None:
-    from snn2hw.models.checkpoint import SCHEMA
+@pytest.mark.parametrize("kind", ["IFNode", "LIFNode", "ParametricLIFNode"])
+def test_own_checkpoints_hold_every_kind_of_neuron(kind: str) -> None:
+    found = said(small_state("sew_resnet", kind, block="bottleneck"), neuron=None if kind[0] == "P" else kind[:-4])
+    model = build_model(found.arch, found.config)
+    model.load_state_dict(found.state)
+    save_checkpoint("own.pt", model, found.arch, found.config)
+    again = read_checkpoint(Path("own.pt"))
+    x = torch.from_numpy(random_samples(2, shape=(2, 32, 32)).x)
+    assert (again.input_shape, again.timesteps, again.notes) == ((2, 32, 32), 2, ())
+    with torch.no_grad():
+        assert torch.equal(run_timesteps(again.model.eval(), x, 2), run_timesteps(model.eval(), x, 2))
 
+
+@pytest.mark.parametrize(
+    ("neuron", "words"),
+    [
+        ({"kind": "QIFNode"}, "'kind' is 'QIFNode'; it must be one of Leaky, IFNode, LIFNode, ParametricLIFNode"),
+        ({}, "key 'kind' is missing: give one of Leaky, IFNode"),
+        ({"kind": "IFNode", "v_threshold": 0, "v_reset": None}, "'v_threshold' is 0; it must be a number above 0"),
+        ({"kind": "IFNode", "v_threshold": 1, "v_reset": "soft"}, "'v_reset' is 'soft'; it must be a number, or None"),
+        ({"kind": "LIFNode", "v_threshold": 1, "v_reset": 0, "tau": 1}, "(?s)'decay_input' is missing.*'tau' is 1"),
+        ({"kind": "IFNode", "v_threshold": 1, "v_reset": 0, "tau": 2.0}, "key 'tau' is unknown"),
+    ],
+)
+def test_wrong_neurons_of_own_checkpoints_are_named(neuron: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        small(neuron=neuron)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"groups": 2}, "2 groups of width 64: a basic block has 1 group of width 64"),
+        ({"block": "bottleneck", "width_per_group": 1}, "no channel is left of 8"),
+        ({"groups": 0}, "'groups' is 0"),
+        ({"iand_order": "mine"}, "'iand_order' is 'mine'; it must be one of paper, reversed"),
+    ],
+)
+def test_wrong_widths_and_orders_of_own_checkpoints_are_named(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        small(**changes)
+
+
+def test_own_checkpoints_take_no_hints() -> None:
     torch.save({"schema": SCHEMA, "arch": "sew_resnet", "config": {}, "state_dict": {}}, "own.pt")
     message = cli.fail("check", "own.pt", "--neuron", "IF", "--arch", "sew_resnet")
     assert message == "own.pt says itself which network it holds. Leave out --arch, --neuron."

@@ -6,12 +6,14 @@ and a product of k binary values is the threshold unit "their sum exceeds k - 1/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import nir
 import numpy as np
 
 from snn2hw.errors import Blocker
+from snn2hw.frontends.windows import NO_MARGIN, Margin, enlarge, even_window, is_even
 
 Shape = tuple[int, ...]
 
@@ -21,7 +23,8 @@ class Value:
     """A weighted sum of node outputs plus a constant.
 
     terms: (NIR node, integer coefficient) pairs. low and high bound the value where it is an integer (spikes, sums and
-    negations of spikes); they are None for currents and analog input. unknown marks what follows from a blocker.
+    negations of spikes); they are None for currents and analog input. margin: zeros around the image that the next
+    window takes in; they are not part of the shape. unknown marks what follows from a blocker.
     """
 
     terms: tuple[tuple[str, int], ...]
@@ -29,6 +32,7 @@ class Value:
     constant: int = 0
     low: int | None = None
     high: int | None = None
+    margin: Margin = NO_MARGIN
     unknown: bool = False
 
     @property
@@ -125,19 +129,79 @@ class Builder:
         return total if len(levels) == 1 else self.merge(name, total)
 
     def max_pool(
-        self, name: str, value: Value, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+        self, name: str, value: Value, kernel: tuple[int, int], stride: tuple[int, int], margin: Margin
     ) -> Value:
         """Maximum over windows of spikes: max(x) = sum over levels k of OR(x >= k), OR(x) = "the window's sum > 0"."""
         if not value.is_integer or value.low is None or value.low < 0 or value.high is None:
             raise Refused(name, "MaxPool2d over values that are not spikes", "Put the pool behind a neuron")
         levels = []
-        for suffix, reached in self._levels(name, value):
-            pool = nir.SumPool2d(kernel_size=np.array(kernel), stride=np.array(stride), padding=np.array(padding))
-            shape = (value.shape[0], *pooled(value.shape[1:], kernel, stride, padding))
-            count = self.add(f"{name}{suffix}.count", pool, reached, shape)
-            either = nir.Threshold(threshold=_everywhere(0.5, shape))
+        for suffix, reached in self._levels(name, replace(value, margin=NO_MARGIN)):
+            count = self._window_sum(f"{name}{suffix}.count", reached, kernel, stride, margin)
+            either = nir.Threshold(threshold=_everywhere(0.5, count.shape))
             levels.append(self.add_spiking(f"{name}{suffix}", either, count))
         return self._sum_of_levels(name, levels)
+
+    def _window_sum(
+        self, name: str, value: Value, kernel: tuple[int, int], stride: tuple[int, int], margin: Margin
+    ) -> Value:
+        """A sum pool; where a pool cannot be padded like that, a convolution of ones, channel by channel."""
+        channels, *size = value.shape
+        axes = even_window(kernel, margin, (1, 1))
+        padding = (axes[0].padding, axes[1].padding)
+        if is_even(margin) and all(2 * p <= k for p, k in zip(padding, kernel, strict=True)):
+            pool = nir.SumPool2d(kernel_size=np.array(kernel), stride=np.array(stride), padding=np.array(padding))
+            return self.add(name, pool, value, (channels, *pooled(tuple(size), kernel, stride, padding)))
+        ones = np.zeros((channels, channels, *kernel), np.float32)
+        ones[np.arange(channels), np.arange(channels)] = 1
+        conv = nir.Conv2d(
+            input_shape=(size[0], size[1]),
+            weight=enlarge(ones, axes),
+            stride=stride,
+            padding=padding,
+            dilation=(1, 1),
+            groups=1,
+            bias=np.zeros(channels, np.float32),
+        )
+        larger = (axes[0].size, axes[1].size)
+        return self.add(name, conv, value, (channels, *pooled(tuple(size), larger, stride, padding)))
+
+    def rectify(self, name: str, value: Value) -> Value:
+        """max(x, 0) over spikes and their differences: the sum over levels k >= 1 of x >= k."""
+        if not value.is_integer or value.low is None or value.high is None:
+            raise Refused(name, "ReLU over values that are not spikes", "Put a spiking neuron in its place")
+        if value.low >= 0:
+            return value
+        if value.high <= 0:
+            raise Refused(name, "ReLU over values that are never positive, which is always 0", "Leave it out")
+        if value.constant > 0:
+            problem = f"ReLU over {value.constant} minus spikes, which is positive without any spike"
+            raise Refused(name, problem, "Use products with 1 - x (IAND)")
+        return self._sum_of_levels(name, [level for _, level in self._levels(name, value)])
+
+    def concatenate(self, name: str, parts: Sequence[Value]) -> Value:
+        """Spikes one behind the other along their channels.
+
+        NIR has no node for that. Each part is put in its place among all channels by a 1x1 convolution (for vectors a
+        matrix) of zeros and ones, and the sum is the concatenation: exact, and whatever reads it next.
+        """
+        sizes = [part.shape[1:] for part in parts]
+        if len(set(sizes)) > 1:
+            raise Refused(name, f"images of sizes {[list(size) for size in sizes]} are joined", "Give them one size")
+        lows = [part.low for part in parts if part.low is not None]
+        highs = [part.high for part in parts if part.high is not None]
+        if len(lows) < len(parts) or len(highs) < len(parts):
+            raise Refused(name, "values that are not spikes are joined", "Put a neuron behind each part, then join")
+        shape = (sum(part.shape[0] for part in parts), *sizes[0])
+        first = 0
+        terms: list[tuple[str, int]] = []
+        for number, part in enumerate(parts):
+            last = first + part.shape[0]
+            place = np.zeros((shape[0], part.shape[0]), np.float32)
+            place[first:last] = np.eye(part.shape[0])
+            terms += self.add(f"{name}.part{number}", _matrix(place, sizes[0]), part, shape).terms
+            first = last
+        joined = Value(terms=tuple(terms), shape=shape, low=min(lows), high=max(highs))
+        return self.merge(name, joined)
 
     def _sources(self, name: str, value: Value) -> list[str]:
         if value.constant:
@@ -202,6 +266,21 @@ def pooled(size: Shape, kernel: tuple[int, int], stride: tuple[int, int], paddin
 def _as_integer(value: Value, low: int, high: int) -> Value:
     return Value(
         terms=value.terms, constant=value.constant, shape=value.shape, low=low, high=high, unknown=value.unknown
+    )
+
+
+def _matrix(weight: np.ndarray, size: Shape) -> nir.NIRNode:
+    """A matrix over the channels of images of `size`, or over a vector."""
+    if not size:
+        return nir.Linear(weight=weight)
+    return nir.Conv2d(
+        input_shape=(size[0], size[1]),
+        weight=weight[:, :, None, None],
+        stride=(1, 1),
+        padding=(0, 0),
+        dilation=(1, 1),
+        groups=1,
+        bias=np.zeros(len(weight), np.float32),
     )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 import nir
 import numpy as np
@@ -14,31 +14,21 @@ import torch
 from torch import nn
 
 from snn2hw.deployment import Source
-from snn2hw.errors import Blocker, ModelError, OptionError, UnsupportedError
+from snn2hw.errors import ModelError, OptionError
 from snn2hw.frontends import neurons
 from snn2hw.frontends.checkpoint import conversions, load_weights, read_checkpoint, read_weights
 from snn2hw.frontends.hints import Hints
-from snn2hw.frontends.torch_file import check_file, search_here
+from snn2hw.frontends.nir_file import check_finite, check_neurons, read_nir, same_network, what_changed
+from snn2hw.frontends.torch_file import search_here
 from snn2hw.frontends.trace import Traced, trace
-from snn2hw.neuron_rule import Neuron, rule_of
-from snn2hw.nir_graph import lay_out, only
+from snn2hw.neuron_rule import DT, Neuron, rule_of
+from snn2hw.nir_graph import only
+from snn2hw.passes.normalise import normalise
+
+__all__ = ["LoadedModel", "ModelOptions", "load_model", "read_nir", "same_network", "sha256"]
 
 Shape = tuple[int, ...]
 Given = TypeVar("Given")
-
-NIR_NODES = (
-    nir.Input,
-    nir.Conv2d,
-    nir.Affine,
-    nir.Linear,
-    nir.AvgPool2d,
-    nir.SumPool2d,
-    nir.Flatten,
-    nir.Scale,
-    nir.Threshold,
-    *get_args(Neuron),
-    nir.Output,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +43,7 @@ class ModelOptions:
     iand_order: str | None = None
     neuron: str | None = None
     trust_pickle: bool = False
+    dt: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,6 +76,8 @@ def load_model(model: str, options: ModelOptions, *, default_timesteps: int | No
     if options.weights is not None and model.endswith((".pt", ".pth", ".nir")):
         raise OptionError(f"{model} has weights of its own. Leave out --weights, or name package.module:factory.")
     hints = _hints(options, default_timesteps)
+    if options.dt is not None and not model.endswith(".nir"):
+        raise OptionError(f"{model}: --dt is for .nir files, whose time constants are in seconds. Leave it out.")
     if model.endswith((".pt", ".pth")):
         found = read_checkpoint(Path(model), hints, trust_pickle=options.trust_pickle)
         own = _required(found.input_shape or options.input_shape, "--input-shape C,H,W", model)
@@ -92,7 +85,8 @@ def load_model(model: str, options: ModelOptions, *, default_timesteps: int | No
         steps = _required(options.timesteps or found.timesteps or default_timesteps, "--timesteps T", model)
         return _traced(found.model, model, shape, steps, Path(model), options, found.data, found.notes)
     if given := hints.of_network():
-        raise OptionError(f"{model}: {', '.join(given)} are for files that hold weights alone. Leave them out.")
+        are, them = ("is", "it") if len(given) == 1 else ("are", "them")
+        raise OptionError(f"{model}: {', '.join(given)} {are} for files that hold weights alone. Leave {them} out.")
     if model.endswith(".nir"):
         return _nir_file(model, options, default_timesteps)
     if ":" in model:
@@ -109,27 +103,6 @@ def load_model(model: str, options: ModelOptions, *, default_timesteps: int | No
         f"{model}: this is neither a checkpoint (.pt, .pth), nor a .nir file, nor package.module:factory. Rename the "
         "file or name the factory that builds the model."
     )
-
-
-def same_network(a: nir.NIRGraph, b: nir.NIRGraph) -> bool:
-    """Whether two graphs have the same nodes with the same parameters, and the same edges."""
-    if set(a.nodes) != set(b.nodes) or set(a.edges) != set(b.edges):
-        return False
-    return all(type(node) is type(b.nodes[name]) and _same_node(node, b.nodes[name]) for name, node in a.nodes.items())
-
-
-def _parameters(node: nir.NIRNode) -> dict[str, np.ndarray]:
-    """All that a node says of itself; shapes that follow from the graph are left out."""
-    own = {key: value for key, value in vars(node).items() if not isinstance(value, dict)}
-    own |= {f"metadata.{key}": value for key, value in node.metadata.items()}
-    if isinstance(node, nir.Input):
-        own |= node.input_type
-    return {key: np.asarray(value) for key, value in own.items()}
-
-
-def _same_node(a: nir.NIRNode, b: nir.NIRNode) -> bool:
-    left, right = _parameters(a), _parameters(b)
-    return left.keys() == right.keys() and all(np.array_equal(left[key], right[key]) for key in left)
 
 
 def sha256(path: Path) -> str:
@@ -150,7 +123,7 @@ def _traced(
 ) -> LoadedModel:
     notes += conversions(module.state_dict(), torch.float32)
     traced = trace(module.float(), shape)
-    _check_finite(traced.network, model)
+    check_finite(traced.network, model)
     found = {
         path: neurons.convention(traced.module.get_submodule(path))
         for path in sorted(traced.layers)
@@ -174,7 +147,7 @@ def _source(model: str, file: Path | None, options: ModelOptions, shape: Shape, 
         model=model,
         file=None if file is None else str(file),
         sha256=None if file is None else sha256(file),
-        options={key: value for key, value in said.items() if value not in (None, False)},
+        options={key: value for key, value in said.items() if value is not None and value is not False},
     )
 
 
@@ -192,8 +165,13 @@ def _hints(options: ModelOptions, default_timesteps: int | None) -> Hints:
 
 def _nir_file(model: str, options: ModelOptions, default_timesteps: int | None) -> LoadedModel:
     path = Path(model)
-    network = read_nir(path)
-    _check_finite(network, model)
+    written = read_nir(path)
+    check_finite(written, model)
+    check_neurons(written, model)
+    try:
+        network = normalise(written, dt=DT if options.dt is None else options.dt)
+    except ModelError as error:
+        raise ModelError(f"{model}: {error}") from None
     shape = tuple(int(n) for n in np.ravel(network.nodes[only(network, nir.Input)].input_type["input"]))
     shape = _agree("input shape", options.input_shape, shape)
     timesteps = _required(options.timesteps or default_timesteps, "--timesteps T", model)
@@ -202,7 +180,10 @@ def _nir_file(model: str, options: ModelOptions, default_timesteps: int | None) 
         if isinstance(node, Neuron):
             rule = rule_of(name, node)
             conventions[name] = neurons.Convention(
-                framework="NIR", fires="v > v_threshold", reset=rule.reset.value, start="v_reset"
+                framework="NIR" if options.dt is None else f"NIR, dt = {options.dt:g} s",
+                fires="v > v_threshold",
+                reset=rule.reset.value,
+                start="v_reset",
             )
     return LoadedModel(
         network=network,
@@ -212,51 +193,8 @@ def _nir_file(model: str, options: ModelOptions, default_timesteps: int | None) 
         source=_source(model, path, options, shape, timesteps),
         data=None,
         conventions=conventions,
+        notes=what_changed(written, network),
     )
-
-
-def read_nir(path: Path) -> nir.NIRGraph:
-    """Read a .nir file and check its structure.
-
-    Raises UnsupportedError that lists every node of an unknown kind, ModelError if it is no NIR graph or malformed.
-    """
-    check_file(path)
-    try:
-        graph = nir.read(path, type_check=False)
-    except Exception as error:  # nir asserts and indexes where it should check; h5py raises OSError
-        raise ModelError(f"{path}: this is not a readable NIR file ({type(error).__name__}: {error}).") from None
-    if not isinstance(graph, nir.NIRGraph):
-        raise ModelError(f"{path}: the file holds a single {type(graph).__name__} node, not a graph.")
-    supported = ", ".join(kind.__name__ for kind in NIR_NODES)
-    if blockers := [
-        Blocker(
-            layer=name,
-            problem=f"NIR nodes of type {type(node).__name__} are not supported",
-            advice=f"Supported are {supported}",
-        )
-        for name, node in graph.nodes.items()
-        if not isinstance(node, NIR_NODES)
-    ]:
-        raise UnsupportedError(blockers)
-    try:
-        lay_out(graph)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
-    except Exception as error:  # parameters of another rank than the node has
-        raise ModelError(f"{path}: the graph is malformed ({type(error).__name__}: {error}).") from None
-    return graph
-
-
-def _check_finite(network: nir.NIRGraph, model: str) -> None:
-    """Raise ModelError if a parameter of a node is NaN or infinite somewhere."""
-    for name, node in network.nodes.items():
-        for parameter, value in vars(node).items():
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
-                bad = int((~np.isfinite(value)).sum())
-                raise ModelError(
-                    f"{model}: {name}: {bad} of {value.size} values of {parameter} are NaN or infinite. The training "
-                    "diverged; use an earlier checkpoint."
-                )
 
 
 def _call_factory(model: str) -> nn.Module:

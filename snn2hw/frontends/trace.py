@@ -10,9 +10,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from snn2hw.errors import DataError, ModelError, Snn2hwError, UnsupportedError
+from snn2hw.frontends.call import Kernel
 from snn2hw.frontends.checkpoint import check_finite
-from snn2hw.frontends.lower import LAYERS, Lowering
-from snn2hw.frontends.neurons import is_multi_step, is_spiking_neuron, reset_state
+from snn2hw.frontends.functional import use_layers
+from snn2hw.frontends.layers import is_layer
+from snn2hw.frontends.lower import Lowering
+from snn2hw.frontends.neurons import is_multi_step, reset_state
+from snn2hw.frontends.neurons.prepare import neurons_without_state, optional_arguments, prepare
 
 Shape = tuple[int, ...]
 
@@ -25,7 +29,8 @@ class Traced:
 
     module: the traced model; its submodules are the user's own. origin: NIR node name -> name of the fx node that
     computes the same spikes. layers: paths of the modules whose parameters a NIR node of the same name holds. norms:
-    path of a layer -> path of the BatchNorm2d folded into it. dtype: the model's arithmetic.
+    path of a layer -> path of the BatchNorm2d folded into it. kernels: path of a convolution -> where its own kernel
+    lies in the larger one of its NIR node, rows and columns. dtype: the model's arithmetic.
     """
 
     module: fx.GraphModule
@@ -33,6 +38,7 @@ class Traced:
     origin: dict[str, str]
     layers: frozenset[str]
     norms: dict[str, str]
+    kernels: dict[str, Kernel]
     input_shape: Shape
     multi_step: bool
     dtype: torch.dtype
@@ -66,7 +72,7 @@ def trace(model: nn.Module, input_shape: Shape) -> Traced:
     """Trace a model and lower it to NIR.
 
     Args:
-        model: any module made of the layers in frontends/lower.py, whose forward takes one step [N, *input_shape] (or,
+        model: any module made of the layers in frontends/layers.py, whose forward takes one step [N, *input_shape] (or,
             in SpikingJelly's multi-step mode, all steps [T, N, *input_shape]).
         input_shape: [C, H, W] or [K] of one step of one sample.
     Raises:
@@ -84,26 +90,40 @@ def trace(model: nn.Module, input_shape: Shape) -> Traced:
     network = lowering.run(input_shape)
     if lowering.blockers:
         raise UnsupportedError(lowering.blockers)
+    state = lowering.state
     return Traced(
-        module, network, lowering.origin, frozenset(lowering.layers), lowering.norms, input_shape, multi_step, dtype
+        module=module,
+        network=network,
+        origin=lowering.origin,
+        layers=frozenset(state.layers),
+        norms=state.norms,
+        kernels=state.kernels,
+        input_shape=input_shape,
+        multi_step=multi_step,
+        dtype=dtype,
     )
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return is_spiking_neuron(m) or isinstance(m, LAYERS) or super().is_leaf_module(m, module_qualified_name)
+        return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _trace_module(model: nn.Module) -> fx.GraphModule:
     try:
-        graph = _Tracer().trace(model)
+        graph = _Tracer().trace(model, concrete_args=optional_arguments(model))
     except Exception as error:  # the user's own forward runs here: anything may be raised
+        stateless = ", ".join(neurons_without_state(model))
         raise ModelError(
             f"{type(model).__name__}: its forward cannot be traced ({type(error).__name__}: {error}). snn2hw follows "
-            "a forward without branches or loops that depend on the data; write one time step (or use SpikingJelly's "
-            "multi-step mode) and leave the loop over time to the caller."
+            "a forward without branches or loops that depend on the data; write one time step with neurons that keep "
+            "their state (in snnTorch init_hidden=True; or use SpikingJelly's multi-step mode), and leave the loop "
+            "over time to the caller." + (f" Here the caller keeps the state of {stateless}." if stateless else "")
         ) from error
-    return fx.GraphModule(model, graph)
+    module = fx.GraphModule(model, graph)
+    prepare(module)
+    use_layers(module, model)
+    return module
 
 
 class _Recorder(fx.Interpreter):
@@ -120,7 +140,7 @@ class _Recorder(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> object:
         result = super().run_node(n)
-        if isinstance(result, tuple):
+        if type(result) is tuple and result:
             result = tuple(self._cast(item) for item in result)
             first = result[0]
         else:

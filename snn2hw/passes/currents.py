@@ -11,6 +11,7 @@ import numpy as np
 from snn2hw import ir
 from snn2hw.errors import QuantisationError
 from snn2hw.fixed_point import round_to_int
+from snn2hw.groups import with_groups
 from snn2hw.neuron_rule import Float
 from snn2hw.nir_graph import conv_padding, pair
 
@@ -57,11 +58,15 @@ class Emitted:
 
     def through_weights(self, name: str, node: nir.Conv2d | nir.Affine | nir.Linear, shape: ir.Shape) -> Current:
         bias = np.zeros(shape[0]) if isinstance(node, nir.Linear) else np.asarray(node.bias, np.float64)
+        weight, groups = node.weight, 1
+        if isinstance(node, nir.Conv2d):  # NIR holds grouped kernels as dense ones
+            weight, groups = with_groups(weight) if int(node.groups) == 1 else (weight, int(node.groups))
         return Current(
             name=name,
             sources=self.sources,
             layer=node,
-            weight=np.asarray(node.weight, np.float64) * self.unit,
+            groups=groups,
+            weight=np.asarray(weight, np.float64) * self.unit,
             layer_shape=shape,
             shape=shape,
             bias=bias.reshape(-1, *[1] * (len(shape) - 1)),
@@ -94,7 +99,8 @@ class Current:
     """The output of a layer whose integer weights wait for the scale of the neuron they feed.
 
     weight: real contribution of one integer unit of the source, divisors of pools behind it included. layer: the NIR
-    node it comes from; None for a one-to-one synapse. bias: real, broadcasts to the shape. pools: sum pools behind it.
+    node it comes from, with `groups` in its kernel; None for a one-to-one synapse. bias: real, broadcasts to the shape.
+    pools: sum pools behind it.
     """
 
     name: str
@@ -104,6 +110,7 @@ class Current:
     layer_shape: ir.Shape
     shape: ir.Shape
     bias: Float
+    groups: int = 1
     pools: tuple[PoolStep, ...] = ()
 
     def peak(self, gain: Float) -> float:
@@ -158,6 +165,10 @@ class Current:
                 chain.append(step.node((chain[-1].name,)))
         return chain
 
+    def as_integers(self) -> ir.Synapse:
+        """The synapse of a layer whose own weights are whole, over spikes: what it emits are whole numbers of them."""
+        return self._synapse(round_to_int(self.weight))
+
     def _synapse(self, weight: np.ndarray) -> ir.Synapse:
         match self.layer:
             case None:
@@ -171,7 +182,7 @@ class Current:
                     stride=pair(self.layer.stride),
                     padding=conv_padding(self.name, self.layer),
                     dilation=pair(self.layer.dilation),
-                    groups=int(self.layer.groups),
+                    groups=self.groups,
                 )
             case _:
                 return ir.Linear(name=self.name, inputs=self.sources, shape=self.layer_shape, weight=weight)
@@ -204,3 +215,23 @@ def align(name: str, incoming: Sequence[Flow]) -> Emitted | Current:
         raise QuantisationError(f"{name}: spikes and averages are added before it. Put a neuron behind the average.")
     sources = tuple(source for flow in emitted for source in flow.sources)
     return replace(emitted[0], sources=sources)
+
+
+def emits_integers(network: nir.NIRGraph, name: str) -> bool:
+    """Whether a layer over spikes counts them: its weights are whole, it has no bias, and no neuron is behind it.
+
+    Such are the layers that put spikes in their place in a concatenation, or count them in a window. Between layers,
+    sums of spikes and thresholds nothing else has an integer form.
+    """
+    node = network.nodes[name]
+    if not isinstance(node, nir.Conv2d | nir.Affine | nir.Linear):
+        return False
+    readers = [network.nodes[target] for source, target in network.edges if source == name]
+    if not any(isinstance(reader, WHOLE_READERS) for reader in readers):
+        return False
+    weight = np.asarray(node.weight)
+    unbiased = isinstance(node, nir.Linear) or not np.any(node.bias)
+    return unbiased and bool(np.all(weight == np.rint(weight)))
+
+
+WHOLE_READERS = (nir.Conv2d, nir.Affine, nir.Linear, nir.Scale, nir.Threshold)

@@ -30,7 +30,7 @@ from snn2hw.fixed_point import (
 from snn2hw.neuron_rule import Float, NeuronRule, compact, rule_of
 from snn2hw.nir_graph import Layout, lay_out
 from snn2hw.passes.calibrate import Calibration
-from snn2hw.passes.currents import Current, Emitted, Flow, align
+from snn2hw.passes.currents import Current, Emitted, Flow, align, emits_integers
 
 MARGIN = 2.0  # how many times the currents and membranes seen in calibration must fit
 WEIGHT_BITS = range(2, 9)
@@ -77,7 +77,7 @@ class _Quantiser:
             case nir.Input():
                 return self._emit(self._input(name, shape), unit=self._input_unit())
             case nir.Conv2d() | nir.Affine() | nir.Linear():
-                return align(name, incoming).through_weights(name, node, shape)
+                return self._weighted(name, node, incoming)
             case nir.SumPool2d() | nir.AvgPool2d():
                 return self._pool(name, node, incoming)
             case nir.Flatten():
@@ -110,6 +110,14 @@ class _Quantiser:
         unit = self._input_unit()
         low, high = (int(round_to_int(end / unit)) for end in self.calibration.input_range)
         return ir.Input(name=name, shape=shape, scale=unit, low=low, high=high)
+
+    def _weighted(self, name: str, node: nir.Conv2d | nir.Affine | nir.Linear, incoming: list[Flow]) -> Flow:
+        flow = align(name, incoming)
+        current = flow.through_weights(name, node, self.layout.shapes[name])
+        counts = isinstance(flow, Emitted) and flow.unit == 1.0 and np.abs(node.weight).max() <= self.weight_max
+        if counts and emits_integers(self.network, name):
+            return self._emit(current.as_integers())
+        return current
 
     def _pool(self, name: str, node: nir.SumPool2d | nir.AvgPool2d, incoming: list[Flow]) -> Flow:
         flow = align(name, incoming)
@@ -153,6 +161,7 @@ class _Quantiser:
         # Variables are shifted so that the membrane starts and resets at 0: v' = v - reset_value.
         threshold = nominal(rule.threshold) - rule.reset_value
         drive = rule.drive - (1 - rule.keep) * rule.reset_value
+        drive = np.where(np.abs(drive) < 1e-12 * np.abs(rule.drive), 0.0, drive)  # v_leak is v_reset, up to rounding
         if (lowest := float((rule.threshold - rule.reset_value).min())) < 0:
             raise QuantisationError(
                 f"{name}: the threshold lies {-lowest:g} below the reset value, so the neuron fires "
