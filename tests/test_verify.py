@@ -292,7 +292,7 @@ def test_a_trained_net_is_exact_in_fused_processes(
     verify_exact(trained(net, timesteps), timesteps, 5, "fused")
 
 
-@pytest.mark.parametrize("timesteps", [1, 4])
+@pytest.mark.parametrize("timesteps", [1, 4, 8])
 @pytest.mark.parametrize("net", NETS)
 def test_a_trained_net_is_exact_in_structural_processes(
     net: str, timesteps: int, trained: Callable[[str, int], Path]
