@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from snn2hw import console, ir
 from snn2hw.data import Samples, check_labels, load_samples
 from snn2hw.deployment import Deployment
-from snn2hw.errors import Blocker, ModelError, OptionError, QuantisationError, Snn2hwError, UnsupportedError
+from snn2hw.errors import Blocker, OptionError, QuantisationError, UnsupportedError
 from snn2hw.exporters import find_exporter
-from snn2hw.exporters.lava import Bundle, read_bundle
 from snn2hw.exporters.lava import export as export_bundle
+from snn2hw.exporters.lava import read_bundle
 from snn2hw.exporters.lava.environment import describe_environment, ensure_environment
-from snn2hw.exporters.lava.worker import run_lava
 from snn2hw.frontends.neurons import Convention
-from snn2hw.frontends.source import LoadedModel, ModelOptions, load_model, same_network, sha256
+from snn2hw.frontends.source import LoadedModel, ModelOptions
+from snn2hw.output_files import check_file, check_place, write_npz, write_text
 from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.pipeline import Options, compile_calibrated, deploy
+from snn2hw.provenance import load, model_of
 from snn2hw.simulator.cycle import simulate as simulate_cycles
+from snn2hw.simulator.lava import Processes
+from snn2hw.simulator.lava import simulate as simulate_in_lava
 from snn2hw.summary import summarise
 from snn2hw.targets import load_target
-from snn2hw.verify import Processes
 from snn2hw.verify import verify as verify_bundle
 
 ENGINES = ("cycle", "lava")
@@ -83,8 +81,8 @@ def export(
     """Compile a model and hand it to the target's exporter."""
     exporter = find_exporter(target)
     destination = output or Path(_stem(model) + SUFFIXES.get(target, f".{target}"))
-    _check_place(destination)
-    loaded = _load(model, options)
+    check_place(destination)
+    loaded = load(model, options)
     bits = Options(timesteps=loaded.timesteps, weight_bits=weight_bits, input_bits=input_bits)
     deployment = _deploy(loaded, calibrate, bits, print_after)
     exporter(deployment, destination)
@@ -116,12 +114,12 @@ def simulate(
         raise OptionError(f"engine {engine!r}: choose {' or '.join(ENGINES)}.")
     kind = _processes(processes)
     _check_deadline(deadline)
-    _check_file(output)
+    check_file(output)
     with tempfile.TemporaryDirectory(prefix="snn2hw-") as folder:
         if _is_bundle(model):
             bundle = read_bundle(Path(model))
         else:
-            loaded = _load(model, options)
+            loaded = load(model, options)
             path = Path(folder, "bundle")
             export_bundle(_deploy(loaded, calibrate, Options(timesteps=loaded.timesteps), None), path)
             bundle = read_bundle(path)
@@ -132,20 +130,15 @@ def simulate(
             if engine == "cycle":
                 spikes = simulate_cycles(bundle.program, chosen, progress=lambda a, b: bars("cycles", a, b))
             else:
-                given, made = Path(folder, "x.npz"), Path(folder, "spikes.npz")
-                np.savez(given, x=chosen.x)
-                run_lava(
+                spikes = simulate_in_lava(
                     bundle.path,
-                    given,
-                    made,
+                    chosen,
                     processes=kind,
                     deadline=deadline,
-                    on_progress=lambda a, b: bars("lava", a, b),
+                    progress=lambda a, b: bars("lava", a, b),
                 )
-                with np.load(made, allow_pickle=False) as file:
-                    spikes = {name: file[name] for name in file.files}
     if output is not None:
-        _write_npz(output, spikes)
+        write_npz(output, spikes)
         console.say(f"Wrote {output}: logits and the spikes of {len(spikes) - 1} layers.")
     if chosen.y is not None:
         right = int((spikes["logits"].argmax(axis=1) == chosen.y).sum())
@@ -168,10 +161,10 @@ def verify(
     """Verify a bundle; print and write the result; return the verdict."""
     kind = _processes(processes)
     _check_deadline(deadline)
-    _check_file(json_file)
+    check_file(json_file)
     bundle = read_bundle(bundle_path)
     chosen = _samples(data, bundle.program, samples)
-    loaded, missing = _model_of(bundle, model, weights, trust_pickle)
+    loaded, missing = model_of(bundle, model, weights, trust_pickle)
     ensure_environment(console.note)
     with console.bars() as bars:
         result = verify_bundle(
@@ -195,11 +188,11 @@ def verify(
 def check(model: str, target: str, json_file: Path | None, options: ModelOptions) -> list[Blocker]:
     """Find, print and write everything that stops a model from being deployed."""
     find_exporter(target)
-    _check_file(json_file)
+    check_file(json_file)
     blockers: list[Blocker] = []
     conventions: Mapping[str, Convention] = {}
     try:
-        loaded = _load(model, options, default_timesteps=1)
+        loaded = load(model, options, default_timesteps=1)
         conventions = loaded.conventions
         compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps))
     except UnsupportedError as error:
@@ -235,7 +228,7 @@ def inspect(model: str, options: ModelOptions, chip: str) -> None:
         console.show_bounds(program)
         console.show_manifest_conventions(bundle.manifest["conventions"])
         return
-    loaded = _load(model, options, default_timesteps=1)
+    loaded = load(model, options, default_timesteps=1)
     program = compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps))
     console.show_layers(summarise(program, target), chip=target.title, depth=program.schedule.depth)
     console.show_conventions(loaded.conventions)
@@ -257,48 +250,10 @@ def train_digits(connect: str, output: Path, *, timesteps: int, epochs: int | No
     """Train on digits and write the checkpoint."""
     from snn2hw.training.loop import train_digits as train
 
-    _check_file(output)
+    check_file(output)
     chosen = {} if epochs is None else {"epochs": epochs}
     result = train(connect, output=output, timesteps=timesteps, seed=seed, beta=beta, **chosen)
     console.say(f"Wrote {output}: test accuracy {100 * result.test_accuracy:.2f} %, trained in {result.seconds:.0f} s.")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file complete or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(text)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _check_place(path: Path) -> None:
-    """Raise OptionError if nothing can be written beside `path`: known before the work begins, not after it."""
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OptionError(
-            f"{path}: nothing can be written in {path.parent} ({error.strerror}). Make that folder, or name another."
-        ) from None
-
-
-def _check_file(path: Path | None) -> None:
-    """Raise OptionError if a file cannot be written to `path`."""
-    if path is not None:
-        if path.is_dir():
-            raise OptionError(f"{path} is a directory. Name a file, in it or elsewhere.")
-        _check_place(path)
-
-
-def _write_npz(path: Path, arrays: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part.npz")
-    try:
-        np.savez_compressed(beside, allow_pickle=False, **arrays)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _deploy(loaded: LoadedModel, calibrate: str | None, options: Options, print_after: str | None) -> Deployment:
@@ -329,69 +284,6 @@ def _samples(data: str, program: ir.Program, count: int | None) -> Samples:
     if samples.per_step:
         samples.steps(program.schedule.timesteps)
     return samples
-
-
-def _model_of(
-    bundle: Bundle, model: str | None, weights: str | None, trust_pickle: bool
-) -> tuple[LoadedModel | None, str]:
-    """The model a bundle came from, or None and why it cannot be had. `model` and `weights` are where it is now.
-
-    A bundle that says that its model's file is to be trusted is not believed: that is for `trust_pickle`.
-    """
-    source = bundle.manifest["source"]
-    said = source["options"]
-    named = model is not None or weights is not None
-    name, weights = model or source["model"], weights or said.get("weights")
-    if not named and (file := bundle.source_file) is not None:
-        what, option = ("model", "--model") if weights is None else ("weights file", "--weights")
-        if not file.is_file():
-            return None, f"the {what} {source['file']} is no longer there; name it with {option}"
-        if sha256(file) != source["sha256"]:
-            return None, f"the {what} {source['file']} was changed after the export; name the old one with {option}"
-        name, weights = (str(file), None) if weights is None else (name, str(file))
-    if said.get("trust_pickle") and not trust_pickle and not named:
-        return (
-            None,
-            "the model's file runs code when it is loaded; if you trust its maker, allow it with --trust-pickle",
-        )
-    options = ModelOptions(
-        weights=weights,
-        input_shape=tuple(said["input_shape"]),
-        timesteps=int(said["timesteps"]),
-        arch=said.get("arch"),
-        connect=said.get("connect"),
-        iand_order=said.get("iand_order"),
-        neuron=said.get("neuron"),
-        trust_pickle=trust_pickle,
-        dt=said.get("dt"),
-    )
-    try:
-        loaded = _load(name, options)
-    except Snn2hwError as error:
-        if named:
-            raise
-        return None, f"the model cannot be loaded: {error}"
-    if loaded.traced is None:
-        return None, "the bundle was made from a .nir file, which holds no PyTorch model"
-    if not same_network(loaded.network, bundle.network):
-        if named:
-            raise ModelError(
-                f"{weights or name}: its weights are not those that the bundle was made from. Name that model, or "
-                "export this one."
-            )
-        return None, "the model now has other weights than at the export; name a weights file when exporting"
-    return loaded, ""
-
-
-def _load(model: str, options: ModelOptions, *, default_timesteps: int | None = None) -> LoadedModel:
-    """Load a model and say on stderr what was converted or taken for granted.
-
-    Where only the structure matters, `default_timesteps` keeps the user from being asked for T.
-    """
-    loaded = load_model(model, options, default_timesteps=default_timesteps)
-    for line in loaded.notes:
-        console.errors.print(f"{model}: {line}", markup=False)
-    return loaded
 
 
 def _is_bundle(model: str) -> bool:

@@ -6,11 +6,9 @@ the integer parameters of quantised.nir (requantise.py), and real Lava. A compar
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,15 +18,15 @@ from snn2hw import ir
 from snn2hw.data import Samples
 from snn2hw.errors import LavaError
 from snn2hw.exporters.lava.bundle import Bundle
-from snn2hw.exporters.lava.worker import run_lava
 from snn2hw.frontends.trace import Traced
 from snn2hw.requantise import requantise
 from snn2hw.simulator.cycle import input_payloads, simulate
+from snn2hw.simulator.lava import Processes
+from snn2hw.simulator.lava import simulate as simulate_in_lava
 
 SCHEMA = "snn2hw.verify/1"
 BATCH = 64
 Progress = Callable[[str, int, int], None]
-Processes = Literal["fused", "structural"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +154,13 @@ def verify(
     comparisons: list[Comparison] = []
     skipped: dict[str, str] = {}
     logits: dict[str, NDArray[Any]] = {"program": spikes["logits"]}
-    lava = _run_lava(bundle, samples, processes, deadline, tell)
+    lava = simulate_in_lava(
+        bundle.path,
+        samples,
+        processes=processes,
+        deadline=deadline,
+        progress=lambda done, total: tell("lava", done, total),
+    )
     for name, values in spikes.items():
         if name not in lava or lava[name].shape != values.shape:
             raise LavaError(
@@ -228,24 +232,6 @@ def _compare_layer(name: str, program: ir.Program, expected: NDArray[Any], actua
 def _number(value: Any) -> int | float:
     """A whole number as one, whatever an engine computes in."""
     return int(value) if float(value).is_integer() else float(value)
-
-
-def _run_lava(
-    bundle: Bundle, samples: Samples, processes: Processes, deadline: float | None, tell: Progress
-) -> dict[str, NDArray[Any]]:
-    with tempfile.TemporaryDirectory(prefix="snn2hw-") as folder:
-        given, made = Path(folder, "x.npz"), Path(folder, "spikes.npz")
-        np.savez(given, x=samples.x)
-        run_lava(
-            bundle.path,
-            given,
-            made,
-            processes=processes,
-            deadline=deadline,
-            on_progress=lambda done, total: tell("lava", done, total),
-        )
-        with np.load(made, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
 
 
 def _run_torch(

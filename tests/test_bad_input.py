@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import sys
@@ -597,7 +598,7 @@ def outputs(place: str) -> dict[str, tuple[str, ...]]:
 def test_a_place_where_nothing_can_be_written_is_told_before_the_work_begins(
     command: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for work in ("load_model", "read_bundle", "verify_bundle", "simulate_cycles"):
+    for work in ("load", "read_bundle", "verify_bundle", "simulate_cycles"):
         monkeypatch.delattr(commands, work)
     message = fail(*outputs(place)[command])
     assert place in message
@@ -641,7 +642,7 @@ def test_a_result_that_cannot_be_written_leaves_the_older_one(monkeypatch: pytes
     Path("spikes.npz").write_bytes(b"older")
     monkeypatch.setattr(np, "savez_compressed", no_space)
     assert fail(*outputs("spikes.npz")["simulate"]) == "somewhere: No space left on device."
-    monkeypatch.setattr(commands.os, "replace", no_space)
+    monkeypatch.setattr(os, "replace", no_space)
     Path("check.json").write_bytes(b"older")
     ended = cli.run(*outputs("check.json")["check"])
     assert ended.code == 2

@@ -135,3 +135,10 @@ def test_progress_counts_every_cycle() -> None:
     simulate(program, random_samples(2), progress=lambda *at: told.append(at))
     total = 2 * 3 + program.schedule.depth
     assert told == [(cycle, total) for cycle in range(1, total + 1)]
+
+
+def test_static_samples_and_frames_of_the_same_image_give_the_same() -> None:
+    samples = random_samples(2)
+    frames = Samples(np.repeat(samples.x[:, None], 3, axis=1), None, True)
+    _, program = compile_model(residual_net("ADD", NEURONS["lif"]), samples, timesteps=3)
+    assert np.array_equal(simulate(program, samples)["logits"], simulate(program, frames)["logits"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import snntorch
 import torch
+from spikingjelly.activation_based import neuron as sj_neuron
 from torch import Tensor, nn
 
 from snn2hw.errors import DataError, ModelError, OptionError, Snn2hwError
@@ -221,8 +222,7 @@ def test_reset_reaches_neurons_of_other_libraries() -> None:
 
 
 def test_spikingjelly_neurons_can_be_the_neurons() -> None:
-    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
-    net = seven_b_net("ADD", neuron.ParametricLIFNode)
+    net = seven_b_net("ADD", sj_neuron.ParametricLIFNode)
     assert parameters(net) == 130_426
     with torch.no_grad():
         x = torch.rand(1, 2, 128, 128)

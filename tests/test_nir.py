@@ -16,7 +16,6 @@ from spikingjelly.activation_based import neuron as sj_neuron
 from torch import nn
 
 from snn2hw import ir
-from snn2hw.data import Samples
 from snn2hw.errors import ModelError, QuantisationError, UnsupportedError
 from snn2hw.exporters.nir import integer_graph, write_graph
 from snn2hw.frontends.source import ModelOptions, load_model, read_nir, same_network
@@ -220,6 +219,16 @@ def test_nodes_of_other_kinds_are_all_told(tmp_path: Path) -> None:
 LEAK_FREE = ("leaky-if-zero", "leaky-if-none", "if", "if-soft", "if-reset")
 
 
+def test_no_sum_of_whole_numbers_lies_on_a_threshold() -> None:
+    """So that executors that fire at the threshold agree with those that fire above it."""
+    _, program = compile_model(residual_net("IAND", NEURONS["if"]), random_samples(4), timesteps=2)
+    for node in integer_graph(program.graph).nodes.values():
+        if isinstance(node, nir.IF):
+            assert np.all(64 * node.v_threshold % 1 == 0.5)
+        if isinstance(node, nir.Threshold):
+            assert np.all(node.threshold % 1 == 0.5)
+
+
 @pytest.mark.parametrize("neuron", LEAK_FREE)
 @pytest.mark.parametrize("gate", GATES)
 def test_the_integer_graph_run_as_floats_gives_the_programs_spikes(gate: str, neuron: str) -> None:
@@ -283,10 +292,3 @@ def test_layers_may_have_the_names_that_the_graph_gives_itself() -> None:
         assert {name.rpartition(".")[2] for name in traced.layers} == {*layers, "neuron", "add"}
         expected, own = simulate(program, samples), run_requantised(traced, program, samples)
         assert all(np.array_equal(own[name], expected[name]) for name in expected.keys() - {"logits"})
-
-
-def test_static_samples_and_frames_of_the_same_image_give_the_same() -> None:
-    samples = random_samples(2)
-    frames = Samples(np.repeat(samples.x[:, None], 3, axis=1), None, True)
-    _, program = compile_model(residual_net("ADD", NEURONS["lif"]), samples, timesteps=3)
-    assert np.array_equal(simulate(program, samples)["logits"], simulate(program, frames)["logits"])

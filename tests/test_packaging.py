@@ -50,7 +50,7 @@ def repository_files() -> list[Path]:
     """Files that are committed, or would be by `git add --all`."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     if not shutil.which("git") or not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout")
+        pytest.fail("what is committed can only be told in a git checkout: run the tests there")
     names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     return [path for name in names if name and (path := ROOT / name).is_file() and not path.is_symlink()]
 

@@ -22,7 +22,7 @@ from spikingjelly.activation_based import functional, neuron
 from spikingjelly.activation_based.model import sew_resnet, spiking_resnet
 from torch import Tensor, nn
 
-from snn2hw import commands
+from snn2hw import provenance
 from snn2hw.errors import ModelError, OptionError
 from snn2hw.exporters.lava import read_bundle
 from snn2hw.frontends.checkpoint import read_checkpoint, read_weights
@@ -567,7 +567,7 @@ def test_weights_alone_go_all_the_way() -> None:
         "input_shape": [2, 32, 32], "timesteps": 2, "connect": "iand", "iand_order": "reversed",
         "neuron": "LIF,tau=1.25",
     }  # fmt: skip
-    loaded, reason = commands._model_of(read_bundle(Path("net.lava")), None, None, False)
+    loaded, reason = provenance.model_of(read_bundle(Path("net.lava")), None, None, False)
     assert loaded is not None and loaded.traced is not None, reason
 
 
@@ -667,9 +667,9 @@ def test_a_bundle_cannot_ask_for_trust_itself(pickled: Path) -> None:
     assert cli.run(*arguments).code == 0
     bundle = read_bundle(Path("net.lava"))
     assert bundle.manifest["source"]["options"]["trust_pickle"] is True
-    loaded, reason = commands._model_of(bundle, None, None, False)
+    loaded, reason = provenance.model_of(bundle, None, None, False)
     assert loaded is None and "allow it with --trust-pickle" in reason
-    loaded, reason = commands._model_of(bundle, None, None, True)
+    loaded, reason = provenance.model_of(bundle, None, None, True)
     assert loaded is not None, reason
 
 

@@ -1,0 +1,51 @@
+"""Files that commands write: complete or absent, and refused before the work where nothing can be written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snn2hw.errors import OptionError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file complete or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_text(text)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_npz(path: Path, arrays: dict[str, Any]) -> None:
+    """Write arrays as .npz, complete or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part.npz")
+    try:
+        np.savez_compressed(beside, allow_pickle=False, **arrays)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def check_place(path: Path) -> None:
+    """Raise OptionError if nothing can be written beside `path`: known before the work begins, not after it."""
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OptionError(
+            f"{path}: nothing can be written in {path.parent} ({error.strerror}). Make that folder, or name another."
+        ) from None
+
+
+def check_file(path: Path | None) -> None:
+    """Raise OptionError if a file cannot be written to `path`."""
+    if path is not None:
+        if path.is_dir():
+            raise OptionError(f"{path} is a directory. Name a file, in it or elsewhere.")
+        check_place(path)
