@@ -41,7 +41,8 @@ def reader_of(module: nn.Module) -> Reader | None:
     package = kind.__module__.partition(".")[0]
     reader = _READERS.get(kind.__name__) or _READERS.get(f"{package}.{kind.__name__}")
     if reader is not None:
-        return reader
+        missing = [attribute for attribute in reader.needs if not hasattr(own, attribute)]
+        return reader if not missing else _refusing(_namesake(kind.__name__, missing))
     problems = (framework.refuse(own) for framework in _FRAMEWORKS)
     problem = next((problem for problem in problems if problem is not None), None)
     return None if problem is None else _refusing(problem)
@@ -98,6 +99,13 @@ def _reader(module: nn.Module) -> Reader:
     if reader is None:
         raise KeyError(type(module).__name__)
     return reader
+
+
+def _namesake(kind: str, missing: list[str]) -> NeuronProblem:
+    return NeuronProblem(
+        f"a class named {kind} that lacks {', '.join(missing)}, so it is not the neuron that goes by this name",
+        "Use the framework's own neuron, or one with the same attributes and meaning",
+    )
 
 
 def _refusing(problem: NeuronProblem) -> Reader:

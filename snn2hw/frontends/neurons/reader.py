@@ -54,8 +54,8 @@ class Reader:
     """All that is asked about one class of neurons; each function takes the framework's own module.
 
     to_nir: the NIR node, or NeuronProblem. returns_state: whether it returns (spikes, state) instead of spikes. wrap:
-    what stands for it in a traced model. own_state: what to change where its caller keeps its state. refused: to_nir
-    raises whatever the parameters.
+    what stands for it in a traced model. own_state: what to change where its caller keeps its state. needs: attributes
+    without which a class of that name is another one. refused: to_nir raises whatever the parameters.
     """
 
     to_nir: Callable[[Any, Shape, type[np.floating]], Neuron]
@@ -64,6 +64,7 @@ class Reader:
     returns_state: Callable[[Any], bool] = _no_state
     wrap: Callable[[nn.Module], nn.Module] | None = None
     own_state: str = "Let the neuron keep its own state"
+    needs: tuple[str, ...] = ()
     refused: bool = False
 
 

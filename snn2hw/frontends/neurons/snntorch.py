@@ -139,6 +139,7 @@ READERS = {
         reset_state=_reset_state,
         returns_state=_returns_state,
         own_state=OWN_STATE,
+        needs=("threshold", "reset_mechanism", "init_hidden", "mem"),
     )
     for name, to_nir in {"Leaky": _leaky, "Synaptic": _synaptic, "Lapicque": _lapicque}.items()
 }

@@ -73,6 +73,12 @@ def refuse(module: nn.Module) -> NeuronProblem | None:
 
 
 READERS = {
-    name: Reader(to_nir=to_nir, convention=_convention, reset_state=_reset_state)
-    for name, to_nir in {"IFNode": _if, "LIFNode": _lif, "ParametricLIFNode": _plif}.items()
+    name: Reader(
+        to_nir=to_nir, convention=_convention, reset_state=_reset_state, needs=("v_threshold", "v_reset", "reset", *own)
+    )
+    for name, to_nir, own in (
+        ("IFNode", _if, ()),
+        ("LIFNode", _lif, ("tau", "decay_input")),
+        ("ParametricLIFNode", _plif, ("w", "decay_input")),
+    )
 }
