@@ -20,6 +20,7 @@ from snn2hw import verify
 from snn2hw.exporters.lava.bundle import write_manifest
 from snn2hw.exporters.lava.worker import run_lava
 from snn2hw.models.checkpoint import build_model
+from snn2hw.simulator import lava as lava_engine
 from snn2hw.training.datasets import digits_test
 from snn2hw.training.loop import accuracy
 from snn2hw.verify import Comparison, LayerComparison, Verification
@@ -172,7 +173,7 @@ def test_one_wrong_number_in_lava_alone_is_found_where_it_first_shows(
     layer = change(text, values)
     Path("wrong").mkdir()
     np.savez("wrong/program.npz", program=np.array(json.dumps(text)), **values)
-    monkeypatch.setattr(verify, "run_lava", partial(run_lava, program=Path("wrong/program.npz")))
+    monkeypatch.setattr(lava_engine, "run_lava", partial(run_lava, program=Path("wrong/program.npz")))
     comparisons, out = diverged()
     run_lava(BUNDLE, Path("samples.npz"), Path("lava.npz"), program=Path("wrong/program.npz"))
     check_first(comparisons["lava-vs-program"], differences(right, arrays("lava.npz"), text), layer, out)
@@ -213,7 +214,7 @@ def test_a_layer_that_lava_does_not_return_is_no_exact_result(layer: str, monkey
         run_lava(bundle, given, made, **options)
         np.savez(made, **{name: values for name, values in arrays(made).items() if name != layer})
 
-    monkeypatch.setattr(verify, "run_lava", forgetful)
+    monkeypatch.setattr(lava_engine, "run_lava", forgetful)
     ended = cli.run(*VERIFY)
     assert ended.code == 2
     assert ended.err.startswith(f"error: lava-vs-program: {layer} ")
