@@ -1,4 +1,7 @@
-"""The command line: parse, call, print. docs of each command: snn2hw COMMAND --help."""
+"""The command line: parse, call, print. docs of each command: snn2hw COMMAND --help.
+
+Each command imports its work when it is called: torch is slow to import, and --help does without.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from snn2hw import commands, console
+from snn2hw import console
 from snn2hw.errors import Snn2hwError
+from snn2hw.model_options import ModelOptions, TrustOption, WeightsOption, takes_model_options
 
 app = typer.Typer(
     name="snn2hw",
@@ -26,31 +30,6 @@ app.add_typer(train_app, name="train")
 INTERRUPTED = 130  # the exit code that shells give a command ended by Ctrl-C
 
 ModelArgument = Annotated[str, typer.Argument(help="A checkpoint (.pt, .pth), a .nir file, or package.module:factory.")]
-WeightsOption = Annotated[str | None, typer.Option(help="Weights file for package.module:factory.")]
-ShapeOption = Annotated[str | None, typer.Option(help="C,H,W of one step of one sample, where the file does not say.")]
-StepsOption = Annotated[int | None, typer.Option(help="Time steps a sample, where the file does not say.")]
-ArchOption = Annotated[
-    str | None,
-    typer.Option(help="For weights alone: sew_resnet, spiking_resnet, plain_net, or one with its depth: sew_resnet50."),
-]
-ConnectOption = Annotated[str | None, typer.Option(help="For weights alone: ADD, AND or IAND.")]
-IandOption = Annotated[
-    str | None, typer.Option(help="For weights alone: paper, or reversed as in SpikingJelly's bottlenecks.")
-]
-NeuronOption = Annotated[
-    str | None, typer.Option(help="For weights alone: IF, LIF or PLIF, with numbers as in LIF,tau=1.5,v_reset=none.")
-]
-StepOption = Annotated[
-    float | None, typer.Option(help="Time step of a .nir file's network in seconds: 0.0001 unless given.")
-]
-TrustOption = Annotated[
-    bool,
-    typer.Option(
-        "--trust-pickle",
-        help="Let the model's file run code while it is loaded, as whole pickled modules do. The code may do whatever "
-        "you may: only for files whose maker you trust.",
-    ),
-]
 DataOption = Annotated[str, typer.Option(help="An .npz with x (and y), or a named set: digits.")]
 SamplesOption = Annotated[int | None, typer.Option(help="Take the first samples only.")]
 ProcessesOption = Annotated[str, typer.Option(help="Lava processes: fused, or structural (stock processes, slow).")]
@@ -64,31 +43,27 @@ def _options(debug: Annotated[bool, typer.Option(help="Show the traceback of an 
 
 
 @app.command()
+@takes_model_options
 def export(
     model: ModelArgument,
     target: Annotated[str, typer.Option(help="lava (a bundle), nir (a file), or any installed exporter.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it.")] = None,
     calibrate: Annotated[str | None, typer.Option(help="Data that sets the ranges: an .npz or a named set.")] = None,
-    weights: WeightsOption = None,
-    input_shape: ShapeOption = None,
-    timesteps: StepsOption = None,
-    arch: ArchOption = None,
-    connect: ConnectOption = None,
-    iand_order: IandOption = None,
-    neuron: NeuronOption = None,
-    trust_pickle: TrustOption = False,
-    dt: StepOption = None,
     weight_bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
     input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8,
     print_after: Annotated[str | None, typer.Option(help="Print what a compiler stage returns, or all.")] = None,
+    *,
+    options: ModelOptions,
 ) -> None:
     """Compile a model and write it for a target."""
-    commands.export(
+    from snn2hw.commands.export import export as work
+
+    work(
         model,
         target,
         output,
         calibrate,
-        commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle, dt),
+        options,
         weight_bits=weight_bits,
         input_bits=input_bits,
         print_after=print_after,
@@ -96,6 +71,7 @@ def export(
 
 
 @app.command()
+@takes_model_options
 def simulate(
     model: Annotated[str, typer.Argument(help="A bundle, or a model.", metavar="BUNDLE_OR_MODEL")],
     data: DataOption,
@@ -105,28 +81,13 @@ def simulate(
     processes: ProcessesOption = "fused",
     deadline: DeadlineOption = None,
     calibrate: Annotated[str | None, typer.Option(help="For a model: data that sets the ranges.")] = None,
-    weights: WeightsOption = None,
-    input_shape: ShapeOption = None,
-    timesteps: StepsOption = None,
-    arch: ArchOption = None,
-    connect: ConnectOption = None,
-    iand_order: IandOption = None,
-    neuron: NeuronOption = None,
-    trust_pickle: TrustOption = False,
-    dt: StepOption = None,
+    *,
+    options: ModelOptions,
 ) -> None:
     """Run a bundle or model on data."""
-    commands.simulate(
-        model,
-        data,
-        engine,
-        output,
-        calibrate,
-        commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle, dt),
-        samples=samples,
-        processes=processes,
-        deadline=deadline,
-    )
+    from snn2hw.commands.simulate import simulate as work
+
+    work(model, data, engine, output, calibrate, options, samples=samples, processes=processes, deadline=deadline)
 
 
 @app.command()
@@ -142,7 +103,9 @@ def verify(
     deadline: DeadlineOption = None,
 ) -> None:
     """Prove that PyTorch, the program and Lava agree spike for spike. Exits with 1 if they do not."""
-    verdict = commands.verify(
+    from snn2hw.commands.verify import verify as work
+
+    verdict = work(
         bundle,
         data,
         json_file,
@@ -158,54 +121,41 @@ def verify(
 
 
 @app.command()
+@takes_model_options
 def check(
     model: ModelArgument,
     target: Annotated[str, typer.Option(help="The target to check against.")] = "lava",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
-    weights: WeightsOption = None,
-    input_shape: ShapeOption = None,
-    timesteps: StepsOption = None,
-    arch: ArchOption = None,
-    connect: ConnectOption = None,
-    iand_order: IandOption = None,
-    neuron: NeuronOption = None,
-    trust_pickle: TrustOption = False,
-    dt: StepOption = None,
+    *,
+    options: ModelOptions,
 ) -> None:
     """List everything that stops a model from being deployed. Exits with 1 if anything does."""
-    options = commands.model_options(
-        weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle, dt
-    )
-    if commands.check(model, target, json_file, options):
+    from snn2hw.commands.check import check as work
+
+    if work(model, target, json_file, options):
         raise typer.Exit(1)
 
 
 @app.command()
+@takes_model_options
 def inspect(
     model: Annotated[str, typer.Argument(help="A model or a bundle.", metavar="MODEL_OR_BUNDLE")],
-    weights: WeightsOption = None,
-    input_shape: ShapeOption = None,
-    timesteps: StepsOption = None,
-    arch: ArchOption = None,
-    connect: ConnectOption = None,
-    iand_order: IandOption = None,
-    neuron: NeuronOption = None,
-    trust_pickle: TrustOption = False,
-    dt: StepOption = None,
     chip: Annotated[str, typer.Option(help="The chip whose cores are counted.")] = "loihi2",
+    *,
+    options: ModelOptions,
 ) -> None:
     """Show layers, shapes, parameters, latency and cores."""
-    commands.inspect(
-        model,
-        commands.model_options(weights, input_shape, timesteps, arch, connect, iand_order, neuron, trust_pickle, dt),
-        chip,
-    )
+    from snn2hw.commands.inspect import inspect as work
+
+    work(model, options, chip)
 
 
 @app.command()
 def doctor() -> None:
     """Show what is installed, what is missing, and how to get it. Exits with 1 if something is missing."""
-    if not commands.doctor():
+    from snn2hw.commands.doctor import doctor as work
+
+    if not work():
         raise typer.Exit(1)
 
 
@@ -219,7 +169,9 @@ def train_digits(
     beta: Annotated[float, typer.Option(help="Share of the membrane kept each step; 1 is IF.")] = 1.0,
 ) -> None:
     """Train a small residual network on scikit-learn's digits."""
-    commands.train_digits(connect, output, timesteps=timesteps, epochs=epochs, seed=seed, beta=beta)
+    from snn2hw.commands.train import train_digits as work
+
+    work(connect, output, timesteps=timesteps, epochs=epochs, seed=seed, beta=beta)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,10 +16,12 @@ from rich.table import Table
 
 from snn2hw import ir
 from snn2hw.errors import Blocker
-from snn2hw.exporters.lava.environment import EnvironmentStatus
-from snn2hw.frontends.neurons import Convention
-from snn2hw.summary import LayerSummary
-from snn2hw.verify import Comparison, Verification
+
+if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
+    from snn2hw.exporters.lava.environment import EnvironmentStatus
+    from snn2hw.frontends.neurons import Convention
+    from snn2hw.summary import LayerSummary
+    from snn2hw.verify import Comparison, Verification
 
 PIPE_WIDTH = 120  # columns of a table where no terminal says how wide it is
 
@@ -74,6 +77,8 @@ def show_conventions(conventions: Mapping[str, Convention]) -> None:
 
 def show_manifest_conventions(conventions: Mapping[str, Mapping[str, str]]) -> None:
     """The same from a bundle's manifest."""
+    from snn2hw.frontends.neurons import Convention
+
     show_conventions({name: Convention(**found) for name, found in conventions.items()})
 
 

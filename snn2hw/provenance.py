@@ -5,7 +5,8 @@ from __future__ import annotations
 from snn2hw import console
 from snn2hw.errors import ModelError, Snn2hwError
 from snn2hw.exporters.lava import Bundle
-from snn2hw.frontends.source import LoadedModel, ModelOptions, load_model, same_network, sha256
+from snn2hw.frontends.source import LoadedModel, load_model, same_network, sha256
+from snn2hw.model_options import ModelOptions
 
 
 def model_of(

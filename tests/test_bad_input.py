@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pickle
@@ -22,7 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from snn2hw import commands, verify
+from snn2hw import verify
 from snn2hw.errors import BundleError
 from snn2hw.exporters.lava import bundle as bundle_module
 from snn2hw.exporters.lava import environment, read_bundle
@@ -598,8 +599,9 @@ def outputs(place: str) -> dict[str, tuple[str, ...]]:
 def test_a_place_where_nothing_can_be_written_is_told_before_the_work_begins(
     command: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for work in ("load", "read_bundle", "verify_bundle", "simulate_cycles"):
-        monkeypatch.delattr(commands, work)
+    module = importlib.import_module(f"snn2hw.commands.{outputs('')[command][0]}")
+    for work in {"load", "read_bundle", "verify_bundle", "simulate_cycles"} & set(vars(module)):
+        monkeypatch.delattr(module, work)
     message = fail(*outputs(place)[command])
     assert place in message
     assert "folder" in message
@@ -751,7 +753,7 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code() -> None:
 
 
 def test_an_error_inside_snn2hw_asks_for_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "load_target", lambda chip: 1 / 0)
+    monkeypatch.setattr("snn2hw.commands.inspect.load_target", lambda chip: 1 / 0)
     ended = cli.run("inspect", "tiny.pt")
     assert ended.code == 2
     assert ended.err == (
@@ -764,7 +766,7 @@ def test_an_interrupted_command_leaves_nothing(monkeypatch: pytest.MonkeyPatch) 
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "simulate_cycles", interrupt)
+    monkeypatch.setattr("snn2hw.commands.simulate.simulate_cycles", interrupt)
     before = cli.contents(Path())
     ended = cli.run(*outputs("spikes.npz")["simulate"])
     assert (ended.code, ended.out, ended.err) == (130, "", "error: interrupted.\n")

@@ -18,8 +18,9 @@ from torch import nn
 from snn2hw import ir
 from snn2hw.errors import ModelError, QuantisationError, UnsupportedError
 from snn2hw.exporters.nir import integer_graph, write_graph
-from snn2hw.frontends.source import ModelOptions, load_model, read_nir, same_network
+from snn2hw.frontends.source import load_model, read_nir, same_network
 from snn2hw.frontends.trace import trace
+from snn2hw.model_options import ModelOptions
 from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.pipeline import Options, compile_calibrated, compile_network
 from snn2hw.reference import Reference

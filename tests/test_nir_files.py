@@ -21,7 +21,8 @@ from torch import nn
 from snn2hw import ir
 from snn2hw.errors import OptionError
 from snn2hw.exporters.nir import integer_graph
-from snn2hw.frontends.source import LoadedModel, ModelOptions, load_model, read_nir, same_network
+from snn2hw.frontends.source import LoadedModel, load_model, read_nir, same_network
+from snn2hw.model_options import ModelOptions
 from snn2hw.passes.normalise import normalise
 from snn2hw.pipeline import Options, compile_network
 from snn2hw.reference import Reference

@@ -13,7 +13,8 @@ import pytest
 from nir_graphs import IMAGE, affine, beside, chain, conv, flat, full, if_, leaky, load, renamed, weights
 
 from snn2hw.errors import ModelError, UnsupportedError
-from snn2hw.frontends.source import ModelOptions, load_model
+from snn2hw.frontends.source import load_model
+from snn2hw.model_options import ModelOptions
 
 
 def pool(kernel: Any, stride: Any = 2, padding: Any = 0) -> nir.SumPool2d:

@@ -21,29 +21,15 @@ from snn2hw.frontends.hints import Hints
 from snn2hw.frontends.nir_file import check_finite, check_neurons, read_nir, same_network, what_changed
 from snn2hw.frontends.torch_file import search_here
 from snn2hw.frontends.trace import Traced, trace
+from snn2hw.model_options import ModelOptions
 from snn2hw.neuron_rule import DT, Neuron, rule_of
 from snn2hw.nir_graph import only
 from snn2hw.passes.normalise import normalise
 
-__all__ = ["LoadedModel", "ModelOptions", "load_model", "read_nir", "same_network", "sha256"]
+__all__ = ["LoadedModel", "load_model", "read_nir", "same_network", "sha256"]
 
 Shape = tuple[int, ...]
 Given = TypeVar("Given")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """What a user adds where a model's file does not say it, and whether its file may run code: the options' names."""
-
-    weights: str | None = None
-    input_shape: Shape | None = None
-    timesteps: int | None = None
-    arch: str | None = None
-    connect: str | None = None
-    iand_order: str | None = None
-    neuron: str | None = None
-    trust_pickle: bool = False
-    dt: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

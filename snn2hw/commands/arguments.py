@@ -1,0 +1,73 @@
+"""What several commands do with their arguments before the work begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snn2hw import console, ir
+from snn2hw.data import Samples, check_labels, load_samples
+from snn2hw.deployment import Deployment
+from snn2hw.errors import OptionError
+from snn2hw.frontends.source import LoadedModel
+from snn2hw.pipeline import Options, deploy
+from snn2hw.simulator.lava import Processes
+
+STAGES = ("calibrate", "quantise", "bound", "balance_delays", "partition", "all")
+SUFFIXES = {"lava": ".lava", "nir": ".nir"}
+
+
+def compile_model(loaded: LoadedModel, calibrate: str | None, options: Options, print_after: str | None) -> Deployment:
+    """Compile a loaded model, calibrated on the given data or what it was trained on, with a progress bar."""
+    if print_after is not None and print_after not in STAGES:
+        raise OptionError(f"--print-after {print_after}: choose {', '.join(STAGES)}.")
+    data = calibrate or loaded.data
+    if data is None:
+        raise OptionError(
+            f"{loaded.source.model} does not say on which data it was trained: give samples that set the ranges of "
+            "inputs and currents with --calibrate FILE.npz."
+        )
+    samples = load_samples(data, loaded.input_shape, split="train")
+
+    def observe(stage: str, result: object) -> None:
+        if print_after in (stage, "all"):
+            console.say(f"--- {stage}\n{result}")
+
+    with console.bars() as bars:
+        return deploy(loaded, samples, options, observe=observe, progress=lambda a, b: bars("calibrate", a, b))
+
+
+def take_samples(data: str, program: ir.Program, count: int | None) -> Samples:
+    """The first `count` samples of DATA, checked against a program: shape, labels, steps."""
+    if count is not None and count < 1:
+        raise OptionError(f"--samples {count}: at least 1 is needed.")
+    samples = load_samples(data, program.graph.input.shape)
+    samples = samples if count is None else samples[:count]
+    check_labels(samples, program.graph.readout.shape[0])
+    if samples.per_step:
+        samples.steps(program.schedule.timesteps)
+    return samples
+
+
+def is_bundle(model: str) -> bool:
+    """Whether an argument names a bundle and not a model."""
+    return Path(model).is_dir() or model.endswith(SUFFIXES["lava"])
+
+
+def check_deadline(deadline: float | None) -> None:
+    """Raise OptionError if a deadline is not a number of seconds."""
+    if deadline is not None and not deadline > 0:
+        raise OptionError(f"--deadline {deadline:g}: give more than 0 seconds.")
+
+
+def lava_processes(name: str) -> Processes:
+    """The value of --processes. Raises OptionError for another."""
+    if name == "fused":
+        return "fused"
+    if name == "structural":
+        return "structural"
+    raise OptionError(f"--processes {name}: choose fused or structural.")
+
+
+def stem(model: str) -> str:
+    """What the output of a model is called unless the user says so."""
+    return Path(model).stem if model.endswith((".pt", ".pth", ".nir")) else model.rpartition(":")[2]

@@ -1,0 +1,43 @@
+"""snn2hw export: a model becomes what a target takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snn2hw import console
+from snn2hw.commands.arguments import SUFFIXES, compile_model, stem
+from snn2hw.exporters import find_exporter
+from snn2hw.model_options import ModelOptions
+from snn2hw.output_files import check_place
+from snn2hw.pipeline import Options
+from snn2hw.provenance import load
+
+
+def export(
+    model: str,
+    target: str,
+    output: Path | None,
+    calibrate: str | None,
+    options: ModelOptions,
+    *,
+    weight_bits: int,
+    input_bits: int,
+    print_after: str | None,
+) -> None:
+    """Compile a model and hand it to the target's exporter."""
+    exporter = find_exporter(target)
+    destination = output or Path(stem(model) + SUFFIXES.get(target, f".{target}"))
+    check_place(destination)
+    loaded = load(model, options)
+    bits = Options(timesteps=loaded.timesteps, weight_bits=weight_bits, input_bits=input_bits)
+    deployment = compile_model(loaded, calibrate, bits, print_after)
+    exporter(deployment, destination)
+    program = deployment.program
+    console.say(
+        f"Wrote {destination}: {len(program.graph.nodes)} nodes in {len(program.regions)} regions, "
+        f"T={program.schedule.timesteps}, "
+        f"pipeline {program.schedule.depth} cycles deep, calibrated on {deployment.calibration_samples} samples of "
+        f"{deployment.calibrated_on}."
+    )
+    console.show_bounds(program)
+    console.show_conventions(deployment.conventions)

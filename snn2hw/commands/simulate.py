@@ -1,0 +1,70 @@
+"""snn2hw simulate: one engine runs samples."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from snn2hw import console
+from snn2hw.commands.arguments import check_deadline, compile_model, is_bundle, lava_processes, take_samples
+from snn2hw.errors import OptionError
+from snn2hw.exporters.lava import export as export_bundle
+from snn2hw.exporters.lava import read_bundle
+from snn2hw.exporters.lava.environment import ensure_environment
+from snn2hw.model_options import ModelOptions
+from snn2hw.output_files import check_file, write_npz
+from snn2hw.pipeline import Options
+from snn2hw.provenance import load
+from snn2hw.simulator.cycle import simulate as simulate_cycles
+from snn2hw.simulator.lava import simulate as simulate_in_lava
+
+ENGINES = ("cycle", "lava")
+
+
+def simulate(
+    model: str,
+    data: str,
+    engine: str,
+    output: Path | None,
+    calibrate: str | None,
+    options: ModelOptions,
+    *,
+    samples: int | None,
+    processes: str,
+    deadline: float | None,
+) -> None:
+    """Run a bundle or model on data with one engine; print the accuracy, write the spikes."""
+    if engine not in ENGINES:
+        raise OptionError(f"engine {engine!r}: choose {' or '.join(ENGINES)}.")
+    kind = lava_processes(processes)
+    check_deadline(deadline)
+    check_file(output)
+    with tempfile.TemporaryDirectory(prefix="snn2hw-") as folder:
+        if is_bundle(model):
+            bundle = read_bundle(Path(model))
+        else:
+            loaded = load(model, options)
+            path = Path(folder, "bundle")
+            export_bundle(compile_model(loaded, calibrate, Options(timesteps=loaded.timesteps), None), path)
+            bundle = read_bundle(path)
+        chosen = take_samples(data, bundle.program, samples)
+        if engine == "lava":
+            ensure_environment(console.note)
+        with console.bars() as bars:
+            if engine == "cycle":
+                spikes = simulate_cycles(bundle.program, chosen, progress=lambda a, b: bars("cycles", a, b))
+            else:
+                spikes = simulate_in_lava(
+                    bundle.path,
+                    chosen,
+                    processes=kind,
+                    deadline=deadline,
+                    progress=lambda a, b: bars("lava", a, b),
+                )
+    if output is not None:
+        write_npz(output, spikes)
+        console.say(f"Wrote {output}: logits and the spikes of {len(spikes) - 1} layers.")
+    if chosen.y is not None:
+        right = int((spikes["logits"].argmax(axis=1) == chosen.y).sum())
+        console.say(f"{engine}: {right} of {len(chosen)} samples right ({100 * right / len(chosen):.2f} %).")
+    console.show_manifest_conventions(bundle.manifest["conventions"])

@@ -1,0 +1,53 @@
+"""snn2hw verify: PyTorch, the program and Lava side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from snn2hw import console
+from snn2hw.commands.arguments import check_deadline, lava_processes, take_samples
+from snn2hw.exporters.lava import read_bundle
+from snn2hw.exporters.lava.environment import ensure_environment
+from snn2hw.output_files import check_file, write_text
+from snn2hw.provenance import model_of
+from snn2hw.verify import verify as verify_bundle
+
+
+def verify(
+    bundle_path: Path,
+    data: str,
+    json_file: Path | None,
+    *,
+    samples: int | None,
+    model: str | None,
+    weights: str | None,
+    trust_pickle: bool,
+    processes: str,
+    deadline: float | None,
+) -> str:
+    """Verify a bundle; print and write the result; return the verdict."""
+    kind = lava_processes(processes)
+    check_deadline(deadline)
+    check_file(json_file)
+    bundle = read_bundle(bundle_path)
+    chosen = take_samples(data, bundle.program, samples)
+    loaded, missing = model_of(bundle, model, weights, trust_pickle)
+    ensure_environment(console.note)
+    with console.bars() as bars:
+        result = verify_bundle(
+            bundle,
+            chosen,
+            None if loaded is None else loaded.traced,
+            processes=kind,
+            missing_model=missing,
+            deadline=deadline,
+            progress=bars,
+        )
+    conventions = bundle.manifest["conventions"]
+    console.show_verification(result)
+    console.show_manifest_conventions(conventions)
+    console.show_verdict(result)
+    if json_file is not None:
+        write_text(json_file, json.dumps(result.to_json() | {"conventions": conventions}, indent=1) + "\n")
+    return result.verdict
