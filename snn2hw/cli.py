@@ -75,9 +75,11 @@ def export(
 def simulate(
     model: Annotated[str, typer.Argument(help="A bundle, or a model.", metavar="BUNDLE_OR_MODEL")],
     data: DataOption,
-    engine: Annotated[str, typer.Option(help="cycle or lava.")] = "cycle",
+    engine: Annotated[str, typer.Option(help="fast, cycle (the definition, slow) or lava.")] = "fast",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write spikes.npz here.")] = None,
     samples: SamplesOption = None,
+    device: Annotated[str, typer.Option(help="Where the fast engine runs: cpu or cuda.")] = "cpu",
+    jobs: Annotated[int, typer.Option(help="Processes that share the samples, for small nets.")] = 1,
     processes: ProcessesOption = "fused",
     deadline: DeadlineOption = None,
     calibrate: Annotated[str | None, typer.Option(help="For a model: data that sets the ranges.")] = None,
@@ -87,7 +89,19 @@ def simulate(
     """Run a bundle or model on data."""
     from snn2hw.commands.simulate import simulate as work
 
-    work(model, data, engine, output, calibrate, options, samples=samples, processes=processes, deadline=deadline)
+    work(
+        model,
+        data,
+        engine,
+        output,
+        calibrate,
+        options,
+        samples=samples,
+        device=device,
+        jobs=jobs,
+        processes=processes,
+        deadline=deadline,
+    )
 
 
 @app.command()
@@ -141,13 +155,16 @@ def check(
 def inspect(
     model: Annotated[str, typer.Argument(help="A model or a bundle.", metavar="MODEL_OR_BUNDLE")],
     chip: Annotated[str, typer.Option(help="The chip whose cores are counted.")] = "loihi2",
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Of a bundle, also what the fast simulator computes each layer with.")
+    ] = False,
     *,
     options: ModelOptions,
 ) -> None:
     """Show layers, shapes, parameters, latency and cores."""
     from snn2hw.commands.inspect import inspect as work
 
-    work(model, options, chip)
+    work(model, options, chip, kernels=kernels)
 
 
 @app.command()

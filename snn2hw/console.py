@@ -11,17 +11,29 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from snn2hw import ir
 from snn2hw.errors import Blocker
 
 if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
+    from snn2hw.comparison import Comparison
     from snn2hw.exporters.lava.environment import EnvironmentStatus
     from snn2hw.frontends.neurons import Convention
+    from snn2hw.simulator.layers import Layers
     from snn2hw.summary import LayerSummary
-    from snn2hw.verify import Comparison, Verification
+    from snn2hw.verify import Verification
 
 PIPE_WIDTH = 120  # columns of a table where no terminal says how wide it is
 
@@ -58,10 +70,16 @@ class Bars:
         self._progress.update(self._tasks[label], completed=done, total=total)
 
 
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.3g}/s" if speed else "")
+
+
 @contextmanager
 def bars() -> Iterator[Bars]:
     """Progress bars on a terminal; silence in a pipe."""
-    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _Speed())
     with Progress(*columns, console=errors, transient=True, disable=not sys.stderr.isatty()) as progress:
         yield Bars(progress)
 
@@ -107,6 +125,17 @@ def show_layers(rows: list[LayerSummary], *, chip: str, depth: int) -> None:
         f"{neurons:,} neurons, {weights:,} weights, pipeline {depth} cycles deep, at least {cores} {chip} cores "
         "(lower bound: neurons and shared weights only)."
     )
+
+
+def show_kernels(layers: Layers) -> None:
+    """Which kernel computes each layer's sums in the fast simulator, and the bounds that it follows from."""
+    table = Table("layer", "kernel", title="Kernels of the fast simulator on this machine", title_justify="left")
+    for heading in ("largest payload", "largest sum"):
+        table.add_column(heading, justify="right")
+    for name, synapse in layers.synapses.items():
+        bound = layers.program.bounds[name]
+        table.add_row(escape(name), synapse.kernel, f"{synapse.payload:,}", f"{bound.accumulator:,}")
+    console.print(table)
 
 
 def show_bounds(program: ir.Program) -> None:

@@ -656,13 +656,20 @@ def test_a_result_that_cannot_be_written_leaves_the_older_one(monkeypatch: pytes
 
 # Options
 
+SIMULATE = ("simulate", "tiny.lava", "--data", "samples.npz")
+
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("simulate", "tiny.lava", "--data", "samples.npz", "--samples", "0"), "--samples 0: at least 1 is needed"),
         (("verify", "tiny.lava", "--data", "samples.npz", "--samples", "-2"), "--samples -2: at least 1 is needed"),
-        (("simulate", "tiny.lava", "--data", "samples.npz", "--engine", "gpu"), "engine 'gpu': choose cycle or lava"),
+        ((*SIMULATE, "--engine", "gpu"), "engine 'gpu': choose fast, cycle or lava"),
+        ((*SIMULATE, "--device", "tpu"), "--device tpu: choose cpu or cuda"),
+        ((*SIMULATE, "--jobs", "0"), "--jobs 0: at least 1 is needed"),
+        ((*SIMULATE, "--engine", "cycle", "--jobs", "2"), "--engine cycle takes neither --device nor --jobs"),
+        ((*SIMULATE, "--device", "cuda", "--jobs", "2"), "--jobs 2: processes share the cores of the CPU"),
+        (("inspect", "tiny.pt", "--kernels"), "--kernels: kernels follow from ranges, which calibration sets"),
         (
             ("verify", "tiny.lava", "--data", "samples.npz", "--processes", "stock"),
             "--processes stock: choose fused or structural",
@@ -720,7 +727,7 @@ def test_a_wrong_python_for_lava_is_told_before_the_work_begins(
     monkeypatch.setenv("SNN2HW_LAVA_PYTHON", python)
     monkeypatch.setenv("SNN2HW_CACHE_DIR", str(Path("cache").absolute()))
     monkeypatch.setattr(environment, "_is_complete", lambda folder: ready)
-    monkeypatch.delattr(verify, "simulate")
+    monkeypatch.delattr(verify, "_run_program")
     for arguments in (outputs("verify.json")["verify"], (*outputs("spikes.npz")["simulate"], "--engine", "lava")):
         message = fail(*arguments)
         assert "Lava 0.10.0 needs Python 3.10, and none was found" in message
@@ -752,6 +759,11 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code() -> None:
     assert "Traceback" not in cli.run("export", "missing.pt", *TO_LAVA).err
 
 
+def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "--device cuda: torch finds no CUDA device" in fail(*SIMULATE, "--device", "cuda")
+
+
 def test_an_error_inside_snn2hw_asks_for_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("snn2hw.commands.inspect.load_target", lambda chip: 1 / 0)
     ended = cli.run("inspect", "tiny.pt")
@@ -766,7 +778,7 @@ def test_an_interrupted_command_leaves_nothing(monkeypatch: pytest.MonkeyPatch) 
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("snn2hw.commands.simulate.simulate_cycles", interrupt)
+    monkeypatch.setattr("snn2hw.commands.simulate.fast.simulate", interrupt)
     before = cli.contents(Path())
     ended = cli.run(*outputs("spikes.npz")["simulate"])
     assert (ended.code, ended.out, ended.err) == (130, "", "error: interrupted.\n")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import active_children
 from typing import Any
 
 import numpy as np
@@ -330,3 +333,23 @@ def test_samples_run_batch_by_batch(gate: str) -> None:
     assert done == [(3, 7), (6, 7), (7, 7)]
     for part, spikes in parts:
         assert_equal(spikes, {name: values[part] for name, values in expected.items()})
+
+
+def test_a_process_that_is_ended_from_outside_is_told() -> None:
+    samples = random_samples(12)
+    _, program = compile_model(residual_net("ADD", NEURONS["lif"]), samples, timesteps=3)
+
+    def end_one(done: int, total: int) -> None:
+        os.kill(active_children()[0].pid or 0, signal.SIGKILL)
+
+    with pytest.raises(OptionError, match=r"one of the 2 processes was ended from outside.* Use fewer --jobs"):
+        fast.simulate(program, samples, jobs=2, batch=1, progress=end_one)
+    assert not active_children()
+
+
+def test_what_a_process_cannot_compute_is_told_with_the_samples_own_number() -> None:
+    program = wide_neuron(1.0, timesteps=4)
+    frames = np.zeros((5, 4, 100), np.float32)
+    frames[3, 2:, :50] = 1 / 3
+    with pytest.raises(FixedPointOverflow, match=r"^1, sample 3, step 2, cycle 16: the summed input"):
+        fast.simulate(program, Samples(frames, None, True), jobs=2, batch=2)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from snn2hw import console, ir
 from snn2hw.data import Samples, check_labels, load_samples
 from snn2hw.deployment import Deployment
@@ -57,6 +59,23 @@ def check_deadline(deadline: float | None) -> None:
     """Raise OptionError if a deadline is not a number of seconds."""
     if deadline is not None and not deadline > 0:
         raise OptionError(f"--deadline {deadline:g}: give more than 0 seconds.")
+
+
+def check_device(device: str, jobs: int, engine: str) -> None:
+    """Raise OptionError for a device that is not there, or jobs that nobody can do."""
+    if device not in ("cpu", "cuda"):
+        raise OptionError(f"--device {device}: choose cpu or cuda.")
+    if jobs < 1:
+        raise OptionError(f"--jobs {jobs}: at least 1 is needed.")
+    if engine != "fast" and (device != "cpu" or jobs > 1):
+        raise OptionError(f"--engine {engine} takes neither --device nor --jobs; the fast engine does.")
+    if device == "cuda" and jobs > 1:
+        raise OptionError(f"--jobs {jobs}: processes share the cores of the CPU; on cuda take --jobs 1.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise OptionError(
+            "--device cuda: torch finds no CUDA device. It may be a build for the CPU, or the driver is missing; "
+            "--device cpu runs everywhere."
+        )
 
 
 def lava_processes(name: str) -> Processes:

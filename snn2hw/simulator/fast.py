@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from snn2hw import ir
 from snn2hw.data import Samples
@@ -25,6 +27,7 @@ BATCH_BYTES = 16 << 20  # the largest activation of a batch
 BATCH_MOST = 256
 
 Note = Callable[[str], None]
+Allocate = Callable[[str, tuple[int, ...], type[np.generic]], NDArray[Any]]
 
 
 def is_balanced(program: ir.Program) -> bool:
@@ -39,21 +42,30 @@ def simulate(
     record: Collection[str] | None = None,
     device: str = "cpu",
     batch: int | None = None,
+    jobs: int = 1,
     progress: Progress | None = None,
     note: Note | None = None,
+    allocate: Allocate | None = None,
 ) -> ir.Spikes:
     """What cycle.simulate returns; of the recorded layers only those named in `record`, if it is given.
 
-    Raises what `stream` raises.
+    jobs: how many processes share the samples, one thread each; for small nets. allocate: makes the array of a layer
+    from its name, shape and type; in memory, unless given. Raises what `stream` raises.
     """
-    shapes = {node.name: (program.schedule.timesteps, *node.shape) for node in recorded(program, record)}
+    make = allocate or (lambda name, shape, dtype: np.empty(shape, dtype))
+    steps, count = program.schedule.timesteps, len(samples)
     made: ir.Spikes = {
-        name: np.empty((len(samples), *shape), ir.record_dtype(program.bounds[name])) for name, shape in shapes.items()
+        node.name: make(node.name, (count, steps, *node.shape), ir.record_dtype(program.bounds[node.name]))
+        for node in recorded(program, record)
     }
-    made["logits"] = np.empty((len(samples), *program.graph.readout.shape), np.int64)
-    for part, spikes in stream(
-        program, samples, record=record, device=device, batch=batch, progress=progress, note=note
-    ):
+    made["logits"] = make("logits", (count, *program.graph.readout.shape), np.int64)
+    if jobs > 1:
+        from snn2hw.simulator.jobs import share
+
+        parts = share(program, samples, jobs=jobs, record=record, batch=batch, progress=progress)
+    else:
+        parts = stream(program, samples, record=record, device=device, batch=batch, progress=progress, note=note)
+    for part, spikes in parts:
         for name, values in spikes.items():
             made[name][part] = values
     return made
@@ -78,28 +90,13 @@ def stream(
         OptionError: the schedule's delays do not balance.
         FixedPointOverflow: an accumulator or membrane left its range, or no kernel computes a layer exactly.
     """
-    if not is_balanced(program):
-        raise OptionError(
-            "the program's delays, latencies or reset offsets are not those of its graph, so its steps do not line up, "
-            "as the fast engine needs them to. Use --engine cycle."
-        )
-    samples.check_shape(program.graph.input.shape)
-    steps = program.schedule.timesteps
-    if samples.per_step:
-        samples.steps(steps)
+    check(program, samples)
     layers = Layers(program, device)
-    wanted = {node.name for node in recorded(program, record)}
     size, start = batch or batch_size(program), 0
     while start < len(samples):
         part = slice(start, min(start + size, len(samples)))
-        spikes: ir.Spikes = {}
-
-        def keep(name: str, values: torch.Tensor, spikes: ir.Spikes = spikes) -> None:
-            if name in wanted:
-                spikes[name] = as_recorded(values, program, name)
-
         try:
-            logits = layers.run(payloads(program, samples[part]), keep, first_sample=start, everything=bool(wanted))
+            spikes = run_batch(layers, samples[part], record, first_sample=start)
         except (MemoryError, RuntimeError) as error:
             if size == 1 or not _out_of_memory(error):
                 raise
@@ -107,10 +104,35 @@ def stream(
             if note:
                 note(f"memory ran out with {2 * size} samples at once; going on with {size}.")
             continue
-        yield part, {**spikes, "logits": logits}
+        yield part, spikes
         start = part.stop
         if progress:
             progress(start, len(samples))
+
+
+def check(program: ir.Program, samples: Samples) -> None:
+    """Raise OptionError if the schedule's delays do not balance, DataError if the samples do not fit the input."""
+    if not is_balanced(program):
+        raise OptionError(
+            "the program's delays, latencies or reset offsets are not those of its graph, so its steps do not line up, "
+            "as the fast engine needs them to. Use --engine cycle."
+        )
+    samples.check_shape(program.graph.input.shape)
+    if samples.per_step:
+        samples.steps(program.schedule.timesteps)
+
+
+def run_batch(layers: Layers, samples: Samples, record: Collection[str] | None, *, first_sample: int = 0) -> ir.Spikes:
+    """What `simulate` returns for samples that run at once; the first of them is called `first_sample` in errors."""
+    program, spikes = layers.program, ir.Spikes()
+    wanted = {node.name for node in recorded(program, record)}
+
+    def keep(name: str, values: torch.Tensor) -> None:
+        if name in wanted:
+            spikes[name] = as_recorded(values, program, name)
+
+    spikes["logits"] = layers.run(payloads(program, samples), keep, first_sample=first_sample, everything=bool(wanted))
+    return spikes
 
 
 def recorded(program: ir.Program, names: Collection[str] | None) -> list[ir.Spiking]:
