@@ -13,6 +13,7 @@ from snn2hw.deployment import Deployment
 from snn2hw.errors import QuantisationError
 from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Reset, join_bias
 from snn2hw.groups import without_groups
+from snn2hw.heads import heads_metadata
 from snn2hw.neuron_rule import DT, Float, Neuron
 
 HALF_LSB = 0.5 / (1 << MEMBRANE_SHIFT)  # thresholds lie between two membrane values: > and >= then agree
@@ -91,7 +92,10 @@ def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
         case ir.Merge():
             return nir.Scale(scale=_everywhere(1, node))
         case ir.Readout():
-            return nir.Output(output_type={"output": np.array(node.shape)}, metadata={"scale": node.scale})
+            metadata = {"scale": node.scale}
+            if node.heads:
+                metadata = {"scale": node.scales, **heads_metadata({h.name: h.stop - h.start for h in node.heads})}
+            return nir.Output(output_type={"output": np.array(node.shape)}, metadata=metadata)
 
 
 def _neuron(node: ir.Neuron) -> Neuron:
@@ -134,6 +138,9 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
             bias = node.bias.astype(np.float64)
         else:
             continue
+        if isinstance(node, ir.Readout) and node.heads:
+            found |= _biases_of_heads(graph, node)
+            continue
         layer = next((end for source in node.inputs if (end := _weighted_layer(graph, source))), None)
         if layer is None:
             if np.any(bias != 0):
@@ -147,6 +154,17 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
             )
         name, window = layer
         found[name] = bias / window
+    return found
+
+
+def _biases_of_heads(graph: ir.Graph, node: ir.Readout) -> dict[str, Float]:
+    """Each head's bias goes to the first layer that has weights in its rows."""
+    found: dict[str, Float] = {}
+    for head in node.heads:
+        rows = slice(head.start, head.stop)
+        layers = [layer for source in node.inputs if (layer := _weighted_layer(graph, source))]
+        name, window = next((name, window) for name, window in layers if np.any(graph[name].weight[rows]))
+        found.setdefault(name, np.zeros(node.shape))[rows] = node.bias[rows] / window
     return found
 
 

@@ -160,6 +160,15 @@ def _manifest(deployment: Deployment, output: Path) -> dict[str, Any]:
             "high": node.high,
         },
         "logits_scale": graph.readout.scale * program.schedule.timesteps,
+        "heads": [
+            {
+                "name": head.name,
+                "start": head.start,
+                "stop": head.stop,
+                "logits_scale": head.scale * program.schedule.timesteps,
+            }
+            for head in graph.readout.heads
+        ],
         "layers": [_layer(program, entry) for entry in graph if not isinstance(entry, ir.Input)],
         "joins": joins(program),
         "conventions": {name: vars(found) for name, found in deployment.conventions.items()},
@@ -235,7 +244,7 @@ Made by snn2hw {__version__}. It runs in any Python 3.10 with lava-nc 0.10.0 and
   [N, {program.schedule.timesteps}, {shape}], one frame a step. Each becomes the payload clip(rint(x / {levels:.9g}),
   {node.low}, {node.high}).
 - spikes.npz gets `logits` [N, {program.graph.readout.shape[0]}] as integers and the spikes of every layer [N, T, ...],
-aligned to the input steps.
+aligned to the input steps; of a model with several heads also each head's own logits as `logits.<head>`.
 - `--processes structural` runs the same network built from stock Lava processes, slowly; `--help` lists the rest.
 
 manifest.json describes the layers, their latency in cycles, their reset offsets and the bounds of their accumulators.

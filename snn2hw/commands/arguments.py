@@ -42,7 +42,7 @@ def take_samples(data: str, program: ir.Program, count: int | None) -> Samples:
         raise OptionError(f"--samples {count}: at least 1 is needed.")
     samples = load_samples(data, program.graph.input.shape)
     samples = samples if count is None else samples[:count]
-    check_labels(samples, program.graph.readout.shape[0])
+    check_labels(samples, program.graph.readout.first.stop)
     if samples.per_step:
         samples.steps(program.schedule.timesteps)
     return samples

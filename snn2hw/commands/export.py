@@ -39,5 +39,6 @@ def export(
         f"pipeline {program.schedule.depth} cycles deep, calibrated on {deployment.calibration_samples} samples of "
         f"{deployment.calibrated_on}."
     )
+    console.show_heads(program)
     console.show_bounds(program)
     console.show_conventions(deployment.conventions)

@@ -22,10 +22,12 @@ def inspect(model: str, options: ModelOptions, chip: str) -> None:
         bundle = read_bundle(Path(model))
         program = bundle.program
         console.show_layers(summarise(program, target), chip=target.title, depth=program.schedule.depth)
+        console.show_heads(program)
         console.show_bounds(program)
         console.show_manifest_conventions(bundle.manifest["conventions"])
         return
     loaded = load(model, options, default_timesteps=1)
     program = compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps))
     console.show_layers(summarise(program, target), chip=target.title, depth=program.schedule.depth)
+    console.show_heads(program)
     console.show_conventions(loaded.conventions)

@@ -6,7 +6,7 @@ and a product of k binary values is the threshold unit "their sum exceeds k - 1/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import nir
@@ -14,6 +14,7 @@ import numpy as np
 
 from snn2hw.errors import Blocker
 from snn2hw.frontends.windows import NO_MARGIN, Margin, enlarge, even_window, is_even
+from snn2hw.heads import heads_metadata, placement
 
 Shape = tuple[int, ...]
 
@@ -196,12 +197,30 @@ class Builder:
         terms: list[tuple[str, int]] = []
         for number, part in enumerate(parts):
             last = first + part.shape[0]
-            place = np.zeros((shape[0], part.shape[0]), np.float32)
-            place[first:last] = np.eye(part.shape[0])
+            place = placement(slice(first, last), shape[0])
             terms += self.add(f"{name}.part{number}", _matrix(place, sizes[0]), part, shape).terms
             first = last
         joined = Value(terms=tuple(terms), shape=shape, low=min(lows), high=max(highs))
         return self.merge(name, joined)
+
+    def output(self, name: str, value: Value, metadata: dict[str, str] | None = None) -> Value:
+        """The Output node, which sums what feeds it."""
+        node = nir.Output(output_type={"output": np.array(value.shape)}, metadata=metadata or {})
+        return self.add(name, node, value, value.shape)
+
+    def heads(self, name: str, heads: Mapping[str, Value]) -> Value:
+        """Several vectors as one output (heads.py): each in its rows, spikes and currents alike."""
+        width = sum(value.shape[0] for value in heads.values())
+        first = 0
+        terms: list[tuple[str, int]] = []
+        for own, value in heads.items():
+            place = placement(slice(first, first + value.shape[0]), width)
+            parts = [value] if value.is_integer else [replace(value, terms=(term,)) for term in value.terms]
+            for part in parts:
+                terms += self.add(f"{name}.{own}", nir.Linear(weight=place), part, (width,)).terms
+            first += value.shape[0]
+        sizes = {own: value.shape[0] for own, value in heads.items()}
+        return self.output(name, Value(terms=tuple(terms), shape=(width,)), heads_metadata(sizes))
 
     def _sources(self, name: str, value: Value) -> list[str]:
         if value.constant:
@@ -216,7 +235,8 @@ class Builder:
         return name
 
     def _unique(self, name: str) -> str:
-        candidate, count = name.replace("/", "_"), 1
+        name = name.replace("/", "_")
+        candidate, count = name, 1
         while candidate in self.nodes or candidate in self.reserved:
             count += 1
             candidate = f"{name}@{count}"

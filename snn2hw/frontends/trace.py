@@ -17,6 +17,7 @@ from snn2hw.frontends.layers import is_layer
 from snn2hw.frontends.lower import Lowering
 from snn2hw.frontends.neurons import is_multi_step, reset_state
 from snn2hw.frontends.neurons.prepare import neurons_without_state, optional_arguments, prepare
+from snn2hw.heads import leaves
 
 Shape = tuple[int, ...]
 
@@ -46,7 +47,8 @@ class Traced:
     def run(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
         """Run the model on x [T, N, *input shape]; yield per step what each node in `origin` emits, and "logits".
 
-        The model starts from its initial state. Logits are the model's output of the step, [N, K].
+        The model starts from its initial state. Logits are the model's output of the step, [N, K]; of several heads,
+        one behind the other.
         """
         reset_state(self.module)
         with torch.no_grad():
@@ -55,17 +57,23 @@ class Traced:
             else:
                 for frame in x:
                     recorder = _Recorder(self.module, self.dtype)
-                    logits = recorder.run(frame)
+                    logits = _joined(self._heads(recorder.run(frame)))
                     yield {name: recorder.seen[fx_name] for name, fx_name in self.origin.items()} | {"logits": logits}
         reset_state(self.module)
 
     def _run_multi_step(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
         recorder = _Recorder(self.module, self.dtype)
-        logits = recorder.run(x)
-        per_step = logits.dim() == 3
+        heads = self._heads(recorder.run(x))
         for t in range(len(x)):
             step = {name: recorder.seen[fx_name][t] for name, fx_name in self.origin.items()}
-            yield step | {"logits": logits[t] if per_step else logits}
+            yield step | {"logits": _joined([head[t] if head.dim() == 3 else head for head in heads])}
+
+    def _heads(self, returned: object) -> list[Tensor]:
+        return [head.to(self.dtype) for _, head in leaves(returned)]
+
+
+def _joined(heads: list[Tensor]) -> Tensor:
+    return heads[0] if len(heads) == 1 else torch.cat(heads, dim=1)
 
 
 def trace(model: nn.Module, input_shape: Shape) -> Traced:

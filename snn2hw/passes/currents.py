@@ -10,8 +10,9 @@ import numpy as np
 
 from snn2hw import ir
 from snn2hw.errors import QuantisationError
-from snn2hw.fixed_point import round_to_int
-from snn2hw.groups import with_groups
+from snn2hw.fixed_point import Int, round_to_int
+from snn2hw.groups import with_groups, without_groups
+from snn2hw.heads import placed_rows
 from snn2hw.neuron_rule import Float
 from snn2hw.nir_graph import conv_padding, pair
 
@@ -122,6 +123,8 @@ class Current:
         return None if self.layer is not None else float(self._gained(gain))
 
     def through_weights(self, name: str, node: nir.Conv2d | nir.Affine | nir.Linear, shape: ir.Shape) -> Current:
+        if (rows := placed_rows(node)) is not None:
+            return self._placed(rows, shape[0])
         raise QuantisationError(
             f"{name}: it reads the current of {self.name} with no neuron between. Put a spiking neuron there, or "
             "multiply the two layers into one."
@@ -148,6 +151,24 @@ class Current:
             self
             if self.shape == shape
             else replace(self, shape=shape, bias=self.bias.reshape(-1), pools=(*self.pools, flat))
+        )
+
+    def _placed(self, rows: Int, width: int) -> Current:
+        """The same values in these rows of a vector: its own weights take up the zeros, so that no layer is added."""
+
+        def among(values: Float) -> Float:
+            larger = np.zeros((width, *values.shape[1:]))
+            larger[rows] = values
+            return larger
+
+        return replace(
+            self,
+            weight=among(without_groups(self.weight, self.groups)),
+            groups=1,
+            bias=among(np.broadcast_to(self.bias.reshape(-1), rows.shape)),
+            layer_shape=(width, *self.layer_shape[1:]),
+            shape=(width,),
+            pools=tuple(replace(step, shape=(width, *step.shape[1:])) for step in self.pools),
         )
 
     def as_current(self, name: str) -> Current:

@@ -9,6 +9,7 @@ scale is the largest that keeps weights, biases, thresholds and calibrated curre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import nir
 import numpy as np
@@ -27,6 +28,7 @@ from snn2hw.fixed_point import (
     round_to_int,
     split_bias,
 )
+from snn2hw.heads import Head, heads_of
 from snn2hw.neuron_rule import Float, NeuronRule, compact, rule_of
 from snn2hw.nir_graph import Layout, lay_out
 from snn2hw.passes.calibrate import Calibration
@@ -67,8 +69,9 @@ class _Quantiser:
             if flow is not None:
                 self.flows[name] = flow
         graph = ir.Graph(tuple(self.nodes))
-        if any(node.name == "logits" for node in graph.recorded):
-            raise QuantisationError("logits: results keep this name for the class scores. Rename the layer.")
+        kept = {"logits", *(f"logits.{head.name}" for head in graph.readout.heads)}
+        if taken := [node.name for node in graph.recorded if node.name in kept]:
+            raise QuantisationError(f"{taken[0]}: results keep this name for the class scores. Rename the layer.")
         return graph
 
     def _node(self, name: str, node: nir.NIRNode, incoming: list[Flow]) -> Flow | None:
@@ -89,7 +92,7 @@ class _Quantiser:
             case nir.IF() | nir.LIF() | nir.CubaLIF():
                 return self._neuron(name, rule_of(name, node), incoming)
             case nir.Output():
-                self._readout(name, shape, incoming)
+                self._readout(name, shape, incoming, heads_of(name, node))
                 return None
             case _:
                 raise QuantisationError(f"{name}: {type(node).__name__} nodes have no integer form here.")
@@ -236,7 +239,10 @@ class _Quantiser:
             ends.append(chain[-1].name)
         return tuple(ends)
 
-    def _readout(self, name: str, shape: ir.Shape, incoming: list[Flow]) -> None:
+    def _readout(self, name: str, shape: ir.Shape, incoming: list[Flow], heads: Sequence[Head]) -> None:
+        if heads:
+            self._readout_of_heads(name, shape, incoming, heads)
+            return
         currents = [flow.as_current(f"{name}.sum") for flow in incoming]
         gain = np.ones(shape)
         scale = self._weight_limit(name, currents, gain)
@@ -245,6 +251,29 @@ class _Quantiser:
         sources = self._synapses(name, currents, scale, gain)
         bias = round_to_int(scale * np.broadcast_to(sum(current.bias for current in currents), shape))
         self.nodes.append(ir.Readout(name=name, inputs=sources, shape=shape, bias=bias, scale=float(scale)))
+
+    def _readout_of_heads(self, name: str, shape: ir.Shape, incoming: list[Flow], heads: Sequence[Head]) -> None:
+        """Every head has a scale of its own: nothing is added up or compared across heads."""
+        currents = []
+        for source, flow in zip(self.layout.sources[name], incoming, strict=True):
+            if isinstance(flow, Emitted) and not flow.flat:
+                raise QuantisationError(
+                    f"{name}: {source} goes right into an output with several heads. Put a layer in between, which "
+                    "can take up their scales."
+                )
+            currents.append(flow.as_current(f"{name}.sum"))
+        scaled = []
+        for head in heads:
+            peak = max(float(np.abs(current.weight[head.start : head.stop]).max()) for current in currents)
+            if peak == 0:
+                raise QuantisationError(f"{name}: all weights of head {head.name} are 0. Remove the head or retrain it.")
+            scaled.append(replace(head, scale=self.weight_max / peak))
+        readout = ir.Readout(
+            name=name, inputs=(), shape=shape, bias=np.array(0), scale=scaled[0].scale, heads=tuple(scaled)
+        )
+        sources = self._synapses(name, currents, 1.0, readout.scales)
+        bias = round_to_int(readout.scales * np.broadcast_to(sum(current.bias for current in currents), shape))
+        self.nodes.append(replace(readout, inputs=sources, bias=bias))
 
 
 def _refuse_flat(name: str, flow: Flow) -> None:
