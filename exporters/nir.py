@@ -92,10 +92,11 @@ def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
         case ir.Merge():
             return nir.Scale(scale=_everywhere(1, node))
         case ir.Readout():
-            metadata = {"scale": node.scale}
-            if node.heads:
-                metadata = {"scale": node.scales, **heads_metadata({h.name: h.stop - h.start for h in node.heads})}
-            return nir.Output(output_type={"output": np.array(node.shape)}, metadata=metadata)
+            sizes = {head.name: head.stop - head.start for head in node.heads}
+            return nir.Output(
+                output_type={"output": np.array(node.shape)},
+                metadata={"scale": node.scales, **heads_metadata(sizes)} if sizes else {"scale": node.scale},
+            )
 
 
 def _neuron(node: ir.Neuron) -> Neuron:
@@ -152,8 +153,8 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
             raise QuantisationError(
                 f"{node.name}: its bias differs within a channel; a layer in NIR has one a channel."
             )
-        name, window = layer
-        found[name] = bias / window
+        weighted, window = layer
+        found[weighted.name] = bias / window
     return found
 
 
@@ -162,20 +163,20 @@ def _biases_of_heads(graph: ir.Graph, node: ir.Readout) -> dict[str, Float]:
     found: dict[str, Float] = {}
     for head in node.heads:
         rows = slice(head.start, head.stop)
-        layers = [layer for source in node.inputs if (layer := _weighted_layer(graph, source))]
-        name, window = next((name, window) for name, window in layers if np.any(graph[name].weight[rows]))
-        found.setdefault(name, np.zeros(node.shape))[rows] = node.bias[rows] / window
+        layers = [end for source in node.inputs if (end := _weighted_layer(graph, source))]
+        layer, window = next((layer, window) for layer, window in layers if np.any(layer.weight[rows]))
+        found.setdefault(layer.name, np.zeros(node.shape))[rows] = node.bias[rows] / window
     return found
 
 
-def _weighted_layer(graph: ir.Graph, name: str) -> tuple[str, int] | None:
+def _weighted_layer(graph: ir.Graph, name: str) -> tuple[ir.Conv | ir.Linear, int] | None:
     """The weighted layer behind `name`, through pools and flattening matrices, and the number of values pooled."""
     window = 1
     node = graph[name]
     while isinstance(node, ir.SumPool) or _only_flattens(graph, node):
         window *= node.kernel[0] * node.kernel[1] if isinstance(node, ir.SumPool) else 1
         node = graph[node.inputs[0]]
-    return (node.name, window) if isinstance(node, ir.Conv | ir.Linear) else None
+    return (node, window) if isinstance(node, ir.Conv | ir.Linear) else None
 
 
 def _only_flattens(graph: ir.Graph, node: ir.Node) -> bool:

@@ -52,9 +52,9 @@ def heads_of(name: str, node: nir.Output) -> tuple[Head, ...]:
     try:
         for own, size in json.loads(written):
             start = heads[-1].stop if heads else 0
-            heads.append(Head(name=own, start=start, stop=start + size))
+            heads.append(Head(name=str(own), start=start, stop=start + size))
         fits = len({head.name for head in heads}) == len(heads) > 1 and heads[-1].stop == width
-        fits &= all(isinstance(head.name, str) and head.start < head.stop for head in heads)
+        fits &= all(head.start < head.stop for head in heads)
     except (TypeError, ValueError):
         fits = False
     if not fits:

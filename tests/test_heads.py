@@ -18,6 +18,7 @@ from spikingjelly.activation_based import neuron as sj_neuron
 from torch import Tensor, nn
 
 from snn2hw.errors import ModelError, QuantisationError, UnsupportedError
+from snn2hw.exporters.lava.bundle import write_manifest
 from snn2hw.exporters.nir import integer_graph, write_graph
 from snn2hw.frontends.source import read_nir, same_network
 from snn2hw.frontends.trace import trace
@@ -65,13 +66,13 @@ FORMS: dict[str, tuple[Wire, dict[str, nn.Module], dict[str, int]]] = {
     "a list": (lambda own, middle, end: list(two(own, middle, end)), {}, {"0": 3, "1": 5}),
     "names within": (by_name, {"more": nn.Linear(96, 2)}, {"digits": 3, "parts.0": 5, "parts.1": 2}),
     "spikes": (
-        lambda own, middle, end: (own.fire(two(own, middle, end)[0]), middle.flatten(1)),
+        lambda own, middle, end: (own.fire(two(own, middle, end)[1]), middle.flatten(1)),
         {"fire": sj_neuron.IFNode(v_threshold=0.2)},
-        {"0": 3, "1": 256},
+        {"0": 5, "1": 256},
     ),
-    "averages": (lambda own, middle, end: (own.pool(end).flatten(1), own.pool(middle).flatten(1)), {}, {"0": 6, "1": 4}),
+    "averages": (lambda own, middle, end: [own.pool(x).flatten(1) for x in (end, middle)], {}, {"0": 6, "1": 4}),
     "a sum of layers": (
-        lambda own, middle, end: (two(own, middle, end)[0], own.aux(own.pool(middle).flatten(1)) + own.b(end.flatten(1))),
+        lambda own, middle, end: (two(own, middle, end)[0], two(own, middle, end)[1] + own.b(end.flatten(1))),
         {"b": nn.Linear(96, 5)},
         {"0": 3, "1": 5},
     ),
@@ -186,7 +187,9 @@ def test_heads_that_do_not_fit_the_output_are_refused(heads: object, tmp_path: P
     network = trace(net(two), SHAPE).network
     network.nodes["output"].metadata["heads"] = heads
     write_graph(network, tmp_path / "net.nir")
-    with pytest.raises(ModelError, match=r"output: its metadata name the heads .*, but must be a list of \[name, size\]"):
+    with pytest.raises(
+        ModelError, match=r"output: its metadata name the heads .*, but must be a list of \[name, size\]"
+    ):
         read_nir(tmp_path / "net.nir")
 
 
@@ -225,7 +228,10 @@ def test_what_is_no_head_is_refused(case: str) -> None:
 
 def test_a_blocker_in_one_head_hides_none_in_the_other() -> None:
     model = net(
-        lambda own, middle, end: {"a": own.t(own.fc(own.pool(end).flatten(1))), "b": own.g(own.pool(middle).flatten(1))},
+        lambda own, middle, end: {
+            "a": own.t(own.fc(own.pool(end).flatten(1))),
+            "b": own.g(own.pool(middle).flatten(1)),
+        },
         t=nn.Tanh(),
         g=nn.GELU(),
     )
@@ -320,8 +326,6 @@ def test_labels_are_those_of_the_first_head(bundle: Path) -> None:
 
 
 def test_a_wrong_weight_of_the_second_head_is_found(bundle: Path) -> None:
-    from snn2hw.exporters.lava.bundle import write_manifest
-
     found = arrays(bundle / "program.npz")
     found["aux:weight"][6] //= 2
     np.savez(bundle / "program.npz", **found)

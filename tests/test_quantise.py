@@ -192,10 +192,6 @@ REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str]] = {
         lambda: graph(("one", affine(0.5), "input"), ("two", affine(), "one")),
         "two: it reads the current of one with no neuron between",
     ),
-    "a layer with two readers": (
-        lambda: graph(("fc", affine(), "input"), ("a", spiking(4), "fc"), ("b", spiking(4), "fc+a")),
-        "fc: two neurons read this layer",
-    ),
     "currents joined before a layer": (
         lambda: graph(("a", affine(0.5), "input"), ("b", affine(), "input"), ("c", affine(), "a+b")),
         "c: weighted sums are added before it",

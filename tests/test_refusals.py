@@ -88,12 +88,6 @@ def test_hooks_are_not_overlooked() -> None:
         trace(model, SHAPE)
 
 
-def test_several_heads_are_named() -> None:
-    model = net(lambda own, x: (own.head(x.flatten(1)), own.a(x)), head=nn.Linear(256, 3))
-    with pytest.raises(UnsupportedError, match=r"2 values \(0: head, 1: a_1\)\. .* one at a time"):
-        trace(model, SHAPE)
-
-
 def test_all_blockers_of_a_model_are_told_at_once() -> None:
     def wire(own: Any, x: Tensor) -> Tensor:
         gate = torch.softmax(own.layers(torch.tanh(x)), 1)

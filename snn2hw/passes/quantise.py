@@ -229,15 +229,24 @@ class _Quantiser:
         return self.weight_max / peak
 
     def _synapses(self, name: str, currents: Sequence[Current], scale: float, gain: Float) -> tuple[str, ...]:
+        """The layers that feed a neuron, at its scale. One that another neuron reads too is made again for this one."""
         ends = []
         for current in currents:
             chain = current.nodes(scale, gain)
-            known = {node.name for node in self.nodes}
-            if repeated := [node.name for node in chain if node.name in known]:
-                raise QuantisationError(f"{repeated[0]}: two neurons read this layer. Give each a layer of its own.")
-            self.nodes += chain
-            ends.append(chain[-1].name)
+            names = {node.name: self._free(node.name) for node in chain}
+            for node in chain:
+                inputs = tuple(names.get(source, source) for source in node.inputs)
+                self.nodes.append(replace(node, name=names[node.name], inputs=inputs))
+            ends.append(self.nodes[-1].name)
         return tuple(ends)
+
+    def _free(self, name: str) -> str:
+        taken = {node.name for node in self.nodes}
+        candidate, count = name, 1
+        while candidate in taken or (candidate != name and candidate in self.network.nodes):
+            count += 1
+            candidate = f"{name}@{count}"
+        return candidate
 
     def _readout(self, name: str, shape: ir.Shape, incoming: list[Flow], heads: Sequence[Head]) -> None:
         if heads:
@@ -266,7 +275,9 @@ class _Quantiser:
         for head in heads:
             peak = max(float(np.abs(current.weight[head.start : head.stop]).max()) for current in currents)
             if peak == 0:
-                raise QuantisationError(f"{name}: all weights of head {head.name} are 0. Remove the head or retrain it.")
+                raise QuantisationError(
+                    f"{name}: all weights of head {head.name} are 0. Remove the head or retrain it."
+                )
             scaled.append(replace(head, scale=self.weight_max / peak))
         readout = ir.Readout(
             name=name, inputs=(), shape=shape, bias=np.array(0), scale=scaled[0].scale, heads=tuple(scaled)
