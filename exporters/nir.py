@@ -10,7 +10,7 @@ import numpy as np
 
 from snn2hw import ir
 from snn2hw.deployment import Deployment
-from snn2hw.errors import QuantisationError
+from snn2hw.errors import Blocker, QuantisationError
 from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Reset, join_bias
 from snn2hw.groups import without_groups
 from snn2hw.heads import heads_metadata
@@ -44,7 +44,7 @@ def integer_graph(graph: ir.Graph) -> nir.NIRGraph:
     the time constant DT * 4096 / decay. The metadata `scale` of input, neurons and output turns integers into the
     model's own numbers; nothing needs it to run the graph.
 
-    Raises QuantisationError for a neuron with a bias that no weighted layer can carry.
+    Raises QuantisationError that lists the neurons with a bias that no weighted layer can carry.
     """
     nodes: dict[str, nir.NIRNode] = {}
     edges: list[tuple[str, str]] = []
@@ -132,6 +132,7 @@ def _everywhere(value: float, node: ir.Node) -> Float:
 def _biases(graph: ir.Graph) -> dict[str, Float]:
     """Where each bias goes: the first weighted layer behind the neuron or read-out, in input units."""
     found: dict[str, Float] = {}
+    blockers: list[Blocker] = []
     for node in graph:
         if isinstance(node, ir.Neuron):
             bias = join_bias(node.bias_mantissa, node.bias_exponent) / (1 << MEMBRANE_SHIFT)
@@ -145,16 +146,19 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
         layer = next((end for source in node.inputs if (end := _weighted_layer(graph, source))), None)
         if layer is None:
             if np.any(bias != 0):
-                raise QuantisationError(
-                    f"{node.name}: it has a bias, but no weighted layer feeds it that could carry it."
-                )
+                problem = "it has a bias, but no weighted layer feeds it that could carry it"
+                advice = "Set v_leak to v_reset, or feed it through a layer"
+                blockers.append(Blocker(layer=node.name, problem=problem, advice=advice))
             continue
         if any(size > 1 for size in bias.shape[1:]):
-            raise QuantisationError(
-                f"{node.name}: its bias differs within a channel; a layer in NIR has one a channel."
-            )
+            problem = "its bias differs within a channel, and a layer in NIR has one a channel"
+            advice = "Give the neurons of a channel one v_leak"
+            blockers.append(Blocker(layer=node.name, problem=problem, advice=advice))
+            continue
         weighted, window = layer
         found[weighted.name] = bias / window
+    if blockers:
+        raise QuantisationError(blockers)
     return found
 
 

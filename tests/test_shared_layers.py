@@ -114,6 +114,19 @@ def test_a_layer_that_is_changed_in_place_is_not_taken_apart() -> None:
         trace(net(wire), SHAPE)
 
 
+def test_blockers_behind_a_layer_with_several_readers_are_told_once() -> None:
+    """A net without spiking neurons would otherwise be taken apart again at every block."""
+
+    def wire(own: Any, x: Tensor) -> Tensor:
+        for _ in range(40):
+            x = x + torch.tanh(own.norm(own.conv(x)))
+        return own.a(x) + own.b(x)
+
+    with pytest.raises(UnsupportedError) as raised:
+        trace(net(wire), SHAPE)
+    assert len(raised.value.blockers) == 40 and {blocker.layer for blocker in raised.value.blockers} == {"model"}
+
+
 def test_layers_and_neurons_whose_result_nobody_reads_are_left_out() -> None:
     def wire(own: Any, x: Tensor) -> Tensor:
         own.c(own.short(x))

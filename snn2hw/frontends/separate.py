@@ -5,56 +5,63 @@ On a chip every synapse feeds one neuron, in units of that neuron.
 
 from __future__ import annotations
 
-from torch import fx, nn
+from typing import Any
 
-from snn2hw.frontends import neurons
+from torch import fx
+
+from snn2hw.frontends import layers, operations
 from snn2hw.frontends.in_place import changes
-from snn2hw.frontends.layers import NAMED
 
-_SINKS = ("placeholder", "output")
+_ENDS = ("placeholder", "output")
+_WEIGHTED = (layers.conv, layers.linear)
+_LINEAR = (
+    *(layers.batch_norm, layers.avg_pool, layers.adaptive_pool, layers.flatten, layers.same),
+    *(operations.add, operations.subtract, operations.subtract_from, operations.negate, operations.flatten),
+    *(operations.reshape, operations.mean, operations.dropout, operations.same),
+)
+"""What may stand between a weighted layer and the neuron that takes its current."""
 
 
 def drop_unused(module: fx.GraphModule) -> None:
     """Remove the calls whose result nobody reads, such as a head for the training alone."""
     for node in reversed(module.graph.nodes):
-        if node.op not in _SINKS and not node.users and not changes(module, node):
+        if node.op not in _ENDS and not node.users and not changes(module, node):
             module.graph.erase_node(node)
 
 
 def separate_readers(module: fx.GraphModule) -> None:
     """Call layers once for each reader of what they compute, up to the next neuron.
 
-    Where the result is changed in place the other readers see that, and nothing is done.
+    Nothing is done where a reader changes the result in place, which the others must see, or will be refused.
     """
-    currents = _currents(module)
-    changed: set[fx.Node] = set()
-    for node in reversed(module.graph.nodes):
-        near = [user for user in node.users if user in currents]
-        if changes(module, node) or changed.intersection(near):
-            changed.add(node)
-    for node in reversed([node for node in module.graph.nodes if node in currents]):
-        for reader in [user for user in node.users if not _reads_a_shape(user)][1:]:
-            if node in changed:
-                break
+    nodes = list(module.graph.nodes)
+    currents: set[fx.Node] = set()
+    for node in nodes:
+        rule = _rule(module, node)
+        if rule in _WEIGHTED or (rule in _LINEAR and currents.intersection(node.all_input_nodes)):
+            currents.add(node)
+    whole: set[fx.Node] = set()  # currents that must stay one
+    for node in reversed(nodes):
+        readers = _readers(node)
+        if node in currents and (changes(module, node) or not all(_may_read(module, user, whole) for user in readers)):
+            whole.add(node)
+        for reader in readers[1:] if node in currents - whole else ():
             with module.graph.inserting_after(node):
                 twin = module.graph.node_copy(node)
             twin.meta = dict(node.meta)
             reader.replace_input_with(node, twin)
 
 
-def _reads_a_shape(node: fx.Node) -> bool:
-    return node.target in ("size", "dim", getattr)
+def _may_read(module: fx.GraphModule, reader: fx.Node, whole: set[fx.Node]) -> bool:
+    rule = _rule(module, reader)
+    return reader.op == "output" or rule is layers.neuron or (rule in _LINEAR and reader not in whole)
 
 
-def _currents(module: fx.GraphModule) -> set[fx.Node]:
-    """What weighted layers compute, and what is made of it before a neuron."""
-    found: set[fx.Node] = set()
-    for node in module.graph.nodes:
-        if node.op in _SINKS or _reads_a_shape(node):
-            continue
-        layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if layer is not None and neurons.is_spiking_neuron(layer):
-            continue
-        if isinstance(layer, (*NAMED, nn.BatchNorm2d)) or found.intersection(node.all_input_nodes):
-            found.add(node)
-    return found
+def _readers(node: fx.Node) -> list[fx.Node]:
+    return [user for user in node.users if user.target not in ("size", "dim", getattr)]
+
+
+def _rule(module: fx.GraphModule, node: fx.Node) -> Any:
+    if node.op == "call_module":
+        return layers.rule_for(module.get_submodule(str(node.target)))
+    return operations.RULES.get(node.target) if node.op in ("call_function", "call_method") else None
