@@ -42,7 +42,7 @@ class QuantisationError(Snn2hwError):
 
     def __init__(self, blockers: list[Blocker]) -> None:
         self.blockers = blockers
-        super().__init__("\n".join(str(blocker) for blocker in blockers))
+        super().__init__("\n".join(f"{blocker}." for blocker in blockers))
 
     @classmethod
     def at(cls, layer: str, problem: str, advice: str) -> QuantisationError:

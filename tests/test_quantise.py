@@ -280,7 +280,7 @@ def test_all_that_has_no_integer_form_is_told_at_once() -> None:
         quantise(blocked(), calibration())
     blockers = raised.value.blockers
     assert {blocker.layer for blocker in blockers} == {"two", "leak", "half", "silent", "step"}
-    assert str(raised.value).splitlines() == [str(blocker) for blocker in blockers]
+    assert str(raised.value).splitlines() == [f"{blocker}." for blocker in blockers]
     assert all(blocker.problem and blocker.advice for blocker in blockers)
 
 

@@ -170,6 +170,23 @@ def test_an_input_shape_that_does_not_fit_is_told(shape: tuple[int, ...]) -> Non
         trace(residual_net("ADD", NEURON), shape)
 
 
+class TwoInputs(nn.Module):
+    def forward(self, image: Tensor, mask: Tensor, *, scale: float = 1.0) -> Tensor:
+        return image * mask
+
+
+def test_a_second_input_is_told_as_one() -> None:
+    with pytest.raises(UnsupportedError, match=r"mask: the model's forward takes 2 inputs: image, mask\. Give all but"):
+        trace(TwoInputs(), SHAPE)
+
+
+def test_a_neuron_that_cannot_be_called_is_told_with_its_place() -> None:
+    """snnTorch's LSO calls another surrogate with an argument too few; that is no matter of the input's shape."""
+    model = nn.Sequential(nn.Linear(4, 3), leaky(0.9, "zero", spike_grad=snntorch.surrogate.LSO())(), nn.Linear(3, 2))
+    with pytest.raises(ModelError, match=r"^1: this Leaky cannot be called \(TypeError: .*'variance'\)\. Build it"):
+        trace(model, (4,))
+
+
 @pytest.mark.parametrize(
     "wire",
     [

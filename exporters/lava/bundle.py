@@ -53,8 +53,7 @@ def export(deployment: Deployment, output: Path) -> None:
 
     Raises OptionError if `output` exists and is not a bundle.
     """
-    if os.path.lexists(output) and not _is_bundle(output):
-        raise OptionError(f"{output} exists and is not a bundle. Choose another -o, or remove it.")
+    check_output(output)
     integers = integer_graph(deployment.program.graph)
     with directory_in_place(output) as beside:
         write_program(deployment.program, beside / "program.npz")
@@ -63,6 +62,12 @@ def export(deployment: Deployment, output: Path) -> None:
         shutil.copytree(RUNTIME, beside / "lava", ignore=LEFT_OUT)
         (beside / "README.md").write_text(_readme(deployment.program))
         write_manifest(beside, _manifest(deployment, output))
+
+
+def check_output(output: Path) -> None:
+    """Raise OptionError if something stands at `output` that a bundle must not replace."""
+    if os.path.lexists(output) and not _is_bundle(output):
+        raise OptionError(f"{output} exists and is not a bundle. Choose another -o, or remove it.")
 
 
 def write_manifest(bundle: Path, manifest: dict[str, Any]) -> None:

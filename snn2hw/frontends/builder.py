@@ -107,10 +107,21 @@ class Builder:
             total = combine(binary, reached)
             if not total.terms:
                 raise Refused(name, "the product of spikes and their negation, which is always 0", "Leave it out")
-            threshold = _everywhere(1.5 - total.constant, a.shape)
-            open_sum = Value(terms=total.terms, shape=total.shape, low=total.low, high=total.high)
-            levels.append(self.add_spiking(f"{name}{suffix}", nir.Threshold(threshold=threshold), open_sum))
+            levels.append(self._exceeds(name, f"{name}{suffix}", total, 1.5))
         return self._sum_of_levels(name, levels)
+
+    def _exceeds(self, place: str, name: str, value: Value, level: float) -> Value:
+        """The threshold unit `value > level`."""
+        if level < value.constant:
+            raise Refused(
+                place,
+                "a product of negations (as NOR), which is positive where nothing spikes",
+                "Threshold units answer spikes: multiply by a factor that is no negation, or put a neuron with a bias "
+                "in its place",
+            )
+        unit = nir.Threshold(threshold=_everywhere(level - value.constant, value.shape))
+        terms = Value(terms=value.terms, shape=value.shape, low=value.low, high=value.high)
+        return self.add_spiking(name, unit, terms)
 
     def _levels(self, name: str, value: Value) -> list[tuple[str, Value]]:
         """Graded spikes as the binary ones value >= 1, value >= 2, ... that add up to them, with suffixes for names."""
@@ -118,9 +129,8 @@ class Builder:
             return [("", value)]
         levels = []
         for level in range(1, value.high + 1):
-            unit = nir.Threshold(threshold=_everywhere(level - 0.5 - value.constant, value.shape))
-            terms = Value(terms=value.terms, shape=value.shape, low=value.low, high=value.high)
-            levels.append((f".level{level}", self.add_spiking(f"{name}.level{level}.reached", unit, terms)))
+            unit = self._exceeds(name, f"{name}.level{level}.reached", value, level - 0.5)
+            levels.append((f".level{level}", unit))
         return levels
 
     def _sum_of_levels(self, name: str, levels: list[Value]) -> Value:

@@ -77,7 +77,7 @@ class Lowering:
             return self._unknown(node)
         match node.op:
             case "placeholder":
-                return self._input(node, input_shape)
+                return self._input(input_shape)
             case "output":
                 return self._output(arguments[0])
             case "call_module":
@@ -91,11 +91,8 @@ class Lowering:
                     advice = "Parameters belong into a plain Conv2d, Linear or BatchNorm2d: fold the rest into them"
                 raise Refused(path, f"reads the tensor {node.target}", advice)
 
-    def _input(self, node: fx.Node, shape: Shape) -> Value:
-        builder = self.state.builder
-        if builder.nodes:
-            raise Refused(node.name, "the model takes a second input", "Only one input is supported")
-        return builder.add("input", nir.Input(input_type={"input": np.array(shape)}), None, shape)
+    def _input(self, shape: Shape) -> Value:
+        return self.state.builder.add("input", nir.Input(input_type={"input": np.array(shape)}), None, shape)
 
     def _output(self, value: Any) -> Value:
         heads = dict(leaves(value))

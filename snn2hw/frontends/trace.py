@@ -9,7 +9,7 @@ import nir
 import torch
 from torch import Tensor, fx, nn
 
-from snn2hw.errors import DataError, ModelError, Snn2hwError, UnsupportedError
+from snn2hw.errors import Blocker, DataError, ModelError, Snn2hwError, UnsupportedError
 from snn2hw.frontends.call import Kernel
 from snn2hw.frontends.checkpoint import check_finite
 from snn2hw.frontends.functional import use_layers
@@ -130,8 +130,17 @@ def _trace_module(model: nn.Module) -> fx.GraphModule:
         ) from error
     module = fx.GraphModule(model, graph)
     prepare(module)
+    _refuse_more_inputs(module)
     use_layers(module, model)
     return module
+
+
+def _refuse_more_inputs(module: fx.GraphModule) -> None:
+    inputs = [str(node.target) for node in module.graph.nodes if node.op == "placeholder"]
+    if len(inputs) > 1:
+        advice = "Give all but the first a default value, or write a forward that takes the input alone"
+        problem = f"the model's forward takes {len(inputs)} inputs: {', '.join(inputs)}"
+        raise UnsupportedError([Blocker(layer=inputs[1], problem=problem, advice=advice)])
 
 
 class _Recorder(fx.Interpreter):
@@ -145,8 +154,10 @@ class _Recorder(fx.Interpreter):
         self.extra_traceback = False  # fx would append its own to the messages of our errors
         self.dtype = dtype
         self.seen: dict[str, Tensor] = {}
+        self.at = ""
 
     def run_node(self, n: fx.Node) -> object:
+        self.at = str(n.target) if n.op == "call_module" else ""
         result = super().run_node(n)
         if type(result) is tuple and result:
             result = tuple(self._cast(item) for item in result)
@@ -172,6 +183,13 @@ def _shapes(module: fx.GraphModule, sample: Tensor, lead: int) -> dict[str, tupl
         raise
     except Exception as error:  # torch's and the user's own complaints about a shape
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = first.rstrip(".!")
+        if recorder.at and isinstance(error, TypeError | AttributeError | NameError):
+            kind = type(module.get_submodule(recorder.at)).__name__
+            raise ModelError(
+                f"{recorder.at}: this {kind} cannot be called ({type(error).__name__}: {first}). Build it so that the "
+                "model runs by itself: with other arguments, or another surrogate function."
+            ) from error
         raise DataError(
             f"the model does not accept an input of shape {list(sample.shape[lead:])}: {first}. Give the shape of one "
             "step of one sample with --input-shape C,H,W."
