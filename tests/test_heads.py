@@ -26,6 +26,7 @@ from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.passes.quantise import quantise
 from snn2hw.pipeline import Options, compile_network
 from snn2hw.reference import Reference
+from snn2hw.simulator import fast
 from snn2hw.simulator.cycle import simulate
 
 STEPS = 3
@@ -103,6 +104,8 @@ def test_every_form_of_several_heads_is_deployed_exactly(form: str, tmp_path: Pa
     assert {head.name: head.stop - head.start for head in readout.heads} == sizes
     assert readout.shape == (sum(sizes.values()),)
     found, expected = simulate(program, samples), run_requantised(traced, program, samples)
+    quick = fast.simulate(program, samples, batch=3)
+    assert quick.keys() == found.keys() and all(np.array_equal(quick[name], found[name]) for name in found)
     for name in traced.origin.keys() & found.keys():
         assert np.array_equal(found[name], expected[name]), name
     assert np.array_equal(found["logits"], np.rint(expected["logits"]))

@@ -19,6 +19,7 @@ from snn2hw.errors import UnsupportedError
 from snn2hw.frontends.trace import trace
 from snn2hw.pipeline import Options, compile_network
 from snn2hw.reference import Reference
+from snn2hw.simulator import fast
 from snn2hw.simulator.cycle import simulate
 
 STEPS = 3
@@ -84,6 +85,8 @@ def test_a_layer_that_several_neurons_read_is_deployed_exactly(form: str) -> Non
     assert all(means.values()), means
     assert names <= traced.layers and traced.layers <= {node.name for node in program.graph}
     found, expected = simulate(program, samples), run_requantised(traced, program, samples)
+    quick = fast.simulate(program, samples)
+    assert all(np.array_equal(quick[name], found[name]) for name in found)
     for name in found:
         assert np.array_equal(found[name], np.rint(expected[name])), name
 

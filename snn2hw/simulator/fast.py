@@ -50,7 +50,7 @@ def simulate(
     made: ir.Spikes = {
         name: np.empty((len(samples), *shape), ir.record_dtype(program.bounds[name])) for name, shape in shapes.items()
     }
-    made["logits"] = np.empty((len(samples), *program.graph.readout.shape), np.int64)
+    made |= program.graph.readout.results(np.empty((len(samples), *program.graph.readout.shape), np.int64))
     for part, spikes in stream(
         program, samples, record=record, device=device, batch=batch, progress=progress, note=note
     ):
@@ -107,7 +107,7 @@ def stream(
             if note:
                 note(f"memory ran out with {2 * size} samples at once; going on with {size}.")
             continue
-        yield part, {**spikes, "logits": logits}
+        yield part, {**spikes, **program.graph.readout.results(logits)}
         start = part.stop
         if progress:
             progress(start, len(samples))
