@@ -138,6 +138,13 @@ def show_kernels(layers: Layers) -> None:
     console.print(table)
 
 
+def show_heads(program: ir.Program) -> None:
+    """The heads of a model with several, and which of them accuracy speaks of."""
+    if heads := program.graph.readout.heads:
+        listed = ", ".join(f"{head.name} ({head.stop - head.start} logits)" for head in heads)
+        say(f"Heads: {listed}; accuracy is that of {heads[0].name}.")
+
+
 def show_bounds(program: ir.Program) -> None:
     """Which accumulators are proved to stay in range, and which rest on calibration."""
     neurons = [node for node in program.graph if isinstance(node, ir.Neuron)]
@@ -159,7 +166,9 @@ def show_verification(result: Verification) -> None:
         console.print("The samples have no labels: no accuracy.")
     else:
         count = int(result.accuracy["n"])
-        table = Table("engine", title=f"Accuracy on {count} samples, T={result.timesteps}", title_justify="left")
+        of = "" if result.head is None else f" of head {escape(result.head)}"
+        title = f"Accuracy{of} on {count} samples, T={result.timesteps}"
+        table = Table("engine", title=title, title_justify="left")
         table.add_column("accuracy", justify="right")
         table.add_column("correct", justify="right")
         for engine, value in result.accuracy.items():

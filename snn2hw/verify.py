@@ -38,7 +38,8 @@ Progress = Callable[[str, int, int], None]
 class Verification:
     """The verdict and all that it rests on.
 
-    accuracy: per engine, and the number of samples `n`; None for unlabelled samples. spikes: what each layer emitted
+    accuracy: per engine, and the number of samples `n`; None for unlabelled samples. head: of several heads the one
+    that the labels and the accuracy speak of, the first. spikes: what each layer emitted
     over all samples and steps, graded spikes by their value.
     """
 
@@ -47,6 +48,7 @@ class Verification:
     comparisons: tuple[Comparison, ...]
     skipped: dict[str, str]
     accuracy: dict[str, float | int] | None
+    head: str | None = None
     spikes: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -76,6 +78,7 @@ class Verification:
             ],
             "skipped": self.skipped,
             "accuracy": self.accuracy,
+            "head": self.head,
             "spikes": self.spikes,
         }
 
@@ -152,7 +155,8 @@ def verify(
                 timesteps=program.schedule.timesteps,
                 comparisons=tuple(comparisons),
                 skipped={} if traced is not None else dict.fromkeys((REQUANTISED, FLOAT), missing_model),
-                accuracy=None if part.y is None else _accuracy(logits, part.y),
+                accuracy=None if part.y is None else _accuracy(program.graph.readout, logits, part.y),
+                head=program.graph.readout.heads[0].name if program.graph.readout.heads else None,
                 spikes={node.name: int(spikes[node.name].sum(dtype=np.int64)) for node in program.graph.recorded},
             )
         )
@@ -203,6 +207,7 @@ def _merge(one: Verification, more: Verification) -> Verification:
         ),
         skipped=one.skipped,
         accuracy=accuracy,
+        head=one.head,
         spikes={name: count + more.spikes[name] for name, count in one.spikes.items()},
     )
 
@@ -220,7 +225,7 @@ def _run_torch(
             name: np.stack([step[name].numpy() for step in steps], axis=1) for name in steps[0] if name in recorded
         }
         logits = np.stack([step["logits"].numpy() for step in steps]).astype(np.float64).sum(axis=0)
-        spikes["logits"] = logits * program.graph.readout.scale
+        spikes["logits"] = logits * program.graph.readout.scales
         batches.append(spikes)
         tell(engine, min(start + BATCH, x.shape[1]), x.shape[1])
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
@@ -232,9 +237,11 @@ def _whole(logits: NDArray[Any]) -> NDArray[Any]:
     return np.where(np.abs(logits - whole) < 1e-3, whole, logits)
 
 
-def _accuracy(logits: dict[str, NDArray[Any]], y: NDArray[np.int64]) -> dict[str, float | int]:
+def _accuracy(node: ir.Readout, logits: dict[str, NDArray[Any]], y: NDArray[np.int64]) -> dict[str, float | int]:
     order: Sequence[str] = ("float", "requantised", "program", "lava")
     found: dict[str, float | int] = {
-        engine: float((logits[engine].argmax(axis=1) == y).mean()) for engine in order if engine in logits
+        engine: float((logits[engine][:, node.first].argmax(axis=1) == y).mean())
+        for engine in order
+        if engine in logits
     }
     return found | {"n": len(y)}

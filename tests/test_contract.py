@@ -94,7 +94,7 @@ def test_the_manifest_says_what_the_bundle_is_and_where_it_came_from() -> None:
     found = manifest()
     assert set(found) == {
         "schema", "versions", "source", "calibration", "timesteps", "depth", "input", "logits_scale", "layers", "joins",
-        "conventions", "sha256", "manifest_sha256",
+        "heads", "conventions", "sha256", "manifest_sha256",
     }  # fmt: skip
     assert found["schema"] == "snn2hw.bundle/1"
     assert found["versions"] | {"snn2hw": "", "python": "", "torch": "", "nir": "", "numpy": ""} == dict.fromkeys(
@@ -278,7 +278,8 @@ def test_a_model_is_simulated_like_its_bundle() -> None:
 def test_the_json_of_verify() -> None:
     found = verified(*VERIFY, "--samples", "4")
     assert set(found) == {
-        "schema", "verdict", "samples", "timesteps", "comparisons", "skipped", "accuracy", "spikes", "conventions",
+        "schema", "verdict", "samples", "timesteps", "comparisons", "skipped", "accuracy", "head", "spikes",
+        "conventions",
     }  # fmt: skip
     assert (found["schema"], found["verdict"]) == ("snn2hw.verify/1", "exact")
     assert (found["samples"], found["timesteps"], found["skipped"]) == (4, TIMESTEPS, {})
@@ -454,6 +455,31 @@ def test_the_json_of_check() -> None:
     assert conventions["layer1.0.neuron2"] == {
         "framework": "snnTorch", "fires": "v > threshold", "reset": "to 0", "start": "0",
     }  # fmt: skip
+
+
+def test_check_lists_every_layer_that_has_no_integer_form_with_advice() -> None:
+    succeed("export", "tiny.pt", "--target", "nir", "-o", "tiny.nir", *CALIBRATED)
+    graph = nir.read("tiny.nir", type_check=False)
+    names = [name for name, node in graph.nodes.items() if isinstance(node, nir.Conv2d)][:2]
+    for name in names:
+        graph.nodes[name].weight = 0 * graph.nodes[name].weight
+    nir.write("dead.nir", graph)
+    out = succeed("check", "dead.nir", "--timesteps", "3", "--json", "check.json", code=1)
+    blockers = read_json("check.json")["blockers"]
+    assert len(blockers) == 2 and "2 blockers" in out
+    assert all(entry["advice"] == "The layer is dead; remove or retrain it" for entry in blockers)
+
+
+def test_check_finds_what_only_the_integer_graph_refuses() -> None:
+    """A membrane that leaks to another value than its reset has a bias, which a layer must carry."""
+    ones = np.ones(2, np.float32)
+    leak = nir.LIF(tau=1e-3 * ones, r=ones, v_leak=0.5 * ones, v_threshold=ones, v_reset=0 * ones)
+    nodes = {"input": nir.Input(input_type={"input": np.array([2])}), "leak": leak}
+    nodes["output"] = nir.Output(output_type={"output": np.array([2])})
+    nir.write("bias.nir", nir.NIRGraph(nodes=nodes, edges=[("input", "leak"), ("leak", "output")], type_check=False))
+    succeed("check", "bias.nir", "--timesteps", "3", "--json", "check.json", code=1)
+    (blocker,) = read_json("check.json")["blockers"]
+    assert blocker["layer"] == "leak" and blocker["advice"] == "Set v_leak to v_reset, or feed it through a layer"
 
 
 def test_check_lists_every_blocker_and_exits_with_1() -> None:

@@ -11,6 +11,7 @@ from snn2hw.data import Samples, check_labels, load_samples
 from snn2hw.deployment import Deployment
 from snn2hw.errors import OptionError
 from snn2hw.frontends.source import LoadedModel
+from snn2hw.frontends.torch_file import ENDINGS
 from snn2hw.pipeline import Options, deploy
 from snn2hw.simulator.lava import Processes
 
@@ -44,7 +45,7 @@ def take_samples(data: str, program: ir.Program, count: int | None) -> Samples:
         raise OptionError(f"--samples {count}: at least 1 is needed.")
     samples = load_samples(data, program.graph.input.shape)
     samples = samples if count is None else samples[:count]
-    check_labels(samples, program.graph.readout.shape[0])
+    check_labels(samples, program.graph.readout.first.stop)
     if samples.per_step:
         samples.steps(program.schedule.timesteps)
     return samples
@@ -89,4 +90,5 @@ def lava_processes(name: str) -> Processes:
 
 def stem(model: str) -> str:
     """What the output of a model is called unless the user says so."""
-    return Path(model).stem if model.endswith((".pt", ".pth", ".nir")) else model.rpartition(":")[2]
+    ending = next((end for end in (*ENDINGS, ".nir") if model.endswith(end)), None)
+    return model.rpartition(":")[2] if ending is None else Path(model).name.removesuffix(ending)

@@ -7,10 +7,14 @@ from pathlib import Path
 from snn2hw import console
 from snn2hw.commands.arguments import SUFFIXES, compile_model, stem
 from snn2hw.exporters import find_exporter
+from snn2hw.exporters.lava import check_output
 from snn2hw.model_options import ModelOptions
-from snn2hw.output_files import check_place
+from snn2hw.output_files import check_file, check_place
 from snn2hw.pipeline import Options
 from snn2hw.provenance import load
+
+OUTPUT_CHECKS = {"lava": check_output, "nir": check_file}
+"""What may stand where the targets of this project write: known before the work begins, not after it."""
 
 
 def export(
@@ -28,6 +32,8 @@ def export(
     exporter = find_exporter(target)
     destination = output or Path(stem(model) + SUFFIXES.get(target, f".{target}"))
     check_place(destination)
+    if target in OUTPUT_CHECKS:
+        OUTPUT_CHECKS[target](destination)
     loaded = load(model, options)
     bits = Options(timesteps=loaded.timesteps, weight_bits=weight_bits, input_bits=input_bits)
     deployment = compile_model(loaded, calibrate, bits, print_after)
@@ -39,5 +45,6 @@ def export(
         f"pipeline {program.schedule.depth} cycles deep, calibrated on {deployment.calibration_samples} samples of "
         f"{deployment.calibrated_on}."
     )
+    console.show_heads(program)
     console.show_bounds(program)
     console.show_conventions(deployment.conventions)

@@ -26,6 +26,7 @@ def inspect(model: str, options: ModelOptions, chip: str, *, kernels: bool) -> N
         console.show_layers(summarise(program, target), chip=target.title, depth=program.schedule.depth)
         if kernels:
             console.show_kernels(Layers(program))
+        console.show_heads(program)
         console.show_bounds(program)
         console.show_manifest_conventions(bundle.manifest["conventions"])
         return
@@ -34,4 +35,5 @@ def inspect(model: str, options: ModelOptions, chip: str, *, kernels: bool) -> N
     loaded = load(model, options, default_timesteps=1)
     program = compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps))
     console.show_layers(summarise(program, target), chip=target.title, depth=program.schedule.depth)
+    console.show_heads(program)
     console.show_conventions(loaded.conventions)

@@ -87,8 +87,10 @@ def simulate(
                 )
         if output is not None:
             write_npz(output, spikes)
-            console.say(f"Wrote {output}: logits and the spikes of {len(spikes) - 1} layers.")
+            console.say(f"Wrote {output}: logits and the spikes of {len(bundle.program.graph.recorded)} layers.")
     if chosen.y is not None:
-        right = int((spikes["logits"].argmax(axis=1) == chosen.y).sum())
-        console.say(f"{engine}: {right} of {len(chosen)} samples right ({100 * right / len(chosen):.2f} %).")
+        readout = bundle.program.graph.readout
+        right = int((spikes["logits"][:, readout.first].argmax(axis=1) == chosen.y).sum())
+        by = f" by head {readout.heads[0].name}" if readout.heads else ""
+        console.say(f"{engine}: {right} of {len(chosen)} samples right{by} ({100 * right / len(chosen):.2f} %).")
     console.show_manifest_conventions(bundle.manifest["conventions"])

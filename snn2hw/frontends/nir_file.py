@@ -130,8 +130,8 @@ def what_changed(written: nir.NIRGraph, network: nir.NIRGraph) -> tuple[str, ...
     kinds = {type(node) for node in written.nodes.values()}
     notes = []
     if nir.Conv1d in kinds:
-        shape = network.nodes[only(network, nir.Input)].input_type["input"]
-        notes.append(f"1-D signals are taken as images of height 1: give samples of shape {[int(n) for n in shape]}")
+        channels, _, length = (int(n) for n in network.nodes[only(network, nir.Input)].input_type["input"])
+        notes.append(f"1-D signals [{channels}, {length}] are taken as images of height 1, [{channels}, 1, {length}]")
     if nir.I in kinds:
         notes.append("the class scores are what the integrator holds after the last step")
     gone = {name for name, node in written.nodes.items() if not isinstance(node, nir.Delay | nir.Scale | nir.I)}

@@ -58,7 +58,7 @@ def simulate(
         node.name: make(node.name, (count, steps, *node.shape), ir.record_dtype(program.bounds[node.name]))
         for node in recorded(program, record)
     }
-    made["logits"] = make("logits", (count, *program.graph.readout.shape), np.int64)
+    made |= program.graph.readout.results(make("logits", (count, *program.graph.readout.shape), np.int64))
     if jobs > 1:
         from snn2hw.simulator.jobs import share
 
@@ -131,8 +131,8 @@ def run_batch(layers: Layers, samples: Samples, record: Collection[str] | None, 
         if name in wanted:
             spikes[name] = as_recorded(values, program, name)
 
-    spikes["logits"] = layers.run(payloads(program, samples), keep, first_sample=first_sample, everything=bool(wanted))
-    return spikes
+    logits = layers.run(payloads(program, samples), keep, first_sample=first_sample, everything=bool(wanted))
+    return spikes | program.graph.readout.results(logits)
 
 
 def recorded(program: ir.Program, names: Collection[str] | None) -> list[ir.Spiking]:
