@@ -52,12 +52,20 @@ def export(
     weight_bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
     input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8,
     print_after: Annotated[str | None, typer.Option(help="Print what a compiler stage returns, or all.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="For nir: plain, portable (SpikingJelly, norse, snnTorch) or legacy (nir 1.0.4).")
+    ] = None,
+    quantised: Annotated[bool, typer.Option("--quantised", help="For nir: the integers that are deployed.")] = False,
+    allow_lossy: Annotated[
+        bool, typer.Option("--allow-lossy", help="For nir: write what NIR has no word for into the metadata.")
+    ] = False,
     *,
     options: ModelOptions,
 ) -> None:
     """Compile a model and write it for a target."""
     from snn2hw.commands.export import export as work
 
+    own = {"profile": profile, "quantised": quantised, "allow_lossy": allow_lossy}
     work(
         model,
         target,
@@ -67,6 +75,7 @@ def export(
         weight_bits=weight_bits,
         input_bits=input_bits,
         print_after=print_after,
+        own={name: value for name, value in own.items() if value},
     )
 
 
