@@ -84,7 +84,7 @@ def export(
 def simulate(
     model: Annotated[str, typer.Argument(help="A bundle, or a model.", metavar="BUNDLE_OR_MODEL")],
     data: DataOption,
-    engine: Annotated[str, typer.Option(help="cycle or lava.")] = "cycle",
+    engine: Annotated[str, typer.Option(help="cycle or lava; for a .nir file also norse, snntorch, spikingjelly, sinabs, reference.")] = "cycle",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write spikes.npz here.")] = None,
     samples: SamplesOption = None,
     processes: ProcessesOption = "fused",
@@ -126,6 +126,25 @@ def verify(
         deadline=deadline,
     )
     if verdict != "exact":
+        raise typer.Exit(1)
+
+
+@app.command()
+@takes_model_options
+def compare(
+    a: Annotated[str, typer.Argument(help="A model, .nir file, bundle or spikes.npz, or one of them as NAME@ENGINE.")],
+    b: Annotated[str, typer.Argument(help="The same. Engines: torch, cycle, lava; for .nir those of simulate.")],
+    data: DataOption,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    samples: SamplesOption = None,
+    calibrate: Annotated[str | None, typer.Option(help="For MODEL@cycle: data that sets the ranges.")] = None,
+    *,
+    options: ModelOptions,
+) -> None:
+    """Run two of anything on the same samples and compare every layer. Exits with 1 if they differ."""
+    from snn2hw.commands.compare import compare as work
+
+    if not work(a, b, data, json_file, calibrate, options, samples):
         raise typer.Exit(1)
 
 
