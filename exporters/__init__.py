@@ -15,7 +15,7 @@ GROUP = "snn2hw.exporters"
 
 
 class Exporter(Protocol):
-    """Writes a deployment to a path. Keywords are options of its own; what it returns is told to people, line by line."""
+    """Writes a deployment to a path. Keywords are its own options; what it returns is told to people."""
 
     def __call__(self, deployment: Deployment, output: Path, /, **options: Any) -> Sequence[str] | None: ...
 

@@ -84,7 +84,9 @@ def export(
 def simulate(
     model: Annotated[str, typer.Argument(help="A bundle, or a model.", metavar="BUNDLE_OR_MODEL")],
     data: DataOption,
-    engine: Annotated[str, typer.Option(help="cycle or lava; for a .nir file also norse, snntorch, spikingjelly, sinabs, reference.")] = "cycle",
+    engine: Annotated[
+        str, typer.Option(help="cycle or lava; for a .nir file also norse, snntorch, spikingjelly, sinabs, reference.")
+    ] = "cycle",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write spikes.npz here.")] = None,
     samples: SamplesOption = None,
     processes: ProcessesOption = "fused",

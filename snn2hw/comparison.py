@@ -1,7 +1,7 @@
 """Two engines' spikes side by side, layer by layer: equality, and the two measures of the NIR paper.
 
-Cosine similarity of the spike trains and difference of the firing rates: Pedersen et al. 2024, Neuromorphic intermediate
-representation, section "Results".
+Cosine similarity of the activity and difference of the firing rates are what Pedersen et al. 2024 (Neuromorphic
+intermediate representation) compare platforms by.
 """
 
 from __future__ import annotations
@@ -55,6 +55,15 @@ class SideBySide:
     def equal(self) -> bool:
         return not any(layer.different for layer in self.layers)
 
+    def first(self) -> tuple[str, First] | None:
+        """The layer and place of the difference that comes first: by sample, step, and the network's order."""
+        found = [
+            (layer.first.sample, np.inf if layer.first.step is None else layer.first.step, at, layer.name, layer.first)
+            for at, layer in enumerate(self.layers)
+            if layer.first
+        ]
+        return min(found, key=lambda item: item[:3])[3:] if found else None
+
     def to_json(self, a: str, b: str) -> dict[str, Any]:
         """The document of schema snn2hw.compare/1."""
         return {
@@ -91,16 +100,14 @@ def _compare(name: str, a: NDArray[Any], b: NDArray[Any]) -> LayerDifference:
     lead = 1 if name == "logits" else 2
     if a.shape[:lead] != b.shape[:lead] or a.size != b.size:
         raise DataError(
-            f"{name}: the two have different shapes, {list(a.shape)} and {list(b.shape)}. Give both the same samples and "
-            "time steps."
+            f"{name}: the two have different shapes, {list(a.shape)} and {list(b.shape)}. Give both the same samples "
+            "and time steps."
         )
     b = b.reshape(a.shape)
     different = a != b
     first = None
     if different.any():
-        where = np.argwhere(different)
-        where = where[np.lexsort(where.T[::-1])] if lead == 1 else where[np.lexsort((where[:, 1], where[:, 0]))]
-        at = tuple(int(i) for i in where[0])
+        at = tuple(int(i) for i in np.argwhere(different)[0])
         step = None if lead == 1 else at[1]
         first = First(sample=at[0], step=step, index=at[lead:], a=_number(a[at]), b=_number(b[at]))
     left, right = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
@@ -110,7 +117,7 @@ def _compare(name: str, a: NDArray[Any], b: NDArray[Any]) -> LayerDifference:
         compared=int(a.size),
         different=int(different.sum()),
         first=first,
-        cosine=float(left @ right) / norms if norms else None,
+        cosine=None if not norms else 1.0 if first is None else float(left @ right) / norms,
         rate_difference=float(right.mean() - left.mean()),
     )
 

@@ -185,17 +185,16 @@ def show_comparison(result: SideBySide, a: str, b: str) -> None:
     for side, names in ((a, result.only_a), (b, result.only_b)):
         if names:
             console.print(f"Only in {escape(side)}: {escape(', '.join(names))}.")
-    found = [layer for layer in result.layers if layer.first]
-    if not found:
+    found = result.first()
+    if found is None:
         console.print(f"[bold green]Equal[/]: {sum(layer.compared for layer in result.layers):,} values.")
         return
-    layer, first = found[0], found[0].first
-    if first is not None:
-        step = "" if first.step is None else f", step {first.step}"
-        console.print(
-            f"[bold red]First difference[/]: layer {escape(layer.name)}, sample {first.sample}{step}, index "
-            f"{list(first.index)}: {escape(a)} gives {first.a}, {escape(b)} gives {first.b}."
-        )
+    name, first = found
+    step = "" if first.step is None else f", step {first.step}"
+    console.print(
+        f"[bold red]First difference[/]: layer {escape(name)}, sample {first.sample}{step}, index "
+        f"{list(first.index)}: {escape(a)} gives {first.a}, {escape(b)} gives {first.b}."
+    )
 
 
 def _show_spikes(result: Verification) -> None:

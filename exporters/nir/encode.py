@@ -12,7 +12,7 @@ import numpy as np
 from torch import fx, nn
 
 from snn2hw.errors import Blocker, UnsupportedError
-from snn2hw.exporters.nir.neurons import EncodeNeuron, Unit
+from snn2hw.exporters.nir.neurons import EncodeNeuron
 from snn2hw.groups import without_groups
 from snn2hw.neuron_rule import Float, Neuron, rule_of
 from snn2hw.nir_graph import Shape, conv_padding, lay_out, only, pair
@@ -243,6 +243,3 @@ def _conv(
 
 def _refused(name: str, problem: str, advice: str) -> UnsupportedError:
     return UnsupportedError([Blocker(layer=name, problem=problem, advice=advice)])
-
-
-__all__ = ["Encoder", "Unit", "merge"]

@@ -8,12 +8,13 @@ is subtracted from it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import nir
 import numpy as np
 
 from snn2hw.errors import Blocker, UnsupportedError
-from snn2hw.neuron_rule import DT, Float, Neuron, NeuronRule, rule_of
+from snn2hw.neuron_rule import DT, Float, NeuronRule, rule_of
 from snn2hw.nir_graph import Shape
 from snn2hw.passes.quantise import nominal
 
@@ -21,8 +22,8 @@ NO_LEAK = DT * 2.0**64
 """A time constant that no arithmetic can tell from an infinite one, and whose factors are powers of two: norse steps
 v + dt/tau * (r * I - v), which then is exactly v + I, in float32 and in float64."""
 
-Unit = nir.IF | nir.LIF | nir.CubaLIF | nir.Threshold
-EncodeNeuron = Callable[[str, Unit, Shape, bool], nir.NIRNode]
+Unit: TypeAlias = nir.IF | nir.LIF | nir.CubaLIF | nir.Threshold
+EncodeNeuron: TypeAlias = Callable[[str, Unit, Shape, bool], nir.NIRNode]
 
 
 def cuba_lif(name: str, node: Unit, shape: Shape, whole: bool) -> nir.NIRNode:
@@ -101,8 +102,8 @@ def _only(name: str, what: str, values: Float) -> float:
     if low != high:
         raise _refused(
             name,
-            f"its neurons differ (their {what} goes from {low:g} to {high:g}); SpikingJelly and snnTorch take one value "
-            "for a layer",
+            f"its neurons differ (their {what} goes from {low:g} to {high:g}); SpikingJelly and snnTorch take one "
+            "value for a layer",
             "Use --profile plain",
         )
     return low
@@ -114,6 +115,3 @@ def _everywhere(value: float, shape: Shape) -> Float:
 
 def _refused(name: str, problem: str, advice: str) -> UnsupportedError:
     return UnsupportedError([Blocker(layer=name, problem=problem, advice=advice)])
-
-
-__all__ = ["NO_LEAK", "EncodeNeuron", "Neuron", "Unit", "cuba_lif", "if_only"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import nir
-from snn2hw.nir_graph import lay_out
 from torch import Tensor, nn
+
+from snn2hw.nir_graph import lay_out
 
 
 class Client(Protocol):
@@ -42,3 +43,8 @@ def execute_in_order(module: Any, graph: nir.NIRGraph) -> None:
     """
     place = {name.replace(".", "_"): at for at, name in enumerate(lay_out(graph).order)}
     module.execution_order.sort(key=lambda node: place[node.name])
+
+
+def batch_first(values: Tensor, steps: int) -> Tensor:
+    """What all steps gave at once, [N * T, ...] sample after sample, as [T, N, ...]."""
+    return values.reshape(-1, steps, *values.shape[1:]).transpose(0, 1)

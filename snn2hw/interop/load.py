@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snn2hw.errors import DataError, ModelError, OptionError, Snn2hwError
 from snn2hw.frontends.nir_file import read_nir
-from snn2hw.interop.client import Client
+from snn2hw.interop.client import Client, batch_first
 from snn2hw.interop.patch import PatchedNeuron, needs_patch
 from snn2hw.neuron_rule import Neuron
 from snn2hw.nir_graph import only
@@ -72,10 +72,11 @@ class ClientModule(nn.Module):
 
         return hook
 
-    def _stacked(self, found: list[Tensor], x: Tensor) -> Tensor:
+    @staticmethod
+    def _stacked(found: list[Tensor], x: Tensor) -> Tensor:
         if len(found) == len(x) and len(found[0]) == x.shape[1]:
             return torch.stack(found)
-        return found[0].unflatten(0, (-1, len(x))).transpose(0, 1)  # all steps at once, sample after sample
+        return batch_first(found[0], len(x))
 
 
 def load_in(client: str, path: Path | str, *, patched: bool = True) -> ClientModule:
@@ -118,7 +119,7 @@ def find_client(name: str) -> Client:
 
 
 def is_spiking(node: nir.NIRNode) -> bool:
-    """Whether a node emits spikes or sums of them: neurons, gates, and merges, which the profiles write as 1x1 pools."""
+    """Whether a node emits spikes or sums of them: neurons, gates, and merges (profiles write them as 1x1 pools)."""
     if isinstance(node, nir.SumPool2d):
         return bool(np.all(np.asarray(node.kernel_size) == 1))
     merge = isinstance(node, nir.Scale) and bool(np.all(node.scale == 1))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snn2hw.fixed_point import MEMBRANE_SHIFT, Reset, decay_state, floor_to_int, round_to_int, step_neuron
-from snn2hw.neuron_rule import DT, Neuron
+from snn2hw.neuron_rule import Neuron
 from snn2hw.reference import Reference
 
 
@@ -18,12 +18,13 @@ class PatchedNeuron:
     """Stands in for a client's neuron: one step a call, [N, *shape] in and out. `reset_state` starts a run."""
 
     def __init__(self, name: str, node: Neuron) -> None:
-        self.start = (lambda: _integer_step(node)) if "decay" in node.metadata else (lambda: _float_step(name, node))
+        self.name, self.node = name, node
         self.reset_state()
 
     def reset_state(self) -> None:
         """Back to the initial state."""
-        self.step = self.start()
+        integer = "decay" in self.node.metadata
+        self.step = _integer_step(self.node) if integer else _float_step(self.name, self.node)
 
     def __call__(self, current: Tensor, *_: object, **__: object) -> tuple[Tensor, None]:
         return self.step(current), None
@@ -60,6 +61,3 @@ def _float_step(name: str, node: Neuron) -> Callable[[Tensor], Tensor]:
     edges = [("input", name), (name, "output")]
     alone = Reference(nir.NIRGraph(nodes=ends | {name: node}, edges=edges, type_check=False))
     return alone.operation(name)
-
-
-

@@ -13,10 +13,10 @@ from torch import Tensor
 from snn2hw import ir
 from snn2hw.data import Samples, check_labels
 from snn2hw.errors import OptionError
-from snn2hw.fixed_point import quantise_payload
 from snn2hw.frontends.nir_file import read_nir
 from snn2hw.interop.load import CLIENTS, is_spiking, load_in
 from snn2hw.nir_graph import Shape, only
+from snn2hw.passes.adopt import is_quantised, payloads_of
 from snn2hw.reference import Reference
 
 REFERENCE = "reference"
@@ -81,13 +81,8 @@ def input_shape(graph: nir.NIRGraph) -> Shape:
 
 
 def input_steps(graph: nir.NIRGraph, samples: Samples, timesteps: int) -> np.ndarray:
-    """The samples [T, N, *shape] as the file's network takes them: as they are, or as a quantised network's payloads."""
-    x = samples.steps(timesteps)
-    said = graph.nodes[only(graph, nir.Input)].metadata
-    if not {"scale", "low", "high"} <= said.keys():
-        return x
-    scale, low, high = (np.asarray(said[key]).item() for key in ("scale", "low", "high"))
-    return quantise_payload(x, scale=float(scale), low=int(low), high=int(high)).astype(np.float32)
+    """The samples [T, N, *shape] as the network takes them: as they are, or as a quantised network's payloads."""
+    return (payloads_of(graph, samples) if is_quantised(graph) else samples).steps(timesteps)
 
 
 def _smallest(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""sinabs: its importer gives neurons that spike several times a step, subtract and clip; three patches undo that. Its nodes are put in order, as norse's."""
+"""sinabs: patches for neurons that spike several times a step, subtract and clip; and norse's, for the order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sinabs.nir import from_nir
 from torch import Tensor, nn
 
 from snn2hw.errors import Blocker, UnsupportedError
-from snn2hw.interop.client import execute_in_order
+from snn2hw.interop.client import batch_first, execute_in_order
 
 package = "sinabs"
 KNOWN = (nir.Input, nir.Output, nir.Conv2d, nir.Affine, nir.SumPool2d, nir.Flatten, nir.IF)
@@ -54,9 +54,4 @@ def run(module: nn.Module, x: Tensor) -> Tensor:
             neuron.batch_size, neuron.num_timesteps = count, steps
             neuron.reset_states()
     out, _ = module(x.transpose(0, 1).flatten(0, 1))
-    return unsqueeze(out, steps)
-
-
-def unsqueeze(values: Tensor, steps: int) -> Tensor:
-    """[N * T, ...], sample after sample, as [T, N, ...]."""
-    return values.unflatten(0, (-1, steps)).transpose(0, 1)
+    return batch_first(out, steps)
