@@ -6,11 +6,11 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-import h5py
 import nir
 import numpy as np
 
 from snn2hw.errors import Blocker, ModelError, UnsupportedError
+from snn2hw.frontends.hdf5_reader import read_tree
 from snn2hw.frontends.torch_file import check_file
 from snn2hw.nir_graph import lay_out, only
 from snn2hw.passes.flatten import flatten
@@ -34,7 +34,6 @@ NIR_NODES = (
 )
 KINDS = {kind.__name__: kind for kind in (*NIR_NODES, nir.I, nir.LI, nir.CubaLI, nir.NIRGraph)}
 SIZES = ("stride", "dilation", "groups", "input_shape", "kernel_size", "padding", "start_dim", "end_dim", "input_type")
-DEEPEST, LARGEST = 32, 16 << 30  # groups in groups, bytes in memory: beyond, a file is damaged or a trap
 NO_SPIKES = (
     "It passes a membrane on instead of spikes. Only an I node right before the Output, of its shape, can be "
     "deployed, as a read-out that sums; use that, or a spiking neuron"
@@ -48,18 +47,9 @@ def read_nir(path: Path) -> nir.NIRGraph:
     malformed.
     """
     check_file(path)
-    try:
-        with h5py.File(path, "r") as file:
-            if not isinstance(file.get("node"), h5py.Group):
-                raise ModelError(
-                    f"{path}: this is not a readable NIR file (it holds no network). Export it with nir.write."
-                )
-            _check_groups(file["node"], [LARGEST], 0)
-            content = _content(file["node"])
-    except ModelError:
-        raise
-    except Exception as error:  # h5py raises errors of many types for damaged files
-        raise ModelError(f"{path}: this is not a readable NIR file ({type(error).__name__}: {error}).") from None
+    content = read_tree(path)
+    if content is None:
+        raise ModelError(f"{path}: this is not a readable NIR file (it holds no network). Export it with nir.write.")
     try:
         graph = _build("", content)
         if not isinstance(graph, nir.NIRGraph):
@@ -138,30 +128,6 @@ def what_changed(written: nir.NIRGraph, network: nir.NIRGraph) -> tuple[str, ...
     if renamed := sorted(gone - network.nodes.keys()):
         notes.append(f"renamed, as files and results cannot hold these names: {', '.join(map(repr, renamed[:10]))}")
     return tuple(notes)
-
-
-def _check_groups(group: h5py.Group, left: list[int], depth: int) -> None:
-    """Raise ModelError for links out of the file, groups that hold themselves, and more data than any memory holds."""
-    if depth > DEEPEST:
-        raise ModelError(f"{group.file.filename}: groups are nested more than {DEEPEST} deep. The file is damaged.")
-    for key in group:
-        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-            raise ModelError(f"{group.file.filename}: {key} is a link. Write the file with nir.write.")
-        item = group[key]
-        if isinstance(item, h5py.Group):
-            _check_groups(item, left, depth + 1)
-        else:
-            left[0] -= item.nbytes or 0
-            if left[0] < 0:
-                raise ModelError(f"{group.file.filename}: it claims more than {LARGEST >> 30} GiB of parameters.")
-
-
-def _content(group: h5py.Group) -> dict[str, Any]:
-    read = {}
-    for key, item in group.items():
-        value = _content(item) if isinstance(item, h5py.Group) else item[()]
-        read[str(key)] = value.decode("utf8") if isinstance(value, bytes) else value
-    return read
 
 
 def _build(name: str, content: dict[str, Any]) -> nir.NIRNode:

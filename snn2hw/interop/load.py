@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import warnings
 from pathlib import Path
@@ -92,13 +93,12 @@ def load_in(client: str, path: Path | str, *, patched: bool = True) -> ClientMod
     """
     found = find_client(client)
     path = Path(path)
-    read_nir(path)  # the strict reader has the better messages
+    graph = read_nir(path)
     try:
         with warnings.catch_warnings(action="ignore"):
-            graph = nir.read(path)
-            module = found.build(nir.read(path))  # importers write into the graph that they get
-    except Snn2hwError as error:
-        raise type(error)(error.blockers) if hasattr(error, "blockers") else error  # noqa: B904
+            module = found.build(copy.deepcopy(graph))  # importers write into the graph that they get
+    except Snn2hwError:
+        raise
     except Exception as error:  # clients raise and assert as they like
         raise ModelError(
             f"{path}: {client} refuses this file ({type(error).__name__}: {error}). A file of `snn2hw export --target "
