@@ -79,7 +79,7 @@ def _ask(child: subprocess.Popen[bytes], path: Path) -> tuple[dict[str, Any], li
     arrays = []
     for dtype, size in said.get("arrays", ()):
         array = np.empty(size, dtype)
-        view = memoryview(array).cast("B")
+        view = memoryview(array.view(np.uint8).reshape(-1))  # type: ignore[arg-type]
         if size and child.stdout.readinto(view) < array.nbytes:  # type: ignore[attr-defined]
             raise ValueError("the child ended in the middle of an array")
         arrays.append(array)
