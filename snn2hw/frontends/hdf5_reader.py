@@ -16,7 +16,7 @@ from snn2hw.errors import ModelError
 
 CHILD = Path(__file__).with_name("hdf5_child.py")
 ADDRESS_SPACE = 48 << 30  # bytes: three times what a file may claim
-PATIENCE = 60.0  # seconds, and one more for each of SPEED bytes
+PATIENCE = 15.0  # seconds, and one more for each of SPEED bytes
 SPEED = 2_000_000
 
 _lock = threading.Lock()

@@ -33,6 +33,7 @@ NIR_NODES = (
     nir.Output,
 )
 KINDS = {kind.__name__: kind for kind in (*NIR_NODES, nir.I, nir.LI, nir.CubaLI, nir.NIRGraph)}
+OWN_METADATA = {"scale", "low", "high", "reset_amount", "decay", "current_decay"}
 SIZES = ("stride", "dilation", "groups", "input_shape", "kernel_size", "padding", "start_dim", "end_dim", "input_type")
 NO_SPIKES = (
     "It passes a membrane on instead of spikes. Only an I node right before the Output, of its shape, can be "
@@ -137,6 +138,7 @@ def _build(name: str, content: dict[str, Any]) -> nir.NIRNode:
     if not isinstance(written, str) or written not in KINDS:
         raise UnsupportedError([_blocker(name or "the graph", str(written))])
     kind = KINDS[written]
+    _check_metadata(where, content.get("metadata", {}))
     given = {key: value for key, value in content.items() if key != "type"}
     if kind is nir.NIRGraph:
         return _build_graph(name, given)
@@ -159,7 +161,8 @@ def _build(name: str, content: dict[str, Any]) -> nir.NIRNode:
         raise ModelError(f"{where}this {written} node lacks {', '.join(missing)}. Export the network again.")
     for key, value in given.items():
         if key != "metadata" and not (key == "padding" and isinstance(value, str)):
-            if isinstance(value, dict) or (key not in SIZES and np.asarray(value).dtype.kind not in "iufb"):
+            numbers = not isinstance(value, dict) and np.asarray(value).dtype.kind in "iufb"
+            if not numbers and value is not None:
                 raise ModelError(f"{where}{key} holds no numbers. Export the network again.")
             given[key] = value if key in SIZES else np.asarray(value)
     if "v_threshold" in given or kind in (nir.I, nir.LI, nir.CubaLI):
@@ -172,6 +175,22 @@ def _build(name: str, content: dict[str, Any]) -> nir.NIRNode:
     if size is not None:
         node.input_shape = size
     return node
+
+
+def _check_metadata(where: str, metadata: Any) -> None:
+    """Raise ModelError where the metadata that snn2hw itself gives a meaning is of another kind."""
+    if not isinstance(metadata, dict):
+        raise ModelError(f"{where}metadata is no group of entries. Export the network again.")
+    if not isinstance(metadata.get("reset", ""), str):
+        raise ModelError(f"{where}the metadata's reset is no name. Export the network again.")
+    for key in OWN_METADATA & metadata.keys():
+        values = metadata[key]
+        numbers = not isinstance(values, dict | str) and np.asarray(values).dtype.kind in "iuf"
+        if not numbers or not np.size(values) or not np.all(np.isfinite(values)):
+            raise ModelError(f"{where}the metadata's {key} holds no finite numbers. Export the network again.")
+        whole = key in ("scale", "reset_amount") or np.array_equal(values, np.rint(values))
+        if not whole or (key in ("scale", "low", "high") and np.size(values) != 1):
+            raise ModelError(f"{where}the metadata's {key} is {np.ravel(values)[:3].tolist()}: no whole number.")
 
 
 def _build_graph(name: str, given: dict[str, Any]) -> nir.NIRGraph:

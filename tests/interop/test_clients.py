@@ -203,7 +203,7 @@ def test_a_file_that_a_client_refuses_is_told_with_the_profile_that_would_run(tm
     for client in ("spikingjelly", "snntorch"):
         with pytest.raises(ModelError, match=rf"{client} refuses this file .*--profile portable"):
             load_in(client, tmp_path / "plain.nir")
-    with pytest.raises(UnsupportedError, match="sinabs has no node for CubaLIF. Export with --profile legacy"):
+    with pytest.raises(UnsupportedError, match=r"sinabs has no node for CubaLIF\. Export with --profile legacy"):
         load_in("sinabs", tmp_path / "portable.nir")
 
 
