@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Protocol
 
 import nir
@@ -29,7 +30,17 @@ def portable(graph: nir.NIRGraph, *, whole: bool) -> nir.NIRGraph:
 
 def legacy(graph: nir.NIRGraph, *, whole: bool) -> nir.NIRGraph:
     """IF, convolutions and sum pools alone, without v_reset: nir 1.0.4, and so sinabs and rockpool, read it."""
-    return Encoder(graph, whole=whole, neuron=if_only).run()
+    return _metadata_of_the_graph(Encoder(graph, whole=whole, neuron=if_only).run())
+
+
+def _metadata_of_the_graph(graph: nir.NIRGraph) -> nir.NIRGraph:
+    """Every node's metadata as the graph's own, under `node:key`: in nir 1.0.4 inputs and outputs have none."""
+    nodes, moved = {}, dict(graph.metadata)
+    for name, node in graph.nodes.items():
+        moved |= {f"{name}:{key}": value for key, value in node.metadata.items()}
+        nodes[name] = copy.copy(node)
+        nodes[name].metadata = {}
+    return nir.NIRGraph(nodes=nodes, edges=graph.edges, metadata=moved, type_check=False)
 
 
 PROFILES: dict[str, Profile] = {"plain": plain, "portable": portable, "legacy": legacy}

@@ -53,9 +53,8 @@ def _running() -> subprocess.Popen[bytes]:
     global _child
     if _child is None or _child.poll() is not None:
         command = [sys.executable, "-P", str(CHILD), str(ADDRESS_SPACE)]
-        _child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        _child = subprocess.Popen(command, **pipes, cwd="/", start_new_session=True)
     return _child
 
 
@@ -73,7 +72,7 @@ def _stop() -> int:
 
 def _ask(child: subprocess.Popen[bytes], path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     assert child.stdin is not None and child.stdout is not None  # both are pipes
-    child.stdin.write(json.dumps(str(path)).encode() + b"\n")
+    child.stdin.write(json.dumps(str(path.resolve())).encode() + b"\n")
     child.stdin.flush()
     said: dict[str, Any] = json.loads(child.stdout.readline())
     arrays = []

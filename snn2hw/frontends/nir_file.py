@@ -55,7 +55,7 @@ def read_nir(path: Path) -> nir.NIRGraph:
         graph = _build("", content)
         if not isinstance(graph, nir.NIRGraph):
             raise ModelError(f"the file holds a single {type(graph).__name__} node, not a graph.")
-        graph = flatten(graph)
+        graph = flatten(_metadata_of_nodes(graph))
         if blockers := _unsupported(graph):
             raise UnsupportedError(blockers)
         lay_out(graph)
@@ -65,6 +65,21 @@ def read_nir(path: Path) -> nir.NIRGraph:
         raise ModelError(f"{path}: {error}") from None
     except Exception as error:  # parameters of a type or rank that no check above foresees
         raise ModelError(f"{path}: the graph is malformed ({type(error).__name__}: {error}).") from None
+    return graph
+
+
+def _metadata_of_nodes(graph: nir.NIRGraph) -> nir.NIRGraph:
+    """What a legacy file keeps of its nodes' metadata in the graph's, under `node:key`, where it belongs."""
+    rest = {}
+    for key, value in graph.metadata.items():
+        name, _, own = key.rpartition(":")
+        if name in graph.nodes:
+            graph.nodes[name].metadata[own] = value
+        else:
+            rest[key] = value
+    for name in {key.rpartition(":")[0] for key in graph.metadata.keys() - rest.keys()}:
+        _check_metadata(f"{name}: ", graph.nodes[name].metadata)
+    graph.metadata = rest
     return graph
 
 

@@ -21,6 +21,9 @@ from snn2hw.neuron_rule import Neuron
 from snn2hw.nir_graph import only
 
 CLIENTS = ("norse", "sinabs", "snntorch", "spikingjelly")
+INSTALL = {name: f"pip install 'snn2hw[{name}]'" for name in CLIENTS if name != "sinabs"} | {
+    "sinabs": "pip install --no-deps sinabs pbr"  # its metadata asks for an older nir; it works with ours
+}
 
 
 class ClientModule(nn.Module):
@@ -115,7 +118,7 @@ def find_client(name: str) -> Client:
         with warnings.catch_warnings(action="ignore"):
             return cast(Client, importlib.import_module(f"snn2hw.interop.{name}"))
     except ImportError as error:
-        raise OptionError(f"{name} cannot be imported ({error}). Install it: pip install snn2hw[{name}].") from None
+        raise OptionError(f"{name} cannot be imported ({error}). Install it: {INSTALL[name]}.") from None
 
 
 def is_spiking(node: nir.NIRNode) -> bool:

@@ -247,8 +247,8 @@ class _Quantiser:
         real = scale * np.broadcast_to(sum(current.bias for current in currents), shape)
         if not np.abs(real).max() < READOUT_LIMIT:
             raise QuantisationError(
-                f"{name}: the bias of the read-out is {np.abs(real).max():.3g} times its smallest weight step. Scale the "
-                "last layer's bias down."
+                f"{name}: the bias of the read-out is {np.abs(real).max():.3g} times its smallest weight step. Scale "
+                "the last layer's bias down."
             )
         bias = round_to_int(real)
         self.nodes.append(ir.Readout(name=name, inputs=sources, shape=shape, bias=bias, scale=float(scale)))

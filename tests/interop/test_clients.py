@@ -190,7 +190,7 @@ def test_a_run_takes_any_number_of_samples_and_starts_from_rest(tmp_path: Path, 
 
 def test_a_client_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "snn2hw.interop.norse", None)
-    with pytest.raises(OptionError, match=r"norse cannot be imported .*pip install snn2hw\[norse\]"):
+    with pytest.raises(OptionError, match=r"norse cannot be imported .*pip install 'snn2hw\[norse\]'"):
         load_in("norse", tmp_path / "net.nir")
     with pytest.raises(OptionError, match="client 'nest': choose norse, sinabs, snntorch, spikingjelly"):
         load_in("nest", tmp_path / "net.nir")
