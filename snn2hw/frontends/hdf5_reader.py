@@ -53,8 +53,14 @@ def _running() -> subprocess.Popen[bytes]:
     global _child
     if _child is None or _child.poll() is not None:
         command = [sys.executable, "-P", str(CHILD), str(ADDRESS_SPACE)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        _child = subprocess.Popen(command, **pipes, cwd="/", start_new_session=True)
+        _child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
     return _child
 
 
