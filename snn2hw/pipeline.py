@@ -73,7 +73,7 @@ def compile_calibrated(
         return result
 
     if is_quantised(network):
-        graph = seen("adopt", adopt(network))
+        graph = seen("quantise", adopt(network))
         calibration = in_model_units(calibration, graph)
     else:
         graph = seen(
