@@ -5,7 +5,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check
 FRAMEWORKS := tests/requirements-spikingjelly.txt tests/requirements-frameworks.txt
-REQUIREMENTS := pyproject.toml constraints.txt $(FRAMEWORKS)
+# sinabs asks for an old nir: what it asks for goes into a folder of its own, which only its test imports from.
+SINABS := tests/interop/requirements-sinabs.txt
+REQUIREMENTS := pyproject.toml constraints.txt $(FRAMEWORKS) $(SINABS)
 # READY is written last and holds the folder's name; UNFINISHED is there from the first step to the last.
 READY := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
@@ -77,6 +79,7 @@ $(READY): $(REQUIREMENTS)
 	@$(PIP) --constraint constraints.txt setuptools
 	@$(PIP) --constraint constraints.txt --no-build-isolation --editable '.[test,dev]'
 	@$(PIP) --no-deps $(foreach file,$(FRAMEWORKS),--requirement $(file))
+	@rm -rf $(VENV)/clients && $(PIP) --no-deps --target $(VENV)/clients/sinabs --requirement $(SINABS)
 	@printf '%s\n' '$(CURDIR)' >$(READY) && rm $(UNFINISHED)
 
 clean:

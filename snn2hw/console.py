@@ -28,7 +28,8 @@ from snn2hw import ir
 from snn2hw.errors import Blocker
 
 if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
-    from snn2hw.comparison import Comparison
+    from snn2hw.agreement import Comparison
+    from snn2hw.comparison import SideBySide
     from snn2hw.exporters.lava.environment import EnvironmentStatus
     from snn2hw.frontends.neurons import Convention
     from snn2hw.simulator.layers import Layers
@@ -207,6 +208,31 @@ def show_doctor(packages: list[tuple[str, str, str]], lava: EnvironmentStatus) -
     table.add_row("Lava", escape(state), "" if lava.ready else "made at the first run in Lava; now: make lava")
     console.print(table)
     return all(found != "missing" for _, found, _ in packages) and lava.python is not None
+
+
+def show_comparison(result: SideBySide, a: str, b: str) -> None:
+    """Two runs layer by layer, and whether they are equal."""
+    table = Table("layer", title=f"{escape(a)} and {escape(b)}", title_justify="left")
+    for heading in ("compared", "different", "cosine", "rate difference"):
+        table.add_column(heading, justify="right")
+    for layer in result.layers:
+        cosine = "silent" if layer.cosine is None else f"{layer.cosine:.6f}"
+        counts = (f"{layer.compared:,}", f"{layer.different:,}", cosine, f"{layer.rate_difference:+.6f}")
+        table.add_row(escape(layer.name), *counts)
+    console.print(table)
+    for side, names in ((a, result.only_a), (b, result.only_b)):
+        if names:
+            console.print(f"Only in {escape(side)}: {escape(', '.join(names))}.")
+    found = result.first()
+    if found is None:
+        console.print(f"[bold green]Equal[/]: {sum(layer.compared for layer in result.layers):,} values.")
+        return
+    name, first = found
+    step = "" if first.step is None else f", step {first.step}"
+    console.print(
+        f"[bold red]First difference[/]: layer {escape(name)}, sample {first.sample}{step}, index "
+        f"{list(first.index)}: {escape(a)} gives {first.a}, {escape(b)} gives {first.b}."
+    )
 
 
 def _show_spikes(result: Verification) -> None:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.comparison import Comparison, LayerComparison, compare
+from snn2hw.agreement import Comparison, LayerComparison, compare
 from snn2hw.data import Samples
 from snn2hw.errors import LavaError
 from snn2hw.exporters.lava.bundle import Bundle

@@ -17,7 +17,7 @@ from cli import arrays, succeed
 from conftest import TIMESTEPS
 
 from snn2hw import verify
-from snn2hw.comparison import Comparison, LayerComparison
+from snn2hw.agreement import Comparison, LayerComparison
 from snn2hw.exporters.lava.bundle import write_manifest
 from snn2hw.exporters.lava.worker import run_lava
 from snn2hw.models.checkpoint import build_model

@@ -41,14 +41,18 @@ def compile_model(loaded: LoadedModel, calibrate: str | None, options: Options, 
 
 def take_samples(data: str, program: ir.Program, count: int | None) -> Samples:
     """The first `count` samples of DATA, checked against a program: shape, labels, steps."""
-    if count is not None and count < 1:
-        raise OptionError(f"--samples {count}: at least 1 is needed.")
-    samples = load_samples(data, program.graph.input.shape)
-    samples = samples if count is None else samples[:count]
+    samples = take_first(load_samples(data, program.graph.input.shape), count)
     check_labels(samples, program.graph.readout.first.stop)
     if samples.per_step:
         samples.steps(program.schedule.timesteps)
     return samples
+
+
+def take_first(samples: Samples, count: int | None) -> Samples:
+    """The first `count` samples, or all. Raises OptionError for a count below 1."""
+    if count is not None and count < 1:
+        raise OptionError(f"--samples {count}: at least 1 is needed.")
+    return samples if count is None else samples[:count]
 
 
 def is_bundle(model: str) -> bool:

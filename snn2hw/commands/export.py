@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from snn2hw import console
 from snn2hw.commands.arguments import SUFFIXES, compile_model, stem
-from snn2hw.exporters import find_exporter
+from snn2hw.exporters import check_options, find_exporter
 from snn2hw.exporters.lava import check_output
 from snn2hw.model_options import ModelOptions
 from snn2hw.output_files import check_file, check_place
@@ -27,9 +28,11 @@ def export(
     weight_bits: int,
     input_bits: int,
     print_after: str | None,
+    own: dict[str, Any],
 ) -> None:
-    """Compile a model and hand it to the target's exporter."""
+    """Compile a model and hand it to the target's exporter. `own` are the options that the target's exporter takes."""
     exporter = find_exporter(target)
+    check_options(target, exporter, own)
     destination = output or Path(stem(model) + SUFFIXES.get(target, f".{target}"))
     check_place(destination)
     if target in OUTPUT_CHECKS:
@@ -37,7 +40,7 @@ def export(
     loaded = load(model, options)
     bits = Options(timesteps=loaded.timesteps, weight_bits=weight_bits, input_bits=input_bits)
     deployment = compile_model(loaded, calibrate, bits, print_after)
-    exporter(deployment, destination)
+    lines = exporter(deployment, destination, **own)
     program = deployment.program
     console.say(
         f"Wrote {destination}: {len(program.graph.nodes)} nodes in {len(program.regions)} regions, "
@@ -48,3 +51,5 @@ def export(
     console.show_heads(program)
     console.show_bounds(program)
     console.show_conventions(deployment.conventions)
+    for line in lines or ():
+        console.say(line)

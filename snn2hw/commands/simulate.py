@@ -6,19 +6,24 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from snn2hw import console
+from snn2hw import console, ir
 from snn2hw.commands.arguments import (
     check_deadline,
     check_device,
     compile_model,
     is_bundle,
     lava_processes,
+    take_first,
     take_samples,
 )
+from snn2hw.commands.compare import steps_of
+from snn2hw.data import Samples, load_samples
 from snn2hw.errors import OptionError
 from snn2hw.exporters.lava import export as export_bundle
 from snn2hw.exporters.lava import read_bundle
 from snn2hw.exporters.lava.environment import ensure_environment
+from snn2hw.frontends.nir_file import read_nir
+from snn2hw.interop import simulate as in_clients
 from snn2hw.model_options import ModelOptions
 from snn2hw.output_files import arrays_on_disk, check_file, write_npz
 from snn2hw.pipeline import Options
@@ -27,7 +32,7 @@ from snn2hw.simulator import fast
 from snn2hw.simulator.cycle import simulate as simulate_cycles
 from snn2hw.simulator.lava import simulate as simulate_in_lava
 
-ENGINES = ("fast", "cycle", "lava")
+ENGINES = ("fast", "cycle", "lava", *in_clients.ENGINES)
 
 
 def simulate(
@@ -51,6 +56,9 @@ def simulate(
     kind = lava_processes(processes)
     check_deadline(deadline)
     check_file(output)
+    if engine in in_clients.ENGINES:
+        _simulate_file(model, data, engine, output, options, samples)
+        return
     with ExitStack() as scratch:
         folder = scratch.enter_context(tempfile.TemporaryDirectory(prefix="snn2hw-"))
         if is_bundle(model):
@@ -85,12 +93,35 @@ def simulate(
                     deadline=deadline,
                     progress=lambda a, b: bars("lava", a, b),
                 )
-        if output is not None:
-            write_npz(output, spikes)
-            console.say(f"Wrote {output}: logits and the spikes of {len(bundle.program.graph.recorded)} layers.")
-    if chosen.y is not None:
-        readout = bundle.program.graph.readout
-        right = int((spikes["logits"][:, readout.first].argmax(axis=1) == chosen.y).sum())
-        by = f" by head {readout.heads[0].name}" if readout.heads else ""
-        console.say(f"{engine}: {right} of {len(chosen)} samples right{by} ({100 * right / len(chosen):.2f} %).")
+        _tell(spikes, chosen, engine, output, bundle.program.graph.readout)
     console.show_manifest_conventions(bundle.manifest["conventions"])
+
+
+def _simulate_file(
+    model: str, data: str, engine: str, output: Path | None, options: ModelOptions, samples: int | None
+) -> None:
+    """Run a .nir file in another framework, or as snn2hw reads it."""
+    if not model.endswith(".nir"):
+        raise OptionError(f"--engine {engine} runs .nir files. Write one: snn2hw export {model} --target nir.")
+    path = Path(model)
+    chosen = take_first(load_samples(data, in_clients.input_shape(read_nir(path))), samples)
+    steps = steps_of(model, chosen, options)
+    with console.bars() as bars:
+        spikes = in_clients.simulate(path, engine, chosen, steps, progress=lambda a, b: bars(engine, a, b))
+    _tell(spikes, chosen, engine, output)
+
+
+def _tell(
+    spikes: ir.Spikes, samples: Samples, engine: str, output: Path | None, readout: ir.Readout | None = None
+) -> None:
+    """Write the spikes and print the accuracy, of several heads the first one's."""
+    heads = readout.heads if readout else ()
+    if output is not None:
+        write_npz(output, spikes)
+        layers = len(spikes) - 1 - len(heads)
+        console.say(f"Wrote {output}: logits and the spikes of {layers} layers.")
+    if samples.y is not None:
+        logits = spikes["logits"][:, readout.first] if readout else spikes["logits"]
+        right = int((logits.argmax(axis=1) == samples.y).sum())
+        by = f" by head {heads[0].name}" if heads else ""
+        console.say(f"{engine}: {right} of {len(samples)} samples right{by} ({100 * right / len(samples):.2f} %).")

@@ -35,6 +35,7 @@ from snn2hw.passes.calibrate import Calibration
 from snn2hw.passes.currents import Current, Emitted, Flow, align, emits_integers
 
 MARGIN = 2.0  # how many times the currents and membranes seen in calibration must fit
+READOUT_LIMIT = 1 << 53  # of a read-out's bias: so far a float64 counts
 WEIGHT_BITS = range(2, 9)
 INPUT_BITS = range(2, 9)
 
@@ -269,7 +270,14 @@ class _Quantiser:
         if steps := [step for current in currents if (step := current.identity_step(gain)) is not None]:
             scale = np.floor(scale * steps[0]) / steps[0]
         sources = self._synapses(name, currents, scale, gain)
-        bias = round_to_int(scale * np.broadcast_to(sum(current.bias for current in currents), shape))
+        real = scale * np.broadcast_to(sum(current.bias for current in currents), shape)
+        if not np.abs(real).max() < READOUT_LIMIT:
+            raise QuantisationError.at(
+                name,
+                f"the bias of the read-out is {np.abs(real).max():.3g} times its smallest weight step",
+                "Scale the last layer's bias down",
+            )
+        bias = round_to_int(real)
         self.nodes.append(ir.Readout(name=name, inputs=sources, shape=shape, bias=bias, scale=float(scale)))
 
     def _readout_of_heads(self, name: str, shape: ir.Shape, incoming: list[Flow], heads: Sequence[Head]) -> None:

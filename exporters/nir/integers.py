@@ -1,17 +1,13 @@
-"""NIR files: the float graph that was compiled, and the integer graph as standard NIR nodes."""
+"""The integer graph as standard NIR nodes."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 import nir
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.deployment import Deployment
 from snn2hw.errors import Blocker, QuantisationError
-from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Reset, join_bias
+from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Int, Reset, join_bias
 from snn2hw.groups import without_groups
 from snn2hw.heads import heads_metadata
 from snn2hw.neuron_rule import DT, Float, Neuron
@@ -22,27 +18,13 @@ HALF_LSB = 0.5 / (1 << MEMBRANE_SHIFT)  # thresholds lie between two membrane va
 NO_DECAY = 1e-6  # a decay of 0 beside others: its time constant is finite, but rounds to 0 again
 
 
-def export(deployment: Deployment, output: Path) -> None:
-    """Write the float graph as a .nir file: complete, or not at all."""
-    write_graph(deployment.network, output)
-
-
-def write_graph(graph: nir.NIRGraph, path: Path) -> None:
-    """Write a NIR graph beside `path` and rename it into place."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        nir.write(beside, graph)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def integer_graph(graph: ir.Graph) -> nir.NIRGraph:
     """The integer graph as NIR: whole weights, biases in 1/64, thresholds half a membrane unit above the whole number.
 
     Timing (delays, reset offsets) is not part of it. A neuron's bias stands on the layer that feeds it; its decay is
-    the time constant DT * 4096 / decay. The metadata `scale` of input, neurons and output turns integers into the
-    model's own numbers; nothing needs it to run the graph.
+    the time constant DT * 4096 / decay, and stands as an integer in the metadata too: Loihi's leak truncates, NIR's
+    does not. The metadata `scale` of input, neurons and output turns integers into the model's own numbers; nothing
+    needs it to run the graph.
 
     Raises QuantisationError that lists the neurons with a bias that no weighted layer can carry.
     """
@@ -101,9 +83,11 @@ def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
 
 def _neuron(node: ir.Neuron) -> Neuron:
     threshold = np.broadcast_to((node.threshold + HALF_LSB).astype(np.float32), node.shape)
-    metadata: dict[str, object] = {"scale": node.scale}
+    metadata: dict[str, object] = {"scale": node.scale, "reset_amount": _one_or_each(node.reset_amount, node)}
+    if node.decay.any() or np.any(node.current_decay != NO_MEMORY):  # what truncation needs to be put back
+        metadata |= {"decay": np.atleast_1d(node.decay), "current_decay": np.atleast_1d(node.current_decay)}
     if node.reset is not Reset.ZERO:
-        metadata |= {"reset": node.reset.value, "reset_amount": np.broadcast_to(node.reset_amount, node.shape).copy()}
+        metadata["reset"] = node.reset.value
     rest = _everywhere(0, node)
     if not node.decay.any() and np.all(node.current_decay == NO_MEMORY):
         return nir.IF(r=_everywhere(1 / DT, node), v_threshold=threshold, v_reset=rest, metadata=metadata)
@@ -122,6 +106,11 @@ def _neuron(node: ir.Neuron) -> Neuron:
         w_in=tau_syn / DT,
         metadata=metadata,
     )
+
+
+def _one_or_each(values: Int, node: ir.Node) -> int | Int:
+    """One number where all are the same: what files hold as one, and every reader takes for all."""
+    return int(values.flat[0]) if np.all(values == values.flat[0]) else np.broadcast_to(values, node.shape).copy()
 
 
 def _everywhere(value: float, node: ir.Node) -> Float:
