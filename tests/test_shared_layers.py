@@ -117,6 +117,17 @@ def test_a_layer_that_is_changed_in_place_is_not_taken_apart() -> None:
         trace(net(wire), SHAPE)
 
 
+def test_a_sum_in_place_that_two_neurons_read_is_refused() -> None:
+    def wire(own: Any, x: Tensor) -> Tensor:
+        y = own.conv(x).add_(own.short(x))
+        return own.a(y) + own.b(y)
+
+    with pytest.raises(UnsupportedError) as raised:
+        trace(net(wire), SHAPE)
+    assert [blocker.layer for blocker in raised.value.blockers] == ["conv", "short"]
+    assert "Write a + b in place of a.add_(b)" in str(raised.value)
+
+
 def test_blockers_behind_a_layer_with_several_readers_are_told_once() -> None:
     """A net without spiking neurons would otherwise be taken apart again at every block."""
 

@@ -55,7 +55,9 @@ class Lowering:
                 self.blockers.append(refused.blocker)
                 self._values[node.name] = self._unknown(node)
             self._remember(node)
-        return self.state.builder.graph()
+        graph = self.state.builder.graph()
+        self.blockers += _shared_layers(graph)
+        return graph
 
     def _remember(self, node: fx.Node) -> None:
         """Note which NIR node holds the spikes that this traced node computes."""
@@ -110,6 +112,25 @@ class Lowering:
         if len(heads) == 1:
             return self.state.builder.output("output", *heads.values())
         return self.state.builder.heads("output", heads)
+
+
+def _shared_layers(graph: nir.NIRGraph) -> list[Blocker]:
+    """Layers that several neurons read, though separate.py gives each its own where it may."""
+    blockers = []
+    for name, node in graph.nodes.items():
+        if not isinstance(node, nir.Conv2d | nir.Affine):
+            continue
+        readers, pending = 0, [name]
+        while pending:
+            near = [target for source, target in graph.edges if source in pending]
+            kinds = [graph.nodes[target] for target in near]
+            readers += sum(isinstance(kind, nir.IF | nir.LIF | nir.CubaLIF | nir.Output) for kind in kinds)
+            passed = nir.AvgPool2d | nir.SumPool2d | nir.Flatten
+            pending = [target for target, kind in zip(near, kinds, strict=True) if isinstance(kind, passed)]
+        if readers > 1:
+            problem = "several neurons read this layer, and it is changed in place on the way"
+            blockers.append(Blocker(layer=name, problem=problem, advice="Write a + b in place of a.add_(b)"))
+    return blockers
 
 
 def _layer(call: Call) -> Any:
