@@ -23,10 +23,11 @@ from snn2hw.model_options import ModelOptions
 from snn2hw.output_files import check_file, write_text
 from snn2hw.pipeline import Options
 from snn2hw.provenance import load
-from snn2hw.simulator.cycle import simulate as simulate_cycles
+from snn2hw.simulator import cycle, fast
 from snn2hw.simulator.lava import simulate as simulate_in_lava
 
-TORCH, CYCLE, LAVA = "torch", "cycle", "lava"
+TORCH, FAST, LAVA = "torch", "fast", "lava"
+SIMULATORS = {FAST: fast.simulate, "cycle": cycle.simulate}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,8 @@ def run(side: str, asked: Asked, bars: Bars) -> ir.Spikes:
             raise OptionError(f"{side}: a file of spikes has no engine. Leave out @{engine}.")
         return read_spikes(Path(name))
     if is_bundle(name):
-        return _run_bundle(name, engine or CYCLE, asked, bars)
-    if name.endswith(".nir") and engine != CYCLE:
+        return _run_bundle(name, engine or FAST, asked, bars)
+    if name.endswith(".nir") and engine not in SIMULATORS:
         path = Path(name)
         chosen = take_first(load_samples(asked.data, in_clients.input_shape(read_nir(path))), asked.samples)
         steps = steps_of(name, chosen, asked.options)
@@ -111,22 +112,22 @@ def _timesteps(side: str) -> int | None:
 def _run_bundle(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
     bundle = read_bundle(Path(name))
     chosen = take_first(load_samples(asked.data, bundle.program.graph.input.shape), asked.samples)
-    if engine == CYCLE:
-        return simulate_cycles(bundle.program, chosen, progress=lambda done, of: bars(name, done, of))
+    if engine in SIMULATORS:
+        return SIMULATORS[engine](bundle.program, chosen, progress=lambda done, of: bars(name, done, of))
     if engine == LAVA:
         ensure_environment(console.note)
         return simulate_in_lava(bundle.path, chosen, progress=lambda done, of: bars(name, done, of))
-    raise OptionError(f"{name}@{engine}: a bundle runs in {CYCLE} or {LAVA}.")
+    raise OptionError(f"{name}@{engine}: a bundle runs in {', '.join(SIMULATORS)} or {LAVA}.")
 
 
 def _run_model(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
     loaded = load(name, asked.options)
-    if engine == CYCLE:
+    if engine in SIMULATORS:
         program = compile_model(loaded, asked.calibrate, Options(timesteps=loaded.timesteps), None).program
         chosen = take_first(load_samples(asked.data, loaded.input_shape), asked.samples)
-        return simulate_cycles(program, chosen, progress=lambda done, of: bars(name, done, of))
+        return SIMULATORS[engine](program, chosen, progress=lambda done, of: bars(name, done, of))
     if engine != TORCH or loaded.traced is None:
-        raise OptionError(f"{name}@{engine}: a model runs in {TORCH} or {CYCLE}.")
+        raise OptionError(f"{name}@{engine}: a model runs in {', '.join(SIMULATORS)} or {TORCH}.")
     chosen = take_first(load_samples(asked.data, loaded.input_shape), asked.samples)
     x = torch.from_numpy(chosen.steps(loaded.timesteps)).to(loaded.traced.dtype)
     steps = list(loaded.traced.run(x))

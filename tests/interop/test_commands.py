@@ -74,9 +74,9 @@ def test_compare_takes_files_of_spikes_and_models(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("compare", "net.nir", "tiny.lava@loihi"), "tiny.lava@loihi: a bundle runs in cycle or lava"),
+        (("compare", "net.nir", "tiny.lava@loihi"), "tiny.lava@loihi: a bundle runs in fast, cycle or lava"),
         (("compare", "net.nir@nest", "tiny.lava"), "engine 'nest': for a .nir file choose norse, sinabs"),
-        (("compare", "tiny.pt@lava", "tiny.lava"), "tiny.pt@lava: a model runs in torch or cycle"),
+        (("compare", "tiny.pt@lava", "tiny.lava"), "tiny.pt@lava: a model runs in fast, cycle or torch"),
         (("compare", "samples.npz", "tiny.lava"), "samples.npz: it holds no logits"),
         (("compare", "samples.npz@norse", "tiny.lava"), "a file of spikes has no engine"),
         (("compare", "net.nir", "net.nir@norse"), "net.nir does not say it: give --timesteps T"),
