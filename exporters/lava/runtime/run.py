@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         deadline=options.deadline,
         stall=options.stall,
         parent=options.parent,
+        lava_processes=options.lava_processes,
     )
     progress = _JsonProgress() if options.json_progress else _LineProgress()
     try:
@@ -67,6 +68,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default="fused",
         help="one numpy model per region (fast), or Lava's stock processes (slow)",
     )
+    parser.add_argument(
+        "--lava-processes",
+        type=_processes,
+        metavar="N",
+        help="at most so many fused Lava processes, 2 to 300 (default: 2 for each core, and the source)",
+    )
     parser.add_argument("--samples", type=_positive_int, help="run only the first samples")
     parser.add_argument("--deadline", type=_positive_float, help="seconds that the whole run may take")
     parser.add_argument(
@@ -89,6 +96,13 @@ def _positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
+def _processes(text: str) -> int:
+    value = int(text)
+    if not 2 <= value <= 300:
+        raise argparse.ArgumentTypeError(f"{value} is not between 2 and 300")
     return value
 
 

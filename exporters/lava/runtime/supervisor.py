@@ -48,6 +48,7 @@ class Request:
     deadline: float | None
     stall: float
     parent: int | None
+    lava_processes: int | None = None
 
 
 def supervise(request: Request, on_progress: Callable[[int, int], None]) -> None:
@@ -113,6 +114,7 @@ class _Run:
             "program": str(self.request.program),
             "processes": self.request.processes,
             "samples": samples,
+            "lava_processes": self.request.lava_processes,
             "supervisor": os.getpid(),
             "shared_memory": shared_memory,
         }

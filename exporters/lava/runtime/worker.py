@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -22,6 +23,7 @@ import numpy as np
 
 from engine import Job
 from files import recording_paths
+from grouping import default_limit, group_regions
 from program import ProgramError
 from program_file import read_program
 from system import check_limits, die_with_parent, name_shared_memory
@@ -42,7 +44,7 @@ def work(folder: Path) -> int:
     me = os.getpid()
     os.register_at_fork(after_in_child=functools.partial(die_with_parent, me))
     try:
-        _run(folder, Path(job["program"]), job["processes"], job["samples"])
+        _run(folder, Path(job["program"]), job["processes"], job["samples"], job["lava_processes"])
     except Exception as error:
         # What Lava passes on from a process carries that process's own traceback.
         report(folder, error, getattr(error, "trace", None) or traceback.format_exc())
@@ -59,7 +61,7 @@ def report(folder: Path, error: BaseException | None, details: str) -> None:
     os.replace(beside, folder / "report.json")
 
 
-def _run(folder: Path, program_path: Path, kind: str, samples: int) -> None:
+def _run(folder: Path, program_path: Path, kind: str, samples: int, limit: int | None) -> None:
     check_lava()
     # The supervisor shares this folder's modules, but must work, and explain itself, where Lava is missing.
     from lava.magma.core.run_conditions import RunSteps
@@ -67,6 +69,8 @@ def _run(folder: Path, program_path: Path, kind: str, samples: int) -> None:
     from network import RunConfig, build_network, channel_bytes
 
     program = read_program(program_path)
+    if kind == "fused":
+        program = replace(program, regions=group_regions(program, limit or default_limit()))
     job = Job(program, samples, recording_paths(folder, program))
     source = build_network(job, np.load(folder / "input.npy", mmap_mode="r"))
     executable = source.compile(RunConfig(kind), {"pypy_channel_size": CHANNEL_SIZE})
