@@ -5,7 +5,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check
 FRAMEWORKS := tests/requirements-spikingjelly.txt tests/requirements-frameworks.txt
-REQUIREMENTS := pyproject.toml constraints.txt $(FRAMEWORKS)
+# sinabs asks for an old nir: what it asks for goes into a folder of its own, which only its test imports from.
+SINABS := tests/interop/requirements-sinabs.txt
+REQUIREMENTS := pyproject.toml constraints.txt $(FRAMEWORKS) $(SINABS)
 # READY is written last and holds the folder's name; UNFINISHED is there from the first step to the last.
 READY := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
@@ -18,11 +20,12 @@ WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format setup lava clean FORCE
+.PHONY: help demo test bench check format setup lava clean FORCE
 
 help:
 	@echo 'make demo     export, run in Lava and verify a trained SEW ResNet'
 	@echo 'make test     run the tests                  (PYTEST="-k name" selects, WORKERS=n)'
+	@echo 'make bench    measure the simulator side by side with SpikingJelly and snnTorch   (CASES="18-224-4 ...")'
 	@echo 'make check    formatting, lint and types     (make format puts the first two right)'
 	@echo 'make clean    remove the environment and caches of this folder'
 
@@ -31,6 +34,9 @@ demo: setup lava
 
 test: setup lava
 	@$(ONE_THREAD) $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST)
+
+bench: setup
+	@$(PY) -W ignore benchmarks/simulator.py $(CASES)
 
 check: setup
 	@$(PY) -m ruff format --check .
@@ -73,6 +79,7 @@ $(READY): $(REQUIREMENTS)
 	@$(PIP) --constraint constraints.txt setuptools
 	@$(PIP) --constraint constraints.txt --no-build-isolation --editable '.[test,dev]'
 	@$(PIP) --no-deps $(foreach file,$(FRAMEWORKS),--requirement $(file))
+	@rm -rf $(VENV)/clients && $(PIP) --no-deps --target $(VENV)/clients/sinabs --requirement $(SINABS)
 	@printf '%s\n' '$(CURDIR)' >$(READY) && rm $(UNFINISHED)
 
 clean:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any, Protocol
 
 from snn2hw.deployment import Deployment
 from snn2hw.errors import OptionError
 
 GROUP = "snn2hw.exporters"
-Exporter = Callable[[Deployment, Path], None]
+
+
+class Exporter(Protocol):
+    """Writes a deployment to a path. Keywords are its own options; what it returns is told to people."""
+
+    def __call__(self, deployment: Deployment, output: Path, /, **options: Any) -> Sequence[str] | None: ...
 
 
 def known_targets() -> tuple[str, ...]:
@@ -37,3 +44,11 @@ def find_exporter(target: str) -> Exporter:
             "Install its package again."
         ) from error
     return exporter
+
+
+def check_options(target: str, exporter: Exporter, options: dict[str, Any]) -> None:
+    """Raise OptionError for an option that this target's exporter does not take."""
+    taken = [p.name for p in inspect.signature(exporter).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for name in options:
+        if name not in taken:
+            raise OptionError(f"--{name.replace('_', '-')} is not for --target {target}. Leave it out.")

@@ -52,12 +52,20 @@ def export(
     weight_bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
     input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8,
     print_after: Annotated[str | None, typer.Option(help="Print what a compiler stage returns, or all.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="For nir: plain, portable (SpikingJelly, norse, snnTorch) or legacy (nir 1.0.4).")
+    ] = None,
+    quantised: Annotated[bool, typer.Option("--quantised", help="For nir: the integers that are deployed.")] = False,
+    allow_lossy: Annotated[
+        bool, typer.Option("--allow-lossy", help="For nir: write what NIR has no word for into the metadata.")
+    ] = False,
     *,
     options: ModelOptions,
 ) -> None:
     """Compile a model and write it for a target."""
     from snn2hw.commands.export import export as work
 
+    own = {"profile": profile, "quantised": quantised, "allow_lossy": allow_lossy}
     work(
         model,
         target,
@@ -67,6 +75,7 @@ def export(
         weight_bits=weight_bits,
         input_bits=input_bits,
         print_after=print_after,
+        own={name: value for name, value in own.items() if value},
     )
 
 
@@ -75,9 +84,17 @@ def export(
 def simulate(
     model: Annotated[str, typer.Argument(help="A bundle, or a model.", metavar="BUNDLE_OR_MODEL")],
     data: DataOption,
-    engine: Annotated[str, typer.Option(help="cycle or lava.")] = "cycle",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="fast, cycle (the definition, slow) or lava; for a .nir file also norse, snntorch, spikingjelly, "
+            "sinabs, reference."
+        ),
+    ] = "fast",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write spikes.npz here.")] = None,
     samples: SamplesOption = None,
+    device: Annotated[str, typer.Option(help="Where the fast engine runs: cpu or cuda.")] = "cpu",
+    jobs: Annotated[int, typer.Option(help="Processes that share the samples, for small nets.")] = 1,
     processes: ProcessesOption = "fused",
     deadline: DeadlineOption = None,
     calibrate: Annotated[str | None, typer.Option(help="For a model: data that sets the ranges.")] = None,
@@ -87,7 +104,19 @@ def simulate(
     """Run a bundle or model on data."""
     from snn2hw.commands.simulate import simulate as work
 
-    work(model, data, engine, output, calibrate, options, samples=samples, processes=processes, deadline=deadline)
+    work(
+        model,
+        data,
+        engine,
+        output,
+        calibrate,
+        options,
+        samples=samples,
+        device=device,
+        jobs=jobs,
+        processes=processes,
+        deadline=deadline,
+    )
 
 
 @app.command()
@@ -122,6 +151,25 @@ def verify(
 
 @app.command()
 @takes_model_options
+def compare(
+    a: Annotated[str, typer.Argument(help="A model, .nir file, bundle or spikes.npz, or one of them as NAME@ENGINE.")],
+    b: Annotated[str, typer.Argument(help="The same. Engines: torch, cycle, lava; for .nir those of simulate.")],
+    data: DataOption,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    samples: SamplesOption = None,
+    calibrate: Annotated[str | None, typer.Option(help="For MODEL@cycle: data that sets the ranges.")] = None,
+    *,
+    options: ModelOptions,
+) -> None:
+    """Run two of anything on the same samples and compare every layer. Exits with 1 if they differ."""
+    from snn2hw.commands.compare import compare as work
+
+    if not work(a, b, data, json_file, calibrate, options, samples):
+        raise typer.Exit(1)
+
+
+@app.command()
+@takes_model_options
 def check(
     model: ModelArgument,
     target: Annotated[str, typer.Option(help="The target to check against.")] = "lava",
@@ -141,13 +189,16 @@ def check(
 def inspect(
     model: Annotated[str, typer.Argument(help="A model or a bundle.", metavar="MODEL_OR_BUNDLE")],
     chip: Annotated[str, typer.Option(help="The chip whose cores are counted.")] = "loihi2",
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Of a bundle, also what the fast simulator computes each layer with.")
+    ] = False,
     *,
     options: ModelOptions,
 ) -> None:
     """Show layers, shapes, parameters, latency and cores."""
     from snn2hw.commands.inspect import inspect as work
 
-    work(model, options, chip)
+    work(model, options, chip, kernels=kernels)
 
 
 @app.command()

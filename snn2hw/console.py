@@ -11,17 +11,30 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from snn2hw import ir
 from snn2hw.errors import Blocker
 
 if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
+    from snn2hw.agreement import Comparison
+    from snn2hw.comparison import SideBySide
     from snn2hw.exporters.lava.environment import EnvironmentStatus
     from snn2hw.frontends.neurons import Convention
+    from snn2hw.simulator.layers import Layers
     from snn2hw.summary import LayerSummary
-    from snn2hw.verify import Comparison, Verification
+    from snn2hw.verify import Verification
 
 PIPE_WIDTH = 120  # columns of a table where no terminal says how wide it is
 
@@ -58,10 +71,16 @@ class Bars:
         self._progress.update(self._tasks[label], completed=done, total=total)
 
 
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.3g}/s" if speed else "")
+
+
 @contextmanager
 def bars() -> Iterator[Bars]:
     """Progress bars on a terminal; silence in a pipe."""
-    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _Speed())
     with Progress(*columns, console=errors, transient=True, disable=not sys.stderr.isatty()) as progress:
         yield Bars(progress)
 
@@ -109,6 +128,24 @@ def show_layers(rows: list[LayerSummary], *, chip: str, depth: int) -> None:
     )
 
 
+def show_kernels(layers: Layers) -> None:
+    """Which kernel computes each layer's sums in the fast simulator, and the bounds that it follows from."""
+    table = Table("layer", "kernel", title="Kernels of the fast simulator on this machine", title_justify="left")
+    for heading in ("largest payload", "largest sum"):
+        table.add_column(heading, justify="right")
+    for name, synapse in layers.synapses.items():
+        bound = layers.program.bounds[name]
+        table.add_row(escape(name), synapse.kernel, f"{synapse.payload:,}", f"{bound.accumulator:,}")
+    console.print(table)
+
+
+def show_heads(program: ir.Program) -> None:
+    """The heads of a model with several, and which of them accuracy speaks of."""
+    if heads := program.graph.readout.heads:
+        listed = ", ".join(f"{head.name} ({head.stop - head.start} logits)" for head in heads)
+        say(f"Heads: {listed}; accuracy is that of {heads[0].name}.")
+
+
 def show_bounds(program: ir.Program) -> None:
     """Which accumulators are proved to stay in range, and which rest on calibration."""
     neurons = [node for node in program.graph if isinstance(node, ir.Neuron)]
@@ -130,7 +167,9 @@ def show_verification(result: Verification) -> None:
         console.print("The samples have no labels: no accuracy.")
     else:
         count = int(result.accuracy["n"])
-        table = Table("engine", title=f"Accuracy on {count} samples, T={result.timesteps}", title_justify="left")
+        of = "" if result.head is None else f" of head {escape(result.head)}"
+        title = f"Accuracy{of} on {count} samples, T={result.timesteps}"
+        table = Table("engine", title=title, title_justify="left")
         table.add_column("accuracy", justify="right")
         table.add_column("correct", justify="right")
         for engine, value in result.accuracy.items():
@@ -169,6 +208,31 @@ def show_doctor(packages: list[tuple[str, str, str]], lava: EnvironmentStatus) -
     table.add_row("Lava", escape(state), "" if lava.ready else "made at the first run in Lava; now: make lava")
     console.print(table)
     return all(found != "missing" for _, found, _ in packages) and lava.python is not None
+
+
+def show_comparison(result: SideBySide, a: str, b: str) -> None:
+    """Two runs layer by layer, and whether they are equal."""
+    table = Table("layer", title=f"{escape(a)} and {escape(b)}", title_justify="left")
+    for heading in ("compared", "different", "cosine", "rate difference"):
+        table.add_column(heading, justify="right")
+    for layer in result.layers:
+        cosine = "silent" if layer.cosine is None else f"{layer.cosine:.6f}"
+        counts = (f"{layer.compared:,}", f"{layer.different:,}", cosine, f"{layer.rate_difference:+.6f}")
+        table.add_row(escape(layer.name), *counts)
+    console.print(table)
+    for side, names in ((a, result.only_a), (b, result.only_b)):
+        if names:
+            console.print(f"Only in {escape(side)}: {escape(', '.join(names))}.")
+    found = result.first()
+    if found is None:
+        console.print(f"[bold green]Equal[/]: {sum(layer.compared for layer in result.layers):,} values.")
+        return
+    name, first = found
+    step = "" if first.step is None else f", step {first.step}"
+    console.print(
+        f"[bold red]First difference[/]: layer {escape(name)}, sample {first.sample}{step}, index "
+        f"{list(first.index)}: {escape(a)} gives {first.a}, {escape(b)} gives {first.b}."
+    )
 
 
 def _show_spikes(result: Verification) -> None:

@@ -98,6 +98,7 @@ def make_samples(x: NDArray[np.generic], y: NDArray[np.generic] | None, shape: S
     """Check arrays and wrap them. Raises DataError as `load_samples` says."""
     if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer) or x.dtype == np.bool_):
         raise DataError(f"{name}: x has type {x.dtype}; numbers are needed. Convert it with x.astype(np.float32).")
+    x = _as_images(x, shape)
     per_step = x.ndim == len(shape) + 2
     with np.errstate(over="ignore"):  # what float32 cannot hold is not finite, and told below
         samples = Samples(np.asarray(x, dtype=np.float32), None, per_step, name)
@@ -116,6 +117,13 @@ def make_samples(x: NDArray[np.generic], y: NDArray[np.generic] | None, shape: S
             f"at {where}. Repair or leave out those samples."
         )
     return replace(samples, y=None if y is None else _labels(y, len(x), name))
+
+
+def _as_images(x: NDArray[np.generic], shape: Shape) -> NDArray[np.generic]:
+    """1-D signals [N, C, L] or [N, T, C, L] as images of height 1, where the model takes those."""
+    signal = (*shape[:1], *shape[2:])
+    flat = len(shape) == 3 and shape[1] == 1 and x.ndim in (3, 4) and x.shape[-2:] == signal and x.shape[1:] != shape
+    return x[..., None, :] if flat else x
 
 
 def check_labels(samples: Samples, classes: int) -> None:

@@ -38,7 +38,16 @@ class OptionError(Snn2hwError):
 
 
 class QuantisationError(Snn2hwError):
-    """A float network has no integer form within the limits of the target."""
+    """A float network has no integer form within the limits of the target; `blockers` lists all that was found."""
+
+    def __init__(self, blockers: list[Blocker]) -> None:
+        self.blockers = blockers
+        super().__init__("\n".join(f"{blocker}." for blocker in blockers))
+
+    @classmethod
+    def at(cls, layer: str, problem: str, advice: str) -> QuantisationError:
+        """The error of one layer."""
+        return cls([Blocker(layer=layer, problem=problem, advice=advice)])
 
 
 class FixedPointOverflow(Snn2hwError):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.fixed_point import NO_MEMORY, Int, Reset
+from snn2hw.heads import Head
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
@@ -120,10 +121,32 @@ class Merge(BaseNode):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Readout(BaseNode):
-    """logits = sum over a sample's T steps of (x + bias); `scale` is how many units one unit of a step's logit is."""
+    """logits = sum over a sample's T steps of (x + bias); `scale` is how many units one unit of a step's logit is.
+
+    Of a model with several heads, `heads` are their places among the logits and the scale of each; `scale` is that of
+    the first, which labels and accuracy speak of.
+    """
 
     bias: Int
     scale: float
+    heads: tuple[Head, ...] = ()
+
+    @property
+    def scales(self) -> NDArray[np.float64]:
+        """`scale` of each logit: one for all, or [K] of several heads."""
+        if not self.heads:
+            return np.array(self.scale)
+        return np.repeat([head.scale for head in self.heads], [head.stop - head.start for head in self.heads])
+
+    @property
+    def first(self) -> slice:
+        """The logits of the first or only head."""
+        return slice(0, self.heads[0].stop if self.heads else self.shape[0])
+
+    def results(self, logits: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+        """What results hold of the logits [N, K]: `logits`, and of several heads each under its name."""
+        own = {f"logits.{head.name}": logits[:, head.start : head.stop] for head in self.heads}
+        return {"logits": logits, **own}
 
 
 Node = Input | Conv | Linear | Scale | SumPool | Neuron | Threshold | Merge | Readout
@@ -150,9 +173,12 @@ def describe(node: Node) -> str:
             return value.value
         if isinstance(value, float):
             return f"{value:.6g}"
+        if isinstance(value, tuple) and all(isinstance(item, Head) for item in value):
+            return ",".join(f"{head.name}:{head.stop - head.start}x{head.scale:.6g}" for head in value)
         return str(value).replace(" ", "")
 
     shown = [item.name for item in fields(node) if item.name not in ("name", "inputs", "shape")]
+    shown = [name for name in shown if name != "heads" or getattr(node, name)]
     parameters = " ".join(f"{name}={text(getattr(node, name))}" for name in shown)
     inputs = ", ".join(node.inputs) or "-"
     shape = "x".join(map(str, node.shape))

@@ -9,6 +9,7 @@ import nir
 import numpy as np
 
 from snn2hw.errors import ModelError
+from snn2hw.heads import heads_of
 
 Shape = tuple[int, ...]
 
@@ -144,6 +145,7 @@ def _output_shape(name: str, node: nir.NIRNode, shape: Shape) -> Shape:
         case nir.Output():
             own = _ints(node.output_type["output"])
             _expect(name, own == shape, f"has shape {list(own)}, but its input has shape {list(shape)}")
+            heads_of(name, node)
             return shape
         case _:
             raise ModelError(f"{name}: NIR nodes of type {type(node).__name__} are not supported.")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snn2hw.errors import OptionError
 
@@ -30,6 +34,16 @@ def write_npz(path: Path, arrays: dict[str, Any]) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def arrays_on_disk(folder: Path) -> Iterator[Callable[[str, tuple[int, ...], Any], NDArray[Any]]]:
+    """What makes arrays that live in files in `folder`, not in memory; they are gone when this ends."""
+    with tempfile.TemporaryDirectory(prefix=".snn2hw-", dir=folder) as place:
+        numbers = count()
+        yield lambda name, shape, dtype: np.lib.format.open_memmap(
+            Path(place, f"{next(numbers)}.npy"), mode="w+", dtype=dtype, shape=shape
+        )
 
 
 def check_place(path: Path) -> None:

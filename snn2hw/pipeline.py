@@ -13,6 +13,7 @@ from snn2hw.data import Samples
 from snn2hw.deployment import Deployment
 from snn2hw.errors import OptionError
 from snn2hw.frontends.source import LoadedModel
+from snn2hw.passes.adopt import adopt, in_model_units, is_quantised, payloads_of
 from snn2hw.passes.balance_delays import balance_delays
 from snn2hw.passes.bound import bound
 from snn2hw.passes.calibrate import Calibration, calibrate
@@ -53,6 +54,8 @@ def compile_network(
 
     Raises errors of snn2hw.errors: ModelError, DataError, OptionError, QuantisationError.
     """
+    if is_quantised(network):
+        samples = payloads_of(network, samples)
     calibration = calibrate(network, samples, timesteps=options.timesteps, progress=progress)
     if observe:
         observe("calibrate", calibration)
@@ -69,10 +72,14 @@ def compile_calibrated(
             observe(stage, result)
         return result
 
-    graph = seen(
-        "quantise",
-        quantise(network, calibration, weight_bits=options.weight_bits, input_bits=options.input_bits),
-    )
+    if is_quantised(network):
+        graph = seen("quantise", adopt(network))
+        calibration = in_model_units(calibration, graph)
+    else:
+        graph = seen(
+            "quantise",
+            quantise(network, calibration, weight_bits=options.weight_bits, input_bits=options.input_bits),
+        )
     bounds = seen("bound", bound(graph, calibration, timesteps=options.timesteps))
     schedule = seen("balance_delays", balance_delays(graph, timesteps=options.timesteps))
     regions = seen("partition", partition(graph))

@@ -11,6 +11,7 @@ import numpy as np
 from snn2hw import ir
 from snn2hw.errors import BundleError
 from snn2hw.fixed_point import Int, Reset
+from snn2hw.heads import Head
 
 SCHEMA = "snn2hw.program/1"
 
@@ -52,6 +53,8 @@ def write_program(program: ir.Program, path: Path) -> None:
         for name, value in vars(node).items():
             if isinstance(value, np.ndarray):
                 arrays[f"{node.name}:{name}"] = value if name == "weight" else value.astype(np.int32)
+            elif name == "heads":
+                entry[name] = [vars(head) for head in value]
             elif name not in ("name", "inputs", "shape"):
                 entry[name] = value.value if isinstance(value, Reset) else list(value) if name in _PAIRS else value
         if node.name in program.schedule.reset_offset:
@@ -110,6 +113,8 @@ def _program(description: dict[str, Any], arrays: dict[str, Any]) -> ir.Program:
         entry.update({key: tuple(entry[key]) for key in _PAIRS if key in entry})
         if "reset" in entry:
             entry["reset"] = Reset(entry["reset"])
+        if "heads" in entry:
+            entry["heads"] = tuple(Head(**head) for head in entry["heads"])
         kind = _KINDS[entry.pop("kind")]
         own = {key.rpartition(":")[2]: value for key, value in arrays.items() if key.rpartition(":")[0] == name}
         nodes.append(kind(inputs=tuple(item["source"] for item in inputs), **entry, **own))

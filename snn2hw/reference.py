@@ -48,6 +48,10 @@ class Reference:
             total = total + values[source]
         return total
 
+    def operation(self, name: str) -> Step:
+        """One node by itself, in its initial state: what it emits for a step's summed input."""
+        return self._operation(name, self.graph.nodes[name], None)
+
     def _operation(self, name: str, node: nir.NIRNode, on_state: OnState | None) -> Step:
         match node:
             case nir.Input() | nir.Output():

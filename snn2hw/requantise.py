@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from snn2hw.errors import BundleError
-from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Reset, floor_to_int, round_to_int
+from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Int, Reset, floor_to_int, round_to_int
 from snn2hw.frontends import neurons
 from snn2hw.frontends.call import Kernel
 from snn2hw.frontends.trace import Traced
 from snn2hw.groups import only_groups, without_groups
+from snn2hw.heads import placed_rows
 from snn2hw.integer_neuron import IntegerNeuron
 from snn2hw.neuron_rule import Float, Neuron, rule_of
 from snn2hw.nir_graph import lay_out, pair
@@ -48,7 +49,7 @@ def requantise(traced: Traced, integers: nir.NIRGraph) -> Traced:
             _set_neuron(module, path, node, units)
         else:
             norm = traced.norms.get(path)
-            kernel = _own_kernel(layer, node, traced.kernels.get(path))
+            kernel = _own_kernel(layer, node, units.rows(path), traced.kernels.get(path))
             _set_weights(layer, None if norm is None else module.get_submodule(norm), path, node, kernel, units)
     return replace(traced, module=module, dtype=torch.float64)
 
@@ -81,11 +82,19 @@ class _Units:
         while isinstance(self.integers.nodes[target], nir.SumPool2d | nir.Flatten | nir.Affine):
             divisor *= self._divisor(target)
             target = self.targets[target][0]
-        scale = float(self.integers.nodes[target].metadata["scale"])
+        scale: Float = np.asarray(self.integers.nodes[target].metadata["scale"], np.float64)
         consumer = self.network.nodes[target]
         gain = rule_of(target, consumer).gain if isinstance(consumer, Neuron) else np.ones(1)
         per_channel = gain.reshape(len(gain), -1)[:, 0]
         return scale * per_channel / divisor
+
+    def rows(self, name: str) -> Int | slice:
+        """The rows of the integer layer that the model's layer `name` fills: those of its head, or all."""
+        readers = [target for source, target in self.network.edges if source == name]
+        while readers and isinstance(self.network.nodes[readers[0]], nir.SumPool2d | nir.AvgPool2d | nir.Flatten):
+            readers = [target for source, target in self.network.edges if source == readers[0]]
+        rows = placed_rows(self.network.nodes[readers[0]]) if readers else None
+        return slice(None) if rows is None or readers[0] in self.integers.nodes else rows
 
     def _divisor(self, name: str) -> float:
         """By what an average pool of the model divides, which the integer graph leaves to the units."""
@@ -93,19 +102,22 @@ class _Units:
         return float(np.prod(pair(node.kernel_size))) if isinstance(node, nir.AvgPool2d) else 1.0
 
 
-def _own_kernel(layer: nn.Module, node: Any, taps: Kernel | None) -> Float:
-    """The part of a node's weights that the model's layer holds: no zeros between groups, none for uneven padding."""
-    weight = np.asarray(node.weight, np.float64)
+def _own_kernel(layer: nn.Module, node: Any, rows: Int | slice, taps: Kernel | None) -> Float:
+    """The part of a node's weights that the model's layer holds: no other heads' rows, no zeros between groups, none
+    for uneven padding.
+    """
+    weight = np.asarray(node.weight, np.float64)[rows]
     if isinstance(layer, nn.Conv2d):
         weight = only_groups(without_groups(weight, int(node.groups)), layer.groups)
     return weight if taps is None else weight[:, :, taps[0], taps[1]]
 
 
 def _set_weights(layer: Any, norm: nn.Module | None, path: str, node: Any, kernel: Float, units: _Units) -> None:
-    out = torch.from_numpy(np.array(units.output(path)))
+    rows, scales = units.rows(path), units.output(path)
+    out = torch.from_numpy(np.array(scales[rows] if scales.size > 1 else scales))
     weight = torch.from_numpy(np.ascontiguousarray(kernel)) / units.emitted(units.sources[path][0])
     weight = weight / out.reshape(-1, *[1] * (weight.dim() - 1))
-    bias = torch.from_numpy(np.asarray(node.bias, np.float64)) / out
+    bias = torch.from_numpy(np.asarray(node.bias, np.float64)[rows]) / out
     if tuple(layer.weight.shape) != tuple(weight.shape):
         raise BundleError(
             f"{path}: the model's weights have shape {list(layer.weight.shape)}, quantised.nir has "

@@ -186,4 +186,4 @@ def run_requantised(traced: Traced, program: ir.Program, samples: Samples) -> ir
     x = np.moveaxis(input_payloads(program, samples), 1, 0) * program.graph.input.scale
     steps = list(own.run(torch.from_numpy(x)))
     spikes = {name: np.stack([step[name].numpy() for step in steps], axis=1) for name in traced.origin}
-    return spikes | {"logits": sum(step["logits"].numpy() for step in steps) * program.graph.readout.scale}
+    return spikes | {"logits": sum(step["logits"].numpy() for step in steps) * program.graph.readout.scales}

@@ -616,7 +616,7 @@ def test_a_directory_where_a_file_should_be_is_told(command: str) -> None:
 
 def test_a_nir_file_does_not_replace_a_directory() -> None:
     Path("taken").mkdir()
-    assert fail(*outputs("taken")["export nir"]) == "taken: Is a directory."
+    assert fail(*outputs("taken")["export nir"]) == "taken is a directory. Name a file, in it or elsewhere."
 
 
 @pytest.mark.parametrize("content", [{}, {"keep.txt": "mine"}, {"manifest.json": '{"name": "a web page"}'}])
@@ -626,6 +626,13 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(content: dict[str, str]) -
         Path("mine", name).write_text(text)
     assert "mine exists and is not a bundle. Choose another -o, or remove it" in fail(*outputs("mine")["export lava"])
     assert "samples.npz exists and is not a bundle" in fail(*outputs("samples.npz")["export lava"])
+
+
+@pytest.mark.parametrize("target", ["export lava", "export nir"])
+def test_a_place_that_is_taken_is_told_before_the_work(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("taken").mkdir()
+    monkeypatch.delattr("snn2hw.commands.export.load")
+    assert fail(*outputs("taken")[target]).startswith("taken ")
 
 
 def no_space(*arguments: object, **options: object) -> None:
@@ -654,7 +661,55 @@ def test_a_result_that_cannot_be_written_leaves_the_older_one(monkeypatch: pytes
     assert Path("check.json").read_bytes() == Path("spikes.npz").read_bytes() == b"older"
 
 
+# Checkpoints of other makers
+
+
+def lightning(**more: Any) -> dict[str, Any]:
+    """What a LightningModule that holds the net of `mynets` as `net` writes."""
+    weights = {f"net.{key}": value for key, value in tiny_model(seed=5).state_dict().items()}
+    return {"state_dict": weights | more, "hyper_parameters": {"lr": 0.1}, "epoch": 3, "optimizer_states": []}
+
+
+FACTORY = ("check", "mynets:net", "--input-shape", "1,6,6")
+
+
+@pytest.fixture
+def factory(tiny: Path) -> None:
+    Path("mynets.py").write_text("from conftest import tiny_model\ndef net():\n    return tiny_model(seed=5)\n")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "net.", "model.", "_orig_mod.", "module.model._orig_mod."])
+@pytest.mark.usefixtures("factory")
+def test_a_prefix_of_all_names_is_taken_off(prefix: str) -> None:
+    torch.save({prefix + key: value for key, value in tiny_model().state_dict().items()}, "weights.pth.tar")
+    assert "nothing stops" in cli.succeed(*FACTORY, "--weights", "weights.pth.tar")
+
+
+@pytest.mark.usefixtures("factory")
+def test_the_net_of_a_lightning_module_is_taken_and_the_rest_is_named() -> None:
+    torch.save(lightning(**{"loss.weight": torch.ones(4), "accuracy.total": torch.zeros(1)}), "epoch3.ckpt")
+    ended = cli.run(*FACTORY, "--weights", "epoch3.ckpt")
+    assert ended.code == 0
+    assert "the weights of net were taken, and left out loss.weight, accuracy.total" in ended.err
+
+
+@pytest.mark.usefixtures("factory")
+def test_two_nets_in_one_lightning_module_are_not_guessed_between() -> None:
+    twin = {f"average.{key}": value for key, value in tiny_model(seed=6).state_dict().items()}
+    torch.save(lightning(**twin), "epoch3.ckpt")
+    assert "is missing" in fail(*FACTORY, "--weights", "epoch3.ckpt")
+
+
+@pytest.mark.parametrize("name", ["tiny.pth.tar", "tiny.pt.tar", "tiny.ckpt", "tiny.pth"])
+def test_every_ending_of_a_checkpoint_is_known(name: str) -> None:
+    Path("tiny.pt").rename(name)
+    cli.succeed("export", name, "--target", "lava", "--calibrate", "samples.npz")
+    assert Path("tiny.lava/manifest.json").is_file()
+
+
 # Options
+
+SIMULATE = ("simulate", "tiny.lava", "--data", "samples.npz")
 
 
 @pytest.mark.parametrize(
@@ -662,7 +717,12 @@ def test_a_result_that_cannot_be_written_leaves_the_older_one(monkeypatch: pytes
     [
         (("simulate", "tiny.lava", "--data", "samples.npz", "--samples", "0"), "--samples 0: at least 1 is needed"),
         (("verify", "tiny.lava", "--data", "samples.npz", "--samples", "-2"), "--samples -2: at least 1 is needed"),
-        (("simulate", "tiny.lava", "--data", "samples.npz", "--engine", "gpu"), "engine 'gpu': choose cycle or lava"),
+        ((*SIMULATE, "--engine", "gpu"), "engine 'gpu': choose fast, cycle or lava"),
+        ((*SIMULATE, "--device", "tpu"), "--device tpu: choose cpu or cuda"),
+        ((*SIMULATE, "--jobs", "0"), "--jobs 0: at least 1 is needed"),
+        ((*SIMULATE, "--engine", "cycle", "--jobs", "2"), "--engine cycle takes neither --device nor --jobs"),
+        ((*SIMULATE, "--device", "cuda", "--jobs", "2"), "--jobs 2: processes share the cores of the CPU"),
+        (("inspect", "tiny.pt", "--kernels"), "--kernels: kernels follow from ranges, which calibration sets"),
         (
             ("verify", "tiny.lava", "--data", "samples.npz", "--processes", "stock"),
             "--processes stock: choose fused or structural",
@@ -720,7 +780,7 @@ def test_a_wrong_python_for_lava_is_told_before_the_work_begins(
     monkeypatch.setenv("SNN2HW_LAVA_PYTHON", python)
     monkeypatch.setenv("SNN2HW_CACHE_DIR", str(Path("cache").absolute()))
     monkeypatch.setattr(environment, "_is_complete", lambda folder: ready)
-    monkeypatch.delattr(verify, "simulate")
+    monkeypatch.delattr(verify, "_run_program")
     for arguments in (outputs("verify.json")["verify"], (*outputs("spikes.npz")["simulate"], "--engine", "lava")):
         message = fail(*arguments)
         assert "Lava 0.10.0 needs Python 3.10, and none was found" in message
@@ -752,6 +812,11 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code() -> None:
     assert "Traceback" not in cli.run("export", "missing.pt", *TO_LAVA).err
 
 
+def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "--device cuda: torch finds no CUDA device" in fail(*SIMULATE, "--device", "cuda")
+
+
 def test_an_error_inside_snn2hw_asks_for_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("snn2hw.commands.inspect.load_target", lambda chip: 1 / 0)
     ended = cli.run("inspect", "tiny.pt")
@@ -766,7 +831,7 @@ def test_an_interrupted_command_leaves_nothing(monkeypatch: pytest.MonkeyPatch) 
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("snn2hw.commands.simulate.simulate_cycles", interrupt)
+    monkeypatch.setattr("snn2hw.commands.simulate.fast.simulate", interrupt)
     before = cli.contents(Path())
     ended = cli.run(*outputs("spikes.npz")["simulate"])
     assert (ended.code, ended.out, ended.err) == (130, "", "error: interrupted.\n")

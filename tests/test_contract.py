@@ -20,6 +20,7 @@ import torch
 from cli import arrays, fail, succeed
 from conftest import CLASSES, SAMPLES, SHAPE, TIMESTEPS, tiny_config, tiny_model
 
+from snn2hw import ir
 from snn2hw.exporters.lava import read_bundle
 from snn2hw.exporters.lava.environment import clean_variables, ensure_environment
 from snn2hw.models.checkpoint import save_checkpoint
@@ -93,7 +94,7 @@ def test_the_manifest_says_what_the_bundle_is_and_where_it_came_from() -> None:
     found = manifest()
     assert set(found) == {
         "schema", "versions", "source", "calibration", "timesteps", "depth", "input", "logits_scale", "layers", "joins",
-        "conventions", "sha256", "manifest_sha256",
+        "heads", "conventions", "sha256", "manifest_sha256",
     }  # fmt: skip
     assert found["schema"] == "snn2hw.bundle/1"
     assert found["versions"] | {"snn2hw": "", "python": "", "torch": "", "nir": "", "numpy": ""} == dict.fromkeys(
@@ -204,19 +205,28 @@ def test_a_link_to_a_bundle_stays_and_what_it_leads_to_is_replaced() -> None:
 
 
 def test_every_engine_writes_the_same_spikes_npz() -> None:
-    for engine in ("cycle", "lava"):
+    for engine in ("fast", "cycle", "lava"):
         out = succeed(*SIMULATE, "--engine", engine, "-o", f"{engine}.npz")
         assert out.startswith(f"Wrote {engine}.npz: logits and the spikes of {len(LAYERS)} layers.\n{engine}: ")
-    cycle, lava = arrays("cycle.npz"), arrays("lava.npz")
+    cycle, lava, fast = arrays("cycle.npz"), arrays("lava.npz"), arrays("fast.npz")
     assert set(cycle) == {*LAYERS, "logits"}
     assert (cycle["logits"].shape, cycle["logits"].dtype) == ((SAMPLES, CLASSES), np.int64)
     for name, shape in LAYERS.items():
         assert (cycle[name].shape, cycle[name].dtype) == ((SAMPLES, TIMESTEPS, *shape), np.uint8), name
-    assert cycle.keys() == lava.keys()
+    assert cycle.keys() == lava.keys() == fast.keys()
     for name, values in cycle.items():
-        assert (values.shape, values.dtype) == (lava[name].shape, lava[name].dtype), name
-        assert np.array_equal(values, lava[name]), name
+        for other in (lava, fast):
+            assert (values.shape, values.dtype) == (other[name].shape, other[name].dtype), name
+            assert np.array_equal(values, other[name]), name
         assert values.any(), f"{name} emits nothing: this test would not see it in the wrong place"
+
+
+def test_processes_that_share_the_samples_write_the_same() -> None:
+    succeed(*SIMULATE, "-o", "one.npz")
+    out = succeed(*SIMULATE, "--jobs", "2", "-o", "two.npz")
+    one, two = arrays("one.npz"), arrays("two.npz")
+    assert "of 5 samples right" in out and one.keys() == two.keys()
+    assert all(np.array_equal(values, two[name]) for name, values in one.items())
 
 
 @pytest.mark.parametrize("step", range(TIMESTEPS))
@@ -241,7 +251,7 @@ def test_index_t_is_the_response_to_input_step_t(step: int) -> None:
 
 def test_static_and_repeated_samples_are_the_same() -> None:
     np.savez("steps.npz", x=np.stack([arrays("samples.npz")["x"]] * TIMESTEPS, axis=1))
-    for engine in ("cycle", "lava"):
+    for engine in ("fast", "cycle", "lava"):
         succeed(*SIMULATE, "--engine", engine, "-o", "static.npz")
         succeed("simulate", BUNDLE, "--data", "steps.npz", "--engine", engine, "-o", "repeated.npz")
         static, repeated = arrays("static.npz"), arrays("repeated.npz")
@@ -268,7 +278,8 @@ def test_a_model_is_simulated_like_its_bundle() -> None:
 def test_the_json_of_verify() -> None:
     found = verified(*VERIFY, "--samples", "4")
     assert set(found) == {
-        "schema", "verdict", "samples", "timesteps", "comparisons", "skipped", "accuracy", "spikes", "conventions",
+        "schema", "verdict", "samples", "timesteps", "comparisons", "skipped", "accuracy", "head", "spikes",
+        "conventions",
     }  # fmt: skip
     assert (found["schema"], found["verdict"]) == ("snn2hw.verify/1", "exact")
     assert (found["samples"], found["timesteps"], found["skipped"]) == (4, TIMESTEPS, {})
@@ -446,6 +457,31 @@ def test_the_json_of_check() -> None:
     }  # fmt: skip
 
 
+def test_check_lists_every_layer_that_has_no_integer_form_with_advice() -> None:
+    succeed("export", "tiny.pt", "--target", "nir", "-o", "tiny.nir", *CALIBRATED)
+    graph = nir.read("tiny.nir", type_check=False)
+    names = [name for name, node in graph.nodes.items() if isinstance(node, nir.Conv2d)][:2]
+    for name in names:
+        graph.nodes[name].weight = 0 * graph.nodes[name].weight
+    nir.write("dead.nir", graph)
+    out = succeed("check", "dead.nir", "--timesteps", "3", "--json", "check.json", code=1)
+    blockers = read_json("check.json")["blockers"]
+    assert len(blockers) == 2 and "2 blockers" in out
+    assert all(entry["advice"] == "The layer is dead; remove or retrain it" for entry in blockers)
+
+
+def test_check_finds_what_only_the_integer_graph_refuses() -> None:
+    """A membrane that leaks to another value than its reset has a bias, which a layer must carry."""
+    ones = np.ones(2, np.float32)
+    leak = nir.LIF(tau=1e-3 * ones, r=ones, v_leak=0.5 * ones, v_threshold=ones, v_reset=0 * ones)
+    nodes = {"input": nir.Input(input_type={"input": np.array([2])}), "leak": leak}
+    nodes["output"] = nir.Output(output_type={"output": np.array([2])})
+    nir.write("bias.nir", nir.NIRGraph(nodes=nodes, edges=[("input", "leak"), ("leak", "output")], type_check=False))
+    succeed("check", "bias.nir", "--timesteps", "3", "--json", "check.json", code=1)
+    (blocker,) = read_json("check.json")["blockers"]
+    assert blocker["layer"] == "leak" and blocker["advice"] == "Set v_leak to v_reset, or feed it through a layer"
+
+
 def test_check_lists_every_blocker_and_exits_with_1() -> None:
     Path("twowrong.py").write_text(
         "from torch import nn\nfrom conftest import tiny_model\n"
@@ -464,6 +500,14 @@ def test_check_lists_every_blocker_and_exits_with_1() -> None:
     assert all("Use a spiking neuron in its place" in blocker["advice"] for blocker in found["blockers"])
     for blocker in found["blockers"]:
         assert blocker["layer"] in out
+
+
+def test_inspect_shows_the_kernel_of_each_layer() -> None:
+    out = succeed("inspect", BUNDLE, "--kernels")
+    rows = [
+        line for line in out.split("Kernels of the fast simulator")[1].splitlines() if "int8" in line or "float" in line
+    ]
+    assert len(rows) == sum(isinstance(node, ir.Conv | ir.Linear) for node in read_bundle(BUNDLE).program.graph)
 
 
 def test_inspect_shows_a_model_and_its_bundle() -> None:
@@ -503,7 +547,7 @@ def test_a_command_shows_its_progress_on_a_terminal() -> None:
             shown += chunk
         assert process.wait() == 0
     os.close(ours)
-    assert b"cycles" in shown
+    assert b"samples" in shown and b"/s" in shown
 
 
 def _read(terminal: int) -> bytes:
@@ -544,7 +588,7 @@ def test_a_nir_neuron_with_a_memory_of_its_current_goes_the_whole_way() -> None:
     nir.write("cuba.nir", graph)
     bundle = export("cuba.nir", "--timesteps", str(TIMESTEPS))
     assert manifest(bundle)["conventions"]["neuron1"]["fires"] == "v > v_threshold"
-    for engine in ("cycle", "lava"):
+    for engine in ("fast", "cycle", "lava"):
         succeed("simulate", bundle, "--data", "samples.npz", "--engine", engine, "-o", f"{engine}.npz")
     cycle, lava = arrays("cycle.npz"), arrays("lava.npz")
     assert cycle["neuron1"].any()

@@ -145,6 +145,27 @@ def test_samples_of_another_shape_are_refused() -> None:
         samples.check_shape((4, 4))
 
 
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ((3, 2, 9), (3, 2, 1, 9)),
+        ((3, 4, 2, 9), (3, 4, 2, 1, 9)),
+        ((3, 2, 1, 9), (3, 2, 1, 9)),
+        ((3, 4, 2, 1, 9), (3, 4, 2, 1, 9)),
+    ],
+)
+def test_signals_are_images_of_height_1(given: tuple[int, ...], taken: tuple[int, ...]) -> None:
+    x = np.arange(np.prod(given), dtype=np.float32).reshape(given)
+    samples = make_samples(x, None, (2, 1, 9), name="signals")
+    assert samples.x.shape == taken and samples.per_step == (len(taken) == 5)
+    assert np.array_equal(samples.x.ravel(), x.ravel())
+
+
+def test_signals_of_another_length_are_refused() -> None:
+    with pytest.raises(DataError, match=r"x has shape \[3, 2, 8\], but the model takes \[2, 1, 9\]"):
+        make_samples(np.zeros((3, 2, 8)), None, (2, 1, 9), name="signals")
+
+
 def test_labels_beyond_the_classes_are_refused() -> None:
     samples = make_samples(IMAGES, np.array([0, 2, 5]), SHAPE, name="mine")
     check_labels(samples, 6)

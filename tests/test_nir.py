@@ -50,7 +50,7 @@ def test_both_graphs_pass_nirs_own_type_check(tmp_path: Path, gate: str) -> None
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, graph: nir.NIRGraph) -> None:
+    def full(path: Path, graph: nir.NIRGraph, **_: Any) -> None:
         path.write_bytes(b"half")
         raise OSError("no space left")
 

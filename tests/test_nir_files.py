@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import snntorch
 import torch
+from cli import arrays, run
 from nets import random_samples
 from nir_graphs import IMAGE, STEPS, affine, beside, chain, conv, flat, full, if_, inner, leaky, load, renamed, scale
 from snntorch.export_nir import export_to_nir as export_snntorch
@@ -265,3 +266,22 @@ def test_a_threshold_of_0_fires_on_any_current(tmp_path: Path) -> None:
     loaded = load(chain((4,), 4, n=leaky(v_threshold=below, v_reset=below, v_leak=below)), tmp_path)
     out = spikes(loaded.network, torch.tensor([[[0.0, 0.1, -0.1, 2.0]]], dtype=torch.float64))
     assert out[0]["n"].tolist() == [[0, 1, 0, 1]]
+
+
+def test_a_1d_net_takes_signals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples [N, C, L] and --input-shape C,L: the height of 1 is ours."""
+    monkeypatch.chdir(tmp_path)
+    graph = chain((2, 9), 3, conv=conv(4, 2, 3), fire=if_(4, 9), flat=flat(4, 9), fc=affine(3, 36))
+    nir.write("signal.nir", graph)
+    x = np.random.default_rng(0).random((4, 2, 9), dtype=np.float32)
+    np.savez("signals.npz", x=x)
+    np.savez("images.npz", x=x[:, :, None])
+    found = []
+    for name in ("signals", "images"):
+        options = ("--timesteps", 3, "--input-shape", "2,9" if name == "signals" else "2,1,9")
+        ended = run(
+            "simulate", "signal.nir", "--data", f"{name}.npz", "--calibrate", f"{name}.npz", *options, "-o", name
+        )
+        assert ended.code == 0 and "1-D signals [2, 9] are taken as images of height 1, [2, 1, 9]" in ended.err
+        found.append(arrays(name)["fire"])
+    assert found[0].any() and np.array_equal(*found)

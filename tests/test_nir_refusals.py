@@ -116,7 +116,7 @@ DAMAGED: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "a group in itself": (lambda file: file["node/nodes/n"].__setitem__("n", file["node/nodes"]), "nested more than"),
     "more than any memory": (
         lambda file: file["node/nodes/n"].create_dataset("w", (1 << 40,), "f4", chunks=(1024,)) and None,
-        "it claims more than 16 GiB",
+        "it claims more than 256 MiB",
     ),
     "no edges": (lambda file: file["node"].__delitem__("edges"), "nothing feeds this"),
     "edges of three": (lambda file: file["node"].__setitem__("edges", [["a", "b", "c"]]), "pairs of names|readable"),

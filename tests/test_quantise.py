@@ -192,10 +192,6 @@ REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str]] = {
         lambda: graph(("one", affine(0.5), "input"), ("two", affine(), "one")),
         "two: it reads the current of one with no neuron between",
     ),
-    "a layer with two readers": (
-        lambda: graph(("fc", affine(), "input"), ("a", spiking(4), "fc"), ("b", spiking(4), "fc+a")),
-        "fc: two neurons read this layer",
-    ),
     "currents joined before a layer": (
         lambda: graph(("a", affine(0.5), "input"), ("b", affine(), "input"), ("c", affine(), "a+b")),
         "c: weighted sums are added before it",
@@ -259,6 +255,40 @@ def test_what_has_no_integer_form_is_named(case: str) -> None:
     build, message = REFUSED[case]
     with pytest.raises(QuantisationError, match=message):
         quantise(build(), calibration())
+
+
+def blocked() -> nir.NIRGraph:
+    """Five things in the way: of two branches, in a row, and behind what stands in the way itself."""
+    leak = nir.CubaLIF(
+        tau_syn=np.full(4, 1e-3), tau_mem=np.full(4, 1e-3), r=np.ones(4), v_leak=np.ones(4), v_threshold=np.ones(4)
+    )
+    return graph(
+        ("one", affine(0.5), "input"),
+        ("two", affine(0.5), "one"),
+        ("leak", leak, "two"),
+        ("half", times(0.5), "leak"),
+        ("pool", nir.Linear(weight=np.eye(4)), "half"),
+        ("dead", affine(0.0), "input"),
+        ("silent", spiking(4), "dead"),
+        ("step", nir.Threshold(threshold=np.arange(4.0)), "silent"),
+        ("fc", affine(), "step"),
+    )
+
+
+def test_all_that_has_no_integer_form_is_told_at_once() -> None:
+    with pytest.raises(QuantisationError) as raised:
+        quantise(blocked(), calibration())
+    blockers = raised.value.blockers
+    assert {blocker.layer for blocker in blockers} == {"two", "leak", "half", "silent", "step"}
+    assert str(raised.value).splitlines() == [f"{blocker}." for blocker in blockers]
+    assert all(blocker.problem and blocker.advice for blocker in blockers)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_each_comes_with_advice(case: str) -> None:
+    with pytest.raises(QuantisationError) as raised:
+        quantise(REFUSED[case][0](), calibration())
+    assert [bool(blocker.advice) for blocker in raised.value.blockers] == [True]
 
 
 @pytest.mark.parametrize("join", [torch.add, torch.mul])

@@ -51,6 +51,8 @@ REFUSED: dict[str, tuple[Wire, dict[str, nn.Module], str, str]] = {
     "a part": (lambda own, x: x[:, :2], {}, "model", "a part of a tensor is taken"),
     "relu of currents": (lambda own, x: F.relu(own.m(x)), {"m": conv(4, 3)}, "model.relu", "ReLU over values that"),
     "relu of a negation": (lambda own, x: F.relu(1 - x - own.a(x)), {}, "model.relu", "positive without any spike"),
+    "nor": (lambda own, x: (1 - own.a(x)) * (1 - x), {}, "model.iand", "positive where nothing spikes.* neuron with a"),
+    "negated levels": (lambda own, x: x * ((1 - own.a(x)) + (1 - own.b(x))), {}, "model.iand", "where nothing spikes"),
     "relu that is 0": (lambda own, x: F.relu(-x), {}, "model.relu", "always 0"),
     "cat of currents": (lambda own, x: torch.cat([own.m(x), x], 1), {"m": conv(4, 1)}, "model.cat", "neuron behind"),
     "cat in space": (lambda own, x: torch.cat([x, x], 2), {}, "model", "cat over dimension 2. Join spikes along their"),
@@ -85,12 +87,6 @@ def test_hooks_are_not_overlooked() -> None:
     model = net(lambda own, x: own.m(x), m=conv(4, 3))
     model.m.register_forward_hook(lambda module, inputs, output: 2 * output)
     with pytest.raises(UnsupportedError, match="m: this Conv2d has forward hooks"):
-        trace(model, SHAPE)
-
-
-def test_several_heads_are_named() -> None:
-    model = net(lambda own, x: (own.head(x.flatten(1)), own.a(x)), head=nn.Linear(256, 3))
-    with pytest.raises(UnsupportedError, match=r"2 values \(0: head, 1: a_1\)\. .* one at a time"):
         trace(model, SHAPE)
 
 

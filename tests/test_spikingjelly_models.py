@@ -38,7 +38,7 @@ from snn2hw.models.checkpoint import build_model
 from snn2hw.models.sew_resnet import imagenet_net, seven_b_net, wide_seven_b_net
 from snn2hw.pipeline import Options, compile_network
 from snn2hw.reference import Reference
-from snn2hw.simulator import cycle
+from snn2hw.simulator import cycle, fast
 
 SHAPE = (3, 32, 32)
 SMALL = ("resnet18", "resnet34", "resnet50")
@@ -125,6 +125,8 @@ def check_integers(traced: Traced, samples: Samples, timesteps: int, monkeypatch
     monkeypatch.setattr(cycle, "_Synapse", _NeededSynapse)
     monkeypatch.setattr(_NeededSynapse, "steps", len(samples) * timesteps)
     spikes = cycle.simulate(program, samples)
+    quick = fast.simulate(program, samples)
+    assert quick.keys() == spikes.keys() and all(np.array_equal(quick[name], spikes[name]) for name in spikes)
     expected = run_requantised(traced, program, samples)
     layers = {name for name in traced.origin if not isinstance(traced.network.nodes[name], nir.Flatten)}
     assert layers <= spikes.keys()  # a flatten is no node of a program

@@ -97,7 +97,7 @@ def same_function(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...], ti
 # The authors' files
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.net."])
 @pytest.mark.parametrize(
     ("name", "connect", "said"),
     [
@@ -426,7 +426,7 @@ def without(state: State, *parts: str) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda s: {f"net.{key}": value for key, value in s.items()}, r"the names of its \d+ tensors \(net.conv1"),
+        (lambda s: {f"own.{key}": value for key, value in s.items()}, r"the names of its \d+ tensors \(own.conv1"),
         (lambda s: without(s, "layer4"), "its first convolution is 7x7 and it has 3 stages"),
         (lambda s: without(s, "layer2."), "of layer2 there are the blocks none"),
         (lambda s: without(s, "layer2.0."), "of layer2 there are the blocks 1: some are missing"),

@@ -55,16 +55,6 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "layer.1",
         "a second BatchNorm2d behind conv",
     ),
-    "a norm of one of two readers": (
-        lambda: wired(
-            lambda net, x: (lambda y: net.neuron(net.norm(y)) + net.spikes(x) + net.other(y))(net.conv(x)),
-            conv=nn.Conv2d(2, 4, 3, padding=1),
-            norm=nn.BatchNorm2d(4),
-            other=NEURON(),
-        ),
-        "norm",
-        "cannot be folded",
-    ),
     "a norm without statistics": (
         lambda: current_then(nn.BatchNorm2d(4, track_running_stats=False)),
         "layer",
@@ -100,8 +90,8 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "a layer called by keyword": (lambda: wired(lambda net, x: net.spikes[0](input=x)), "spikes.0", "input"),
     "dropout that stays on": (lambda: on_spikes(lambda x: F.dropout(x, 0.5)), "model", "training"),
     "a value read after it was changed": (lambda: wired(read_after_change), "model", "in place"),
-    "several outputs": (lambda: wired(lambda net, x: (net.spikes(x), x)), "output", "the model returns 2 values"),
-    "no tensor": (lambda: wired(lambda net, x: {"logits": net.spikes(x)}), "output", "does not return a tensor"),
+    "an image among heads": (lambda: wired(lambda net, x: (net.spikes(x), x)), "output", "its head 0 has shape"),
+    "no tensor": (lambda: wired(lambda net, x: {"logits": 3}), "output", "does not return a tensor"),
     "a membrane": (
         lambda: wired(lambda net, x: net.leaky(net.spikes(x))[1], leaky=leaky(0.9, "zero", output=True)()),
         "model",
@@ -178,6 +168,23 @@ def test_weights_that_are_not_finite_are_named(where: str, value: float) -> None
 def test_an_input_shape_that_does_not_fit_is_told(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match=r"does not accept an input of shape \[.*--input-shape C,H,W"):
         trace(residual_net("ADD", NEURON), shape)
+
+
+class TwoInputs(nn.Module):
+    def forward(self, image: Tensor, mask: Tensor, *, scale: float = 1.0) -> Tensor:
+        return image * mask
+
+
+def test_a_second_input_is_told_as_one() -> None:
+    with pytest.raises(UnsupportedError, match=r"mask: the model's forward takes 2 inputs: image, mask\. Give all but"):
+        trace(TwoInputs(), SHAPE)
+
+
+def test_a_neuron_that_cannot_be_called_is_told_with_its_place() -> None:
+    """snnTorch's LSO calls another surrogate with an argument too few; that is no matter of the input's shape."""
+    model = nn.Sequential(nn.Linear(4, 3), leaky(0.9, "zero", spike_grad=snntorch.surrogate.LSO())(), nn.Linear(3, 2))
+    with pytest.raises(ModelError, match=r"^1: this Leaky cannot be called \(TypeError: .*'variance'\)\. Build it"):
+        trace(model, (4,))
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,14 @@ from cli import arrays, succeed
 from conftest import TIMESTEPS
 
 from snn2hw import verify
+from snn2hw.agreement import Comparison, LayerComparison
 from snn2hw.exporters.lava.bundle import write_manifest
 from snn2hw.exporters.lava.worker import run_lava
 from snn2hw.models.checkpoint import build_model
 from snn2hw.simulator import lava as lava_engine
 from snn2hw.training.datasets import digits_test
 from snn2hw.training.loop import accuracy
-from snn2hw.verify import Comparison, LayerComparison, Verification
+from snn2hw.verify import Verification
 
 TRAINED = Path(__file__).parent.parent / "examples" / "digits"
 NETS = ("add", "and", "iand", "spiking")
@@ -120,7 +121,7 @@ def differences(expected: Arrays, actual: Arrays, text: Text) -> dict[str, dict[
 
 
 def simulated() -> Arrays:
-    succeed("simulate", BUNDLE, "--data", "samples.npz", "-o", "spikes.npz")
+    succeed("simulate", BUNDLE, "--data", "samples.npz", "--engine", "cycle", "-o", "spikes.npz")
     return arrays("spikes.npz")
 
 
@@ -205,6 +206,20 @@ def test_a_wrong_integer_graph_is_found_by_the_model_with_its_integers() -> None
     comparisons, out = diverged()
     assert "First difference of program-vs-requantised-torch: layer layer2.0.neuron1, " in out
     assert comparisons["lava-vs-program"]["mismatches"] == 0
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_what_is_compared_a_few_samples_at_a_time_is_the_same_as_at_once(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, values = read_program()
+    change_threshold(text, values)
+    np.savez(BUNDLE / "program.npz", program=np.array(json.dumps(text)), **values)
+    seal()
+    at_once = diverged()
+    monkeypatch.setattr(verify, "_chunk_size", lambda program: chunk)
+    assert diverged() == at_once
 
 
 @pytest.mark.usefixtures("tiny")

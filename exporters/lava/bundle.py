@@ -53,8 +53,7 @@ def export(deployment: Deployment, output: Path) -> None:
 
     Raises OptionError if `output` exists and is not a bundle.
     """
-    if os.path.lexists(output) and not _is_bundle(output):
-        raise OptionError(f"{output} exists and is not a bundle. Choose another -o, or remove it.")
+    check_output(output)
     integers = integer_graph(deployment.program.graph)
     with directory_in_place(output) as beside:
         write_program(deployment.program, beside / "program.npz")
@@ -63,6 +62,12 @@ def export(deployment: Deployment, output: Path) -> None:
         shutil.copytree(RUNTIME, beside / "lava", ignore=LEFT_OUT)
         (beside / "README.md").write_text(_readme(deployment.program))
         write_manifest(beside, _manifest(deployment, output))
+
+
+def check_output(output: Path) -> None:
+    """Raise OptionError if something stands at `output` that a bundle must not replace."""
+    if os.path.lexists(output) and not _is_bundle(output):
+        raise OptionError(f"{output} exists and is not a bundle. Choose another -o, or remove it.")
 
 
 def write_manifest(bundle: Path, manifest: dict[str, Any]) -> None:
@@ -160,6 +165,15 @@ def _manifest(deployment: Deployment, output: Path) -> dict[str, Any]:
             "high": node.high,
         },
         "logits_scale": graph.readout.scale * program.schedule.timesteps,
+        "heads": [
+            {
+                "name": head.name,
+                "start": head.start,
+                "stop": head.stop,
+                "logits_scale": head.scale * program.schedule.timesteps,
+            }
+            for head in graph.readout.heads
+        ],
         "layers": [_layer(program, entry) for entry in graph if not isinstance(entry, ir.Input)],
         "joins": joins(program),
         "conventions": {name: vars(found) for name, found in deployment.conventions.items()},
@@ -235,7 +249,7 @@ Made by snn2hw {__version__}. It runs in any Python 3.10 with lava-nc 0.10.0 and
   [N, {program.schedule.timesteps}, {shape}], one frame a step. Each becomes the payload clip(rint(x / {levels:.9g}),
   {node.low}, {node.high}).
 - spikes.npz gets `logits` [N, {program.graph.readout.shape[0]}] as integers and the spikes of every layer [N, T, ...],
-aligned to the input steps.
+aligned to the input steps; of a model with several heads also each head's own logits as `logits.<head>`.
 - `--processes structural` runs the same network built from stock Lava processes, slowly; `--help` lists the rest.
 
 manifest.json describes the layers, their latency in cycles, their reset offsets and the bounds of their accumulators.

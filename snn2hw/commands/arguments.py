@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from snn2hw import console, ir
 from snn2hw.data import Samples, check_labels, load_samples
 from snn2hw.deployment import Deployment
 from snn2hw.errors import OptionError
 from snn2hw.frontends.source import LoadedModel
+from snn2hw.frontends.torch_file import ENDINGS
 from snn2hw.pipeline import Options, deploy
 from snn2hw.simulator.lava import Processes
 
@@ -38,14 +41,18 @@ def compile_model(loaded: LoadedModel, calibrate: str | None, options: Options, 
 
 def take_samples(data: str, program: ir.Program, count: int | None) -> Samples:
     """The first `count` samples of DATA, checked against a program: shape, labels, steps."""
-    if count is not None and count < 1:
-        raise OptionError(f"--samples {count}: at least 1 is needed.")
-    samples = load_samples(data, program.graph.input.shape)
-    samples = samples if count is None else samples[:count]
-    check_labels(samples, program.graph.readout.shape[0])
+    samples = take_first(load_samples(data, program.graph.input.shape), count)
+    check_labels(samples, program.graph.readout.first.stop)
     if samples.per_step:
         samples.steps(program.schedule.timesteps)
     return samples
+
+
+def take_first(samples: Samples, count: int | None) -> Samples:
+    """The first `count` samples, or all. Raises OptionError for a count below 1."""
+    if count is not None and count < 1:
+        raise OptionError(f"--samples {count}: at least 1 is needed.")
+    return samples if count is None else samples[:count]
 
 
 def is_bundle(model: str) -> bool:
@@ -59,6 +66,23 @@ def check_deadline(deadline: float | None) -> None:
         raise OptionError(f"--deadline {deadline:g}: give more than 0 seconds.")
 
 
+def check_device(device: str, jobs: int, engine: str) -> None:
+    """Raise OptionError for a device that is not there, or jobs that nobody can do."""
+    if device not in ("cpu", "cuda"):
+        raise OptionError(f"--device {device}: choose cpu or cuda.")
+    if jobs < 1:
+        raise OptionError(f"--jobs {jobs}: at least 1 is needed.")
+    if engine != "fast" and (device != "cpu" or jobs > 1):
+        raise OptionError(f"--engine {engine} takes neither --device nor --jobs; the fast engine does.")
+    if device == "cuda" and jobs > 1:
+        raise OptionError(f"--jobs {jobs}: processes share the cores of the CPU; on cuda take --jobs 1.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise OptionError(
+            "--device cuda: torch finds no CUDA device. It may be a build for the CPU, or the driver is missing; "
+            "--device cpu runs everywhere."
+        )
+
+
 def lava_processes(name: str) -> Processes:
     """The value of --processes. Raises OptionError for another."""
     if name == "fused":
@@ -70,4 +94,5 @@ def lava_processes(name: str) -> Processes:
 
 def stem(model: str) -> str:
     """What the output of a model is called unless the user says so."""
-    return Path(model).stem if model.endswith((".pt", ".pth", ".nir")) else model.rpartition(":")[2]
+    ending = next((end for end in (*ENDINGS, ".nir") if model.endswith(end)), None)
+    return model.rpartition(":")[2] if ending is None else Path(model).name.removesuffix(ending)

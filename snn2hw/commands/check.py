@@ -9,6 +9,7 @@ from pathlib import Path
 from snn2hw import console
 from snn2hw.errors import Blocker, QuantisationError, UnsupportedError
 from snn2hw.exporters import find_exporter
+from snn2hw.exporters.nir import integer_graph
 from snn2hw.frontends.neurons import Convention
 from snn2hw.model_options import ModelOptions
 from snn2hw.output_files import check_file, write_text
@@ -26,12 +27,10 @@ def check(model: str, target: str, json_file: Path | None, options: ModelOptions
     try:
         loaded = load(model, options, default_timesteps=1)
         conventions = loaded.conventions
-        compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps))
-    except UnsupportedError as error:
+        program = compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps))
+        integer_graph(program.graph)
+    except (UnsupportedError, QuantisationError) as error:
         blockers = error.blockers
-    except QuantisationError as error:
-        layer, _, problem = str(error).partition(": ")
-        blockers = [Blocker(layer=layer, problem=problem, advice="")]
     if blockers:
         console.show_blockers(blockers)
     else:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from snn2hw import console
 from snn2hw.commands.arguments import SUFFIXES, compile_model, stem
-from snn2hw.exporters import find_exporter
+from snn2hw.exporters import check_options, find_exporter
+from snn2hw.exporters.lava import check_output
 from snn2hw.model_options import ModelOptions
-from snn2hw.output_files import check_place
+from snn2hw.output_files import check_file, check_place
 from snn2hw.pipeline import Options
 from snn2hw.provenance import load
+
+OUTPUT_CHECKS = {"lava": check_output, "nir": check_file}
+"""What may stand where the targets of this project write: known before the work begins, not after it."""
 
 
 def export(
@@ -23,15 +28,19 @@ def export(
     weight_bits: int,
     input_bits: int,
     print_after: str | None,
+    own: dict[str, Any],
 ) -> None:
-    """Compile a model and hand it to the target's exporter."""
+    """Compile a model and hand it to the target's exporter. `own` are the options that the target's exporter takes."""
     exporter = find_exporter(target)
+    check_options(target, exporter, own)
     destination = output or Path(stem(model) + SUFFIXES.get(target, f".{target}"))
     check_place(destination)
+    if target in OUTPUT_CHECKS:
+        OUTPUT_CHECKS[target](destination)
     loaded = load(model, options)
     bits = Options(timesteps=loaded.timesteps, weight_bits=weight_bits, input_bits=input_bits)
     deployment = compile_model(loaded, calibrate, bits, print_after)
-    exporter(deployment, destination)
+    lines = exporter(deployment, destination, **own)
     program = deployment.program
     console.say(
         f"Wrote {destination}: {len(program.graph.nodes)} nodes in {len(program.regions)} regions, "
@@ -39,5 +48,8 @@ def export(
         f"pipeline {program.schedule.depth} cycles deep, calibrated on {deployment.calibration_samples} samples of "
         f"{deployment.calibrated_on}."
     )
+    console.show_heads(program)
     console.show_bounds(program)
     console.show_conventions(deployment.conventions)
+    for line in lines or ():
+        console.say(line)

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
-from snn2hw import console
-from snn2hw.commands.arguments import check_deadline, compile_model, is_bundle, lava_processes, take_samples
+from snn2hw import console, ir
+from snn2hw.commands.arguments import (
+    check_deadline,
+    check_device,
+    compile_model,
+    is_bundle,
+    lava_processes,
+    take_first,
+    take_samples,
+)
+from snn2hw.commands.compare import steps_of
+from snn2hw.data import Samples, load_samples
 from snn2hw.errors import OptionError
 from snn2hw.exporters.lava import export as export_bundle
 from snn2hw.exporters.lava import read_bundle
 from snn2hw.exporters.lava.environment import ensure_environment
+from snn2hw.frontends.nir_file import read_nir
+from snn2hw.interop import simulate as in_clients
 from snn2hw.model_options import ModelOptions
-from snn2hw.output_files import check_file, write_npz
+from snn2hw.output_files import arrays_on_disk, check_file, write_npz
 from snn2hw.pipeline import Options
 from snn2hw.provenance import load
+from snn2hw.simulator import fast
 from snn2hw.simulator.cycle import simulate as simulate_cycles
 from snn2hw.simulator.lava import simulate as simulate_in_lava
 
-ENGINES = ("cycle", "lava")
+ENGINES = ("fast", "cycle", "lava", *in_clients.ENGINES)
 
 
 def simulate(
@@ -30,16 +44,23 @@ def simulate(
     options: ModelOptions,
     *,
     samples: int | None,
+    device: str,
+    jobs: int,
     processes: str,
     deadline: float | None,
 ) -> None:
     """Run a bundle or model on data with one engine; print the accuracy, write the spikes."""
     if engine not in ENGINES:
-        raise OptionError(f"engine {engine!r}: choose {' or '.join(ENGINES)}.")
+        raise OptionError(f"engine {engine!r}: choose {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
+    check_device(device, jobs, engine)
     kind = lava_processes(processes)
     check_deadline(deadline)
     check_file(output)
-    with tempfile.TemporaryDirectory(prefix="snn2hw-") as folder:
+    if engine in in_clients.ENGINES:
+        _simulate_file(model, data, engine, output, options, samples)
+        return
+    with ExitStack() as scratch:
+        folder = scratch.enter_context(tempfile.TemporaryDirectory(prefix="snn2hw-"))
         if is_bundle(model):
             bundle = read_bundle(Path(model))
         else:
@@ -51,7 +72,18 @@ def simulate(
         if engine == "lava":
             ensure_environment(console.note)
         with console.bars() as bars:
-            if engine == "cycle":
+            if engine == "fast":
+                spikes = fast.simulate(
+                    bundle.program,
+                    chosen,
+                    record=() if output is None else None,
+                    device=device,
+                    jobs=jobs,
+                    progress=lambda a, b: bars("samples", a, b),
+                    note=console.note,
+                    allocate=None if output is None else scratch.enter_context(arrays_on_disk(output.parent)),
+                )
+            elif engine == "cycle":
                 spikes = simulate_cycles(bundle.program, chosen, progress=lambda a, b: bars("cycles", a, b))
             else:
                 spikes = simulate_in_lava(
@@ -61,10 +93,35 @@ def simulate(
                     deadline=deadline,
                     progress=lambda a, b: bars("lava", a, b),
                 )
+        _tell(spikes, chosen, engine, output, bundle.program.graph.readout)
+    console.show_manifest_conventions(bundle.manifest["conventions"])
+
+
+def _simulate_file(
+    model: str, data: str, engine: str, output: Path | None, options: ModelOptions, samples: int | None
+) -> None:
+    """Run a .nir file in another framework, or as snn2hw reads it."""
+    if not model.endswith(".nir"):
+        raise OptionError(f"--engine {engine} runs .nir files. Write one: snn2hw export {model} --target nir.")
+    path = Path(model)
+    chosen = take_first(load_samples(data, in_clients.input_shape(read_nir(path))), samples)
+    steps = steps_of(model, chosen, options)
+    with console.bars() as bars:
+        spikes = in_clients.simulate(path, engine, chosen, steps, progress=lambda a, b: bars(engine, a, b))
+    _tell(spikes, chosen, engine, output)
+
+
+def _tell(
+    spikes: ir.Spikes, samples: Samples, engine: str, output: Path | None, readout: ir.Readout | None = None
+) -> None:
+    """Write the spikes and print the accuracy, of several heads the first one's."""
+    heads = readout.heads if readout else ()
     if output is not None:
         write_npz(output, spikes)
-        console.say(f"Wrote {output}: logits and the spikes of {len(spikes) - 1} layers.")
-    if chosen.y is not None:
-        right = int((spikes["logits"].argmax(axis=1) == chosen.y).sum())
-        console.say(f"{engine}: {right} of {len(chosen)} samples right ({100 * right / len(chosen):.2f} %).")
-    console.show_manifest_conventions(bundle.manifest["conventions"])
+        layers = len(spikes) - 1 - len(heads)
+        console.say(f"Wrote {output}: logits and the spikes of {layers} layers.")
+    if samples.y is not None:
+        logits = spikes["logits"][:, readout.first] if readout else spikes["logits"]
+        right = int((logits.argmax(axis=1) == samples.y).sum())
+        by = f" by head {heads[0].name}" if heads else ""
+        console.say(f"{engine}: {right} of {len(samples)} samples right{by} ({100 * right / len(samples):.2f} %).")

@@ -6,7 +6,7 @@ and a product of k binary values is the threshold unit "their sum exceeds k - 1/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import nir
@@ -14,6 +14,7 @@ import numpy as np
 
 from snn2hw.errors import Blocker
 from snn2hw.frontends.windows import NO_MARGIN, Margin, enlarge, even_window, is_even
+from snn2hw.heads import heads_metadata, placement
 
 Shape = tuple[int, ...]
 
@@ -106,10 +107,21 @@ class Builder:
             total = combine(binary, reached)
             if not total.terms:
                 raise Refused(name, "the product of spikes and their negation, which is always 0", "Leave it out")
-            threshold = _everywhere(1.5 - total.constant, a.shape)
-            open_sum = Value(terms=total.terms, shape=total.shape, low=total.low, high=total.high)
-            levels.append(self.add_spiking(f"{name}{suffix}", nir.Threshold(threshold=threshold), open_sum))
+            levels.append(self._exceeds(name, f"{name}{suffix}", total, 1.5))
         return self._sum_of_levels(name, levels)
+
+    def _exceeds(self, place: str, name: str, value: Value, level: float) -> Value:
+        """The threshold unit `value > level`."""
+        if level < value.constant:
+            raise Refused(
+                place,
+                "a product of negations (as NOR), which is positive where nothing spikes",
+                "Threshold units answer spikes: multiply by a factor that is no negation, or put a neuron with a bias "
+                "in its place",
+            )
+        unit = nir.Threshold(threshold=_everywhere(level - value.constant, value.shape))
+        terms = Value(terms=value.terms, shape=value.shape, low=value.low, high=value.high)
+        return self.add_spiking(name, unit, terms)
 
     def _levels(self, name: str, value: Value) -> list[tuple[str, Value]]:
         """Graded spikes as the binary ones value >= 1, value >= 2, ... that add up to them, with suffixes for names."""
@@ -117,9 +129,8 @@ class Builder:
             return [("", value)]
         levels = []
         for level in range(1, value.high + 1):
-            unit = nir.Threshold(threshold=_everywhere(level - 0.5 - value.constant, value.shape))
-            terms = Value(terms=value.terms, shape=value.shape, low=value.low, high=value.high)
-            levels.append((f".level{level}", self.add_spiking(f"{name}.level{level}.reached", unit, terms)))
+            unit = self._exceeds(name, f"{name}.level{level}.reached", value, level - 0.5)
+            levels.append((f".level{level}", unit))
         return levels
 
     def _sum_of_levels(self, name: str, levels: list[Value]) -> Value:
@@ -196,12 +207,30 @@ class Builder:
         terms: list[tuple[str, int]] = []
         for number, part in enumerate(parts):
             last = first + part.shape[0]
-            place = np.zeros((shape[0], part.shape[0]), np.float32)
-            place[first:last] = np.eye(part.shape[0])
+            place = placement(slice(first, last), shape[0])
             terms += self.add(f"{name}.part{number}", _matrix(place, sizes[0]), part, shape).terms
             first = last
         joined = Value(terms=tuple(terms), shape=shape, low=min(lows), high=max(highs))
         return self.merge(name, joined)
+
+    def output(self, name: str, value: Value, metadata: dict[str, str] | None = None) -> Value:
+        """The Output node, which sums what feeds it."""
+        node = nir.Output(output_type={"output": np.array(value.shape)}, metadata=metadata or {})
+        return self.add(name, node, value, value.shape)
+
+    def heads(self, name: str, heads: Mapping[str, Value]) -> Value:
+        """Several vectors as one output (heads.py): each in its rows, spikes and currents alike."""
+        width = sum(value.shape[0] for value in heads.values())
+        first = 0
+        terms: list[tuple[str, int]] = []
+        for own, value in heads.items():
+            place = placement(slice(first, first + value.shape[0]), width)
+            parts = [value] if value.is_integer else [replace(value, terms=(term,)) for term in value.terms]
+            for part in parts:
+                terms += self.add(f"{name}.{own}", nir.Linear(weight=place), part, (width,)).terms
+            first += value.shape[0]
+        sizes = {own: value.shape[0] for own, value in heads.items()}
+        return self.output(name, Value(terms=tuple(terms), shape=(width,)), heads_metadata(sizes))
 
     def _sources(self, name: str, value: Value) -> list[str]:
         if value.constant:
@@ -216,7 +245,8 @@ class Builder:
         return name
 
     def _unique(self, name: str) -> str:
-        candidate, count = name.replace("/", "_"), 1
+        name = name.replace("/", "_")
+        candidate, count = name, 1
         while candidate in self.nodes or candidate in self.reserved:
             count += 1
             candidate = f"{name}@{count}"

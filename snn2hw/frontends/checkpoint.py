@@ -21,6 +21,7 @@ from snn2hw.frontends.torch_file import check_claims, read_torch_file, summary
 from snn2hw.models.checkpoint import ARCHITECTURES, SCHEMA, build_model
 
 SHOWN_KEYS = 10
+ARGUMENT_ENTRIES = ("args", "hyper_parameters")
 WEIGHT_ENTRIES = ("state_dict", "model_state_dict", "model", "net")
 
 
@@ -145,20 +146,23 @@ def _weights_in(content: Any) -> nn.Module | Mapping[str, Tensor] | None:
 
 
 def _arguments_in(content: Any) -> Arguments:
-    args = content.get("args") if isinstance(content, Mapping) else None
-    return args if isinstance(args, argparse.Namespace | Mapping) else None
+    found = (content.get(key) for key in ARGUMENT_ENTRIES) if isinstance(content, Mapping) else ()
+    return next((args for args in found if isinstance(args, argparse.Namespace | Mapping)), None)
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
-    """Load a state dict strictly, but for a `module.` before all names; return what was converted, in words.
+    """Load a state dict strictly, but for a prefix of all names; return what was converted or left out, in words.
+
+    Of a LightningModule's, whose losses and metrics lie beside the model, the part that is the whole model is taken.
 
     Raises ModelError that lists missing, unknown and mis-shaped entries, or names one that is not finite.
     """
     if not isinstance(state, Mapping):
         raise ModelError(f"{where}: its state_dict is {summary(state)}. Save model.state_dict() there.")
     own = model.state_dict()
+    left_out: tuple[str, ...] = ()
     if not any(key in own for key in state) and all(isinstance(key, str) for key in state):
-        state = without_prefix(state)
+        state, left_out = _part_of(without_prefix(state), own)
     problems = [f"{key} is missing" for key in own if key not in state]
     problems += [f"{key} is not part of the model" for key in state if key not in own]
     problems += [
@@ -175,7 +179,19 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], where: str) -> t
         raise ModelError(f"{where}: the weights do not fit the model:\n  {listed}{more}")
     check_finite(state, f"{where}: ")
     model.load_state_dict(state)
-    return conversions(state, torch.float32)
+    return (*conversions(state, torch.float32), *left_out)
+
+
+def _part_of(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+    """The part under one prefix that holds the whole model, with what is left out in words; all if there is no such."""
+    prefixes = {key.partition(".")[0] + "." for key in state}
+    whole = [prefix for prefix in prefixes if own and all(prefix + key in state for key in own)]
+    if len(whole) != 1 or any(key in own for key in state):
+        return state, ()
+    part = {key.removeprefix(whole[0]): tensor for key, tensor in state.items() if key.startswith(whole[0])}
+    rest = [key for key in state if not key.startswith(whole[0])]
+    listed = ", ".join(rest[:SHOWN_KEYS]) + (", ..." if len(rest) > SHOWN_KEYS else "")
+    return part, (f"the weights of {whole[0].rstrip('.')} were taken, and left out {listed}",)
 
 
 def _wrong_kind(value: object, own: Tensor) -> str | None:

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from snn2hw.frontends.layers import NAMED, is_plain
+from snn2hw.frontends.separate import drop_unused, separate_readers
 
 _POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
 _AVERAGE = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
@@ -27,6 +28,8 @@ def use_layers(module: fx.GraphModule, model: nn.Module) -> None:
     for node in list(module.graph.nodes):
         if node.op == "call_function" and node.target in _FORMS:
             _use_layer(module, model, node)
+    drop_unused(module)
+    separate_readers(module)
     _separate(module)
     _fix_parametrizations(module)
     for node in reversed(module.graph.nodes):

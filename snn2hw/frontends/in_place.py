@@ -20,7 +20,7 @@ _VIEW_LAYERS = (nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d)
 def refuse_read_after_change(call: Call) -> None:
     """Refuse a change in place of a value that is still read behind it."""
     changed = call.node.args[0] if call.node.args else None
-    if not isinstance(changed, fx.Node) or not _changes(call, call.node) or _changes_nothing(call):
+    if not isinstance(changed, fx.Node) or not changes(call.state.module, call.node) or _changes_nothing(call):
         return
     order = {node: place for place, node in enumerate(call.state.module.graph.nodes)}
     here = order[call.node]
@@ -37,10 +37,11 @@ def refuse_read_after_change(call: Call) -> None:
             raise call.refuse(f"{node.name} is read after it was changed in place", "Write a + b or a * b")
 
 
-def _changes(call: Call, node: fx.Node) -> bool:
+def changes(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node changes its first argument in place."""
     if node.op == "call_module":
-        module = call.state.module.get_submodule(str(node.target))
-        return isinstance(module, nn.ReLU) and module.inplace
+        layer = module.get_submodule(str(node.target))
+        return isinstance(layer, nn.ReLU) and layer.inplace
     return node.target in _IN_PLACE or bool(node.kwargs.get("inplace"))
 
 
@@ -53,7 +54,7 @@ def _changes_nothing(call: Call) -> bool:
 
 def _shares(call: Call, node: fx.Node) -> bool:
     """Whether a node returns the memory of its first argument."""
-    if _changes(call, node):
+    if changes(call.state.module, node):
         return True
     if node.op == "call_module":
         return isinstance(call.state.module.get_submodule(str(node.target)), _VIEW_LAYERS)

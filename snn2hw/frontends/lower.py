@@ -21,6 +21,7 @@ from snn2hw.frontends.functional import owner
 from snn2hw.frontends.in_place import refuse_read_after_change
 from snn2hw.frontends.refusals import unknown_layer, unknown_operation
 from snn2hw.frontends.windows import NO_MARGIN
+from snn2hw.heads import leaves
 
 
 class Lowering:
@@ -76,9 +77,9 @@ class Lowering:
             return self._unknown(node)
         match node.op:
             case "placeholder":
-                return self._input(node, input_shape)
+                return self._input(input_shape)
             case "output":
-                return self._output(node, arguments[0])
+                return self._output(arguments[0])
             case "call_module":
                 return _layer(call)
             case "call_function" | "call_method":
@@ -90,26 +91,25 @@ class Lowering:
                     advice = "Parameters belong into a plain Conv2d, Linear or BatchNorm2d: fold the rest into them"
                 raise Refused(path, f"reads the tensor {node.target}", advice)
 
-    def _input(self, node: fx.Node, shape: Shape) -> Value:
-        builder = self.state.builder
-        if builder.nodes:
-            raise Refused(node.name, "the model takes a second input", "Only one input is supported")
-        return builder.add("input", nir.Input(input_type={"input": np.array(shape)}), None, shape)
+    def _input(self, shape: Shape) -> Value:
+        return self.state.builder.add("input", nir.Input(input_type={"input": np.array(shape)}), None, shape)
 
-    def _output(self, node: fx.Node, value: Any) -> Value:
-        if isinstance(value, tuple | list):
-            names = ", ".join(f"{place}: {source}" for place, source in enumerate(_flat(node.args[0])))
-            raise Refused(
-                "output",
-                f"the model returns {len(value)} values ({names})",
-                "Return the logits alone; of several heads deploy one at a time, by a forward that returns only that",
-            )
-        if not isinstance(value, Value):
+    def _output(self, value: Any) -> Value:
+        heads = dict(leaves(value))
+        for name, head in heads.items():
+            several = len(heads) > 1
+            if not isinstance(head, Value):
+                what = f"its head {name} is no tensor" if several else "the model does not return a tensor"
+                raise Refused("output", what, "Return the logits of the step")
+            if several and len(head.shape) != 1:
+                problem = f"its head {name} has shape {list(head.shape)}"
+                raise Refused("output", problem, "Pool and flatten each of several heads to a vector")
+            _refuse_padding("output", head)
+        if not heads:
             raise Refused("output", "the model does not return a tensor", "Return the logits of the step")
-        _refuse_padding("output", value)
-        return self.state.builder.add(
-            "output", nir.Output(output_type={"output": np.array(value.shape)}), value, value.shape
-        )
+        if len(heads) == 1:
+            return self.state.builder.output("output", *heads.values())
+        return self.state.builder.heads("output", heads)
 
 
 def _layer(call: Call) -> Any:
@@ -165,13 +165,5 @@ def _refuse_padding(path: str, *values: Value) -> None:
 
 
 def _values_in(arguments: Any) -> Iterator[Value]:
-    """All values among arguments, in lists and tuples too."""
-    if isinstance(arguments, Value):
-        yield arguments
-    elif isinstance(arguments, list | tuple):
-        for argument in arguments:
-            yield from _values_in(argument)
-
-
-def _flat(arguments: Any) -> list[Any]:
-    return list(arguments) if isinstance(arguments, list | tuple) else [arguments]
+    """All values among arguments, in lists, tuples and dicts too."""
+    return (value for _, value in leaves(arguments) if isinstance(value, Value))

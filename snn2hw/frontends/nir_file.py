@@ -6,11 +6,11 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-import h5py
 import nir
 import numpy as np
 
 from snn2hw.errors import Blocker, ModelError, UnsupportedError
+from snn2hw.frontends.hdf5_reader import read_tree
 from snn2hw.frontends.torch_file import check_file
 from snn2hw.nir_graph import lay_out, only
 from snn2hw.passes.flatten import flatten
@@ -33,8 +33,8 @@ NIR_NODES = (
     nir.Output,
 )
 KINDS = {kind.__name__: kind for kind in (*NIR_NODES, nir.I, nir.LI, nir.CubaLI, nir.NIRGraph)}
+OWN_METADATA = {"scale", "low", "high", "reset_amount", "decay", "current_decay"}
 SIZES = ("stride", "dilation", "groups", "input_shape", "kernel_size", "padding", "start_dim", "end_dim", "input_type")
-DEEPEST, LARGEST = 32, 16 << 30  # groups in groups, bytes in memory: beyond, a file is damaged or a trap
 NO_SPIKES = (
     "It passes a membrane on instead of spikes. Only an I node right before the Output, of its shape, can be "
     "deployed, as a read-out that sums; use that, or a spiking neuron"
@@ -48,23 +48,14 @@ def read_nir(path: Path) -> nir.NIRGraph:
     malformed.
     """
     check_file(path)
-    try:
-        with h5py.File(path, "r") as file:
-            if not isinstance(file.get("node"), h5py.Group):
-                raise ModelError(
-                    f"{path}: this is not a readable NIR file (it holds no network). Export it with nir.write."
-                )
-            _check_groups(file["node"], [LARGEST], 0)
-            content = _content(file["node"])
-    except ModelError:
-        raise
-    except Exception as error:  # h5py raises errors of many types for damaged files
-        raise ModelError(f"{path}: this is not a readable NIR file ({type(error).__name__}: {error}).") from None
+    content = read_tree(path)
+    if content is None:
+        raise ModelError(f"{path}: this is not a readable NIR file (it holds no network). Export it with nir.write.")
     try:
         graph = _build("", content)
         if not isinstance(graph, nir.NIRGraph):
             raise ModelError(f"the file holds a single {type(graph).__name__} node, not a graph.")
-        graph = flatten(graph)
+        graph = flatten(_metadata_of_nodes(graph))
         if blockers := _unsupported(graph):
             raise UnsupportedError(blockers)
         lay_out(graph)
@@ -74,6 +65,21 @@ def read_nir(path: Path) -> nir.NIRGraph:
         raise ModelError(f"{path}: {error}") from None
     except Exception as error:  # parameters of a type or rank that no check above foresees
         raise ModelError(f"{path}: the graph is malformed ({type(error).__name__}: {error}).") from None
+    return graph
+
+
+def _metadata_of_nodes(graph: nir.NIRGraph) -> nir.NIRGraph:
+    """What a legacy file keeps of its nodes' metadata in the graph's, under `node:key`, where it belongs."""
+    rest = {}
+    for key, value in graph.metadata.items():
+        name, _, own = key.rpartition(":")
+        if name in graph.nodes:
+            graph.nodes[name].metadata[own] = value
+        else:
+            rest[key] = value
+    for name in {key.rpartition(":")[0] for key in graph.metadata.keys() - rest.keys()}:
+        _check_metadata(f"{name}: ", graph.nodes[name].metadata)
+    graph.metadata = rest
     return graph
 
 
@@ -130,38 +136,14 @@ def what_changed(written: nir.NIRGraph, network: nir.NIRGraph) -> tuple[str, ...
     kinds = {type(node) for node in written.nodes.values()}
     notes = []
     if nir.Conv1d in kinds:
-        shape = network.nodes[only(network, nir.Input)].input_type["input"]
-        notes.append(f"1-D signals are taken as images of height 1: give samples of shape {[int(n) for n in shape]}")
+        channels, _, length = (int(n) for n in network.nodes[only(network, nir.Input)].input_type["input"])
+        notes.append(f"1-D signals [{channels}, {length}] are taken as images of height 1, [{channels}, 1, {length}]")
     if nir.I in kinds:
         notes.append("the class scores are what the integrator holds after the last step")
     gone = {name for name, node in written.nodes.items() if not isinstance(node, nir.Delay | nir.Scale | nir.I)}
     if renamed := sorted(gone - network.nodes.keys()):
         notes.append(f"renamed, as files and results cannot hold these names: {', '.join(map(repr, renamed[:10]))}")
     return tuple(notes)
-
-
-def _check_groups(group: h5py.Group, left: list[int], depth: int) -> None:
-    """Raise ModelError for links out of the file, groups that hold themselves, and more data than any memory holds."""
-    if depth > DEEPEST:
-        raise ModelError(f"{group.file.filename}: groups are nested more than {DEEPEST} deep. The file is damaged.")
-    for key in group:
-        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-            raise ModelError(f"{group.file.filename}: {key} is a link. Write the file with nir.write.")
-        item = group[key]
-        if isinstance(item, h5py.Group):
-            _check_groups(item, left, depth + 1)
-        else:
-            left[0] -= item.nbytes or 0
-            if left[0] < 0:
-                raise ModelError(f"{group.file.filename}: it claims more than {LARGEST >> 30} GiB of parameters.")
-
-
-def _content(group: h5py.Group) -> dict[str, Any]:
-    read = {}
-    for key, item in group.items():
-        value = _content(item) if isinstance(item, h5py.Group) else item[()]
-        read[str(key)] = value.decode("utf8") if isinstance(value, bytes) else value
-    return read
 
 
 def _build(name: str, content: dict[str, Any]) -> nir.NIRNode:
@@ -171,6 +153,7 @@ def _build(name: str, content: dict[str, Any]) -> nir.NIRNode:
     if not isinstance(written, str) or written not in KINDS:
         raise UnsupportedError([_blocker(name or "the graph", str(written))])
     kind = KINDS[written]
+    _check_metadata(where, content.get("metadata", {}))
     given = {key: value for key, value in content.items() if key != "type"}
     if kind is nir.NIRGraph:
         return _build_graph(name, given)
@@ -193,7 +176,8 @@ def _build(name: str, content: dict[str, Any]) -> nir.NIRNode:
         raise ModelError(f"{where}this {written} node lacks {', '.join(missing)}. Export the network again.")
     for key, value in given.items():
         if key != "metadata" and not (key == "padding" and isinstance(value, str)):
-            if isinstance(value, dict) or (key not in SIZES and np.asarray(value).dtype.kind not in "iufb"):
+            numbers = not isinstance(value, dict) and np.asarray(value).dtype.kind in "iufb"
+            if not numbers and value is not None:
                 raise ModelError(f"{where}{key} holds no numbers. Export the network again.")
             given[key] = value if key in SIZES else np.asarray(value)
     if "v_threshold" in given or kind in (nir.I, nir.LI, nir.CubaLI):
@@ -206,6 +190,22 @@ def _build(name: str, content: dict[str, Any]) -> nir.NIRNode:
     if size is not None:
         node.input_shape = size
     return node
+
+
+def _check_metadata(where: str, metadata: Any) -> None:
+    """Raise ModelError where the metadata that snn2hw itself gives a meaning is of another kind."""
+    if not isinstance(metadata, dict):
+        raise ModelError(f"{where}metadata is no group of entries. Export the network again.")
+    if not isinstance(metadata.get("reset", ""), str):
+        raise ModelError(f"{where}the metadata's reset is no name. Export the network again.")
+    for key in OWN_METADATA & metadata.keys():
+        values = metadata[key]
+        numbers = not isinstance(values, dict | str) and np.asarray(values).dtype.kind in "iuf"
+        if not numbers or not np.size(values) or not np.all(np.isfinite(values)):
+            raise ModelError(f"{where}the metadata's {key} holds no finite numbers. Export the network again.")
+        whole = key in ("scale", "reset_amount") or np.array_equal(values, np.rint(values))
+        if not whole or (key in ("scale", "low", "high") and np.size(values) != 1):
+            raise ModelError(f"{where}the metadata's {key} is {np.ravel(values)[:3].tolist()}: no whole number.")
 
 
 def _build_graph(name: str, given: dict[str, Any]) -> nir.NIRGraph:

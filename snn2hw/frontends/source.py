@@ -19,7 +19,7 @@ from snn2hw.frontends import neurons
 from snn2hw.frontends.checkpoint import conversions, load_weights, read_checkpoint, read_weights
 from snn2hw.frontends.hints import Hints
 from snn2hw.frontends.nir_file import check_finite, check_neurons, read_nir, same_network, what_changed
-from snn2hw.frontends.torch_file import search_here
+from snn2hw.frontends.torch_file import ENDINGS, search_here
 from snn2hw.frontends.trace import Traced, trace
 from snn2hw.model_options import ModelOptions
 from snn2hw.neuron_rule import DT, Neuron, rule_of
@@ -59,12 +59,12 @@ def load_model(model: str, options: ModelOptions, *, default_timesteps: int | No
     """
     if options.timesteps is not None and options.timesteps < 1:
         raise OptionError(f"{options.timesteps} time steps: at least 1 is needed. Use --timesteps T.")
-    if options.weights is not None and model.endswith((".pt", ".pth", ".nir")):
+    if options.weights is not None and model.endswith((*ENDINGS, ".nir")):
         raise OptionError(f"{model} has weights of its own. Leave out --weights, or name package.module:factory.")
     hints = _hints(options, default_timesteps)
     if options.dt is not None and not model.endswith(".nir"):
         raise OptionError(f"{model}: --dt is for .nir files, whose time constants are in seconds. Leave it out.")
-    if model.endswith((".pt", ".pth")):
+    if model.endswith(ENDINGS):
         found = read_checkpoint(Path(model), hints, trust_pickle=options.trust_pickle)
         own = _required(found.input_shape or options.input_shape, "--input-shape C,H,W", model)
         shape = _agree("input shape", options.input_shape, own)
@@ -86,8 +86,8 @@ def load_model(model: str, options: ModelOptions, *, default_timesteps: int | No
         file = Path(options.weights) if options.weights else None
         return _traced(module, model, shape, steps, file, options, None, notes)
     raise ModelError(
-        f"{model}: this is neither a checkpoint (.pt, .pth), nor a .nir file, nor package.module:factory. Rename the "
-        "file or name the factory that builds the model."
+        f"{model}: this is neither a checkpoint ({', '.join(ENDINGS)}), nor a .nir file, nor package.module:factory. "
+        "Rename the file or name the factory that builds the model."
     )
 
 
@@ -159,7 +159,10 @@ def _nir_file(model: str, options: ModelOptions, default_timesteps: int | None) 
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from None
     shape = tuple(int(n) for n in np.ravel(network.nodes[only(network, nir.Input)].input_type["input"]))
-    shape = _agree("input shape", options.input_shape, shape)
+    asked = options.input_shape
+    if asked is not None and len(asked) == 2 and _has_conv1d(written):
+        asked = (asked[0], 1, asked[1])
+    shape = _agree("input shape", asked, shape)
     timesteps = _required(options.timesteps or default_timesteps, "--timesteps T", model)
     conventions = {}
     for name, node in network.nodes.items():
@@ -181,6 +184,10 @@ def _nir_file(model: str, options: ModelOptions, default_timesteps: int | None) 
         conventions=conventions,
         notes=what_changed(written, network),
     )
+
+
+def _has_conv1d(graph: nir.NIRGraph) -> bool:
+    return any(isinstance(node, nir.Conv1d) for node in graph.nodes.values())
 
 
 def _call_factory(model: str) -> nn.Module:

@@ -22,6 +22,8 @@ from snn2hw.models.sew_resnet import IMAGENET_NETS
 
 Arguments = argparse.Namespace | Mapping[str, Any] | None
 
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+"""DataParallel's, torch.compile's, and what the net is called in most LightningModules."""
 CONNECT_ARGUMENTS = ("connect_f", "cnf")
 
 
@@ -90,9 +92,9 @@ def _read_format(state: State, input_shape: Shape | None) -> Found:
 
 
 def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict without the `module.` that DataParallel writes before every name; as it is unless all have it."""
-    while state and all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
+    """The state dict without what wrappers write before every name; as it is unless all have it."""
+    while prefix := next((p for p in PREFIXES if state and all(key.startswith(p) for key in state)), None):
+        state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
     return dict(state)
 
 

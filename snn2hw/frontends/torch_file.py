@@ -17,6 +17,7 @@ from torch import Tensor
 
 from snn2hw.errors import ModelError
 
+ENDINGS = (".pt", ".pth", ".pt.tar", ".pth.tar", ".ckpt")
 LARGEST_EXPANSION, HARMLESS_BYTES = 20, 1 << 26
 """Trained weights hardly compress: what claims to be so many times its file is no checkpoint, unless it is small."""
 

@@ -9,7 +9,7 @@ import nir
 import torch
 from torch import Tensor, fx, nn
 
-from snn2hw.errors import DataError, ModelError, Snn2hwError, UnsupportedError
+from snn2hw.errors import Blocker, DataError, ModelError, Snn2hwError, UnsupportedError
 from snn2hw.frontends.call import Kernel
 from snn2hw.frontends.checkpoint import check_finite
 from snn2hw.frontends.functional import use_layers
@@ -17,6 +17,7 @@ from snn2hw.frontends.layers import is_layer
 from snn2hw.frontends.lower import Lowering
 from snn2hw.frontends.neurons import is_multi_step, reset_state
 from snn2hw.frontends.neurons.prepare import neurons_without_state, optional_arguments, prepare
+from snn2hw.heads import leaves
 
 Shape = tuple[int, ...]
 
@@ -46,7 +47,8 @@ class Traced:
     def run(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
         """Run the model on x [T, N, *input shape]; yield per step what each node in `origin` emits, and "logits".
 
-        The model starts from its initial state. Logits are the model's output of the step, [N, K].
+        The model starts from its initial state. Logits are the model's output of the step, [N, K]; of several heads,
+        one behind the other.
         """
         reset_state(self.module)
         with torch.no_grad():
@@ -55,17 +57,23 @@ class Traced:
             else:
                 for frame in x:
                     recorder = _Recorder(self.module, self.dtype)
-                    logits = recorder.run(frame)
+                    logits = _joined(self._heads(recorder.run(frame)))
                     yield {name: recorder.seen[fx_name] for name, fx_name in self.origin.items()} | {"logits": logits}
         reset_state(self.module)
 
     def _run_multi_step(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
         recorder = _Recorder(self.module, self.dtype)
-        logits = recorder.run(x)
-        per_step = logits.dim() == 3
+        heads = self._heads(recorder.run(x))
         for t in range(len(x)):
             step = {name: recorder.seen[fx_name][t] for name, fx_name in self.origin.items()}
-            yield step | {"logits": logits[t] if per_step else logits}
+            yield step | {"logits": _joined([head[t] if head.dim() == 3 else head for head in heads])}
+
+    def _heads(self, returned: object) -> list[Tensor]:
+        return [head.to(self.dtype) for _, head in leaves(returned)]
+
+
+def _joined(heads: list[Tensor]) -> Tensor:
+    return heads[0] if len(heads) == 1 else torch.cat(heads, dim=1)
 
 
 def trace(model: nn.Module, input_shape: Shape) -> Traced:
@@ -122,8 +130,17 @@ def _trace_module(model: nn.Module) -> fx.GraphModule:
         ) from error
     module = fx.GraphModule(model, graph)
     prepare(module)
+    _refuse_more_inputs(module)
     use_layers(module, model)
     return module
+
+
+def _refuse_more_inputs(module: fx.GraphModule) -> None:
+    inputs = [str(node.target) for node in module.graph.nodes if node.op == "placeholder"]
+    if len(inputs) > 1:
+        advice = "Give all but the first a default value, or write a forward that takes the input alone"
+        problem = f"the model's forward takes {len(inputs)} inputs: {', '.join(inputs)}"
+        raise UnsupportedError([Blocker(layer=inputs[1], problem=problem, advice=advice)])
 
 
 class _Recorder(fx.Interpreter):
@@ -137,8 +154,10 @@ class _Recorder(fx.Interpreter):
         self.extra_traceback = False  # fx would append its own to the messages of our errors
         self.dtype = dtype
         self.seen: dict[str, Tensor] = {}
+        self.at = ""
 
     def run_node(self, n: fx.Node) -> object:
+        self.at = str(n.target) if n.op == "call_module" else ""
         result = super().run_node(n)
         if type(result) is tuple and result:
             result = tuple(self._cast(item) for item in result)
@@ -164,6 +183,13 @@ def _shapes(module: fx.GraphModule, sample: Tensor, lead: int) -> dict[str, tupl
         raise
     except Exception as error:  # torch's and the user's own complaints about a shape
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = first.rstrip(".!")
+        if recorder.at and isinstance(error, TypeError | AttributeError | NameError):
+            kind = type(module.get_submodule(recorder.at)).__name__
+            raise ModelError(
+                f"{recorder.at}: this {kind} cannot be called ({type(error).__name__}: {first}). Build it so that the "
+                "model runs by itself: with other arguments, or another surrogate function."
+            ) from error
         raise DataError(
             f"the model does not accept an input of shape {list(sample.shape[lead:])}: {first}. Give the shape of one "
             "step of one sample with --input-shape C,H,W."

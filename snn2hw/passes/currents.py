@@ -10,8 +10,9 @@ import numpy as np
 
 from snn2hw import ir
 from snn2hw.errors import QuantisationError
-from snn2hw.fixed_point import round_to_int
-from snn2hw.groups import with_groups
+from snn2hw.fixed_point import Int, round_to_int
+from snn2hw.groups import with_groups, without_groups
+from snn2hw.heads import placed_rows
 from snn2hw.neuron_rule import Float
 from snn2hw.nir_graph import conv_padding, pair
 
@@ -122,16 +123,19 @@ class Current:
         return None if self.layer is not None else float(self._gained(gain))
 
     def through_weights(self, name: str, node: nir.Conv2d | nir.Affine | nir.Linear, shape: ir.Shape) -> Current:
-        raise QuantisationError(
-            f"{name}: it reads the current of {self.name} with no neuron between. Put a spiking neuron there, or "
-            "multiply the two layers into one."
+        if (rows := placed_rows(node)) is not None:
+            return self._placed(rows, shape[0])
+        raise QuantisationError.at(
+            name,
+            f"it reads the current of {self.name} with no neuron between",
+            "Put a spiking neuron there, or multiply the two layers into one",
         )
 
     def pooled(self, name: str, node: nir.SumPool2d | nir.AvgPool2d, shape: ir.Shape) -> Current:
         step = _pool_step(name, node, shape, 1.0)
         if step.padding != (0, 0) and np.any(self.bias != 0):
-            raise QuantisationError(
-                f"{name}: a padded pool behind {self.name}, which has a bias. Pool without padding."
+            raise QuantisationError.at(
+                name, f"a padded pool behind {self.name}, which has a bias", "Pool without padding"
             )
         window = step.kernel[0] * step.kernel[1]
         bias = self.bias if isinstance(node, nir.AvgPool2d) else self.bias * window
@@ -139,15 +143,34 @@ class Current:
 
     def flattened(self, name: str, shape: ir.Shape) -> Current:
         if self.shape[1:] not in ((), (1, 1)):
-            raise QuantisationError(
-                f"{name}: the currents of {self.name}, {list(self.shape)}, are flattened. Put a spiking neuron before "
-                "the flatten, or average over space first."
+            raise QuantisationError.at(
+                name,
+                f"the currents of {self.name}, {list(self.shape)}, are flattened",
+                "Put a spiking neuron before the flatten, or average over space first",
             )
         flat = PoolStep(name=name, kernel=(1, 1), stride=(1, 1), padding=(0, 0), shape=shape, unit=1.0)
         return (
             self
             if self.shape == shape
             else replace(self, shape=shape, bias=self.bias.reshape(-1), pools=(*self.pools, flat))
+        )
+
+    def _placed(self, rows: Int, width: int) -> Current:
+        """The same values in these rows of a vector: its own weights take up the zeros, so that no layer is added."""
+
+        def among(values: Float) -> Float:
+            larger = np.zeros((width, *values.shape[1:]))
+            larger[rows] = values
+            return larger
+
+        return replace(
+            self,
+            weight=among(without_groups(self.weight, self.groups)),
+            groups=1,
+            bias=among(np.broadcast_to(self.bias.reshape(-1), rows.shape)),
+            layer_shape=(width, *self.layer_shape[1:]),
+            shape=(width,),
+            pools=tuple(replace(step, shape=(width, *step.shape[1:])) for step in self.pools),
         )
 
     def as_current(self, name: str) -> Current:
@@ -191,12 +214,20 @@ class Current:
         """The weights times the neuron's gain, which must be one number, or one a channel."""
         channels = gain.reshape(gain.shape[0], -1)
         if np.any(channels != channels[:, :1]):
-            raise QuantisationError(f"{self.name}: it feeds neurons whose time constants differ within a channel.")
+            raise QuantisationError.at(
+                self.name,
+                "it feeds neurons whose time constants differ within a channel",
+                "Give the neurons of a channel one time constant",
+            )
         per_channel = channels[:, 0]
         if np.all(per_channel == per_channel[0]):
             return self.weight * float(per_channel[0])
         if self.layer is None:
-            raise QuantisationError(f"{self.name}: a shortcut feeds neurons whose time constants differ by channel.")
+            raise QuantisationError.at(
+                self.name,
+                "a shortcut feeds neurons whose time constants differ by channel",
+                "Put a 1x1 convolution into the shortcut, or give all channels one time constant",
+            )
         spread: Float = per_channel.reshape(-1, *[1] * (self.weight.ndim - 1))
         return self.weight * spread
 
@@ -210,9 +241,9 @@ def align(name: str, incoming: Sequence[Flow]) -> Emitted | Current:
         return incoming[0]
     emitted = [flow for flow in incoming if isinstance(flow, Emitted)]
     if len(emitted) < len(incoming):
-        raise QuantisationError(f"{name}: weighted sums are added before it. Put a spiking neuron behind the sum.")
+        raise QuantisationError.at(name, "weighted sums are added before it", "Put a spiking neuron behind the sum")
     if len({flow.unit for flow in emitted}) > 1 or len({flow.flat for flow in emitted}) > 1:
-        raise QuantisationError(f"{name}: spikes and averages are added before it. Put a neuron behind the average.")
+        raise QuantisationError.at(name, "spikes and averages are added before it", "Put a neuron behind the average")
     sources = tuple(source for flow in emitted for source in flow.sources)
     return replace(emitted[0], sources=sources)
 

@@ -9,12 +9,13 @@ scale is the largest that keeps weights, biases, thresholds and calibrated curre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import nir
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.errors import OptionError, QuantisationError
+from snn2hw.errors import Blocker, OptionError, QuantisationError
 from snn2hw.fixed_point import (
     BIAS_MAX,
     DECAY_MAX,
@@ -27,12 +28,14 @@ from snn2hw.fixed_point import (
     round_to_int,
     split_bias,
 )
+from snn2hw.heads import Head, heads_of
 from snn2hw.neuron_rule import Float, NeuronRule, compact, rule_of
 from snn2hw.nir_graph import Layout, lay_out
 from snn2hw.passes.calibrate import Calibration
 from snn2hw.passes.currents import Current, Emitted, Flow, align, emits_integers
 
 MARGIN = 2.0  # how many times the currents and membranes seen in calibration must fit
+READOUT_LIMIT = 1 << 53  # of a read-out's bias: so far a float64 counts
 WEIGHT_BITS = range(2, 9)
 INPUT_BITS = range(2, 9)
 
@@ -42,7 +45,7 @@ def quantise(network: nir.NIRGraph, calibration: Calibration, *, weight_bits: in
 
     Raises:
         OptionError: bits out of range.
-        QuantisationError: a layer that has no integer form, with its name, the numbers and what to change.
+        QuantisationError: with every layer that has no integer form, by name, the numbers and what to change.
         ModelError: the graph is malformed.
     """
     for label, bits, allowed in (("weight", weight_bits, WEIGHT_BITS), ("input", input_bits, INPUT_BITS)):
@@ -57,22 +60,35 @@ class _Quantiser:
         self.weight_max = (1 << (weight_bits - 1)) - 1
         self.payload_max = (1 << (input_bits - 1)) - 1
         self.layout: Layout = lay_out(network)
-        self.flows: dict[str, Flow] = {}
+        self.flows: dict[str, Flow | None] = {}  # None behind a blocker
         self.nodes: list[ir.Node] = []
+        self.blockers: list[Blocker] = []
 
     def run(self) -> ir.Graph:
         for name in self.layout.order:
-            incoming = [self.flows[source] for source in self.layout.sources[name]]
-            flow = self._node(name, self.network.nodes[name], incoming)
-            if flow is not None:
-                self.flows[name] = flow
+            node, flow = self.network.nodes[name], None
+            try:
+                flow = self._node(name, node, [self.flows[source] for source in self.layout.sources[name]])
+            except QuantisationError as error:
+                self.blockers += error.blockers
+            if flow is None and isinstance(node, nir.Threshold | nir.IF | nir.LIF | nir.CubaLIF):
+                flow = Emitted(sources=(name,), shape=self.layout.shapes[name], unit=1.0)  # spikes, whatever comes in
+            self.flows[name] = flow
+        if self.blockers:
+            raise QuantisationError(self.blockers)
         graph = ir.Graph(tuple(self.nodes))
-        if any(node.name == "logits" for node in graph.recorded):
-            raise QuantisationError("logits: results keep this name for the class scores. Rename the layer.")
+        kept = {"logits", *(f"logits.{head.name}" for head in graph.readout.heads)}
+        if taken := [node.name for node in graph.recorded if node.name in kept]:
+            raise QuantisationError.at(taken[0], "results keep this name for the class scores", "Rename the layer")
         return graph
 
-    def _node(self, name: str, node: nir.NIRNode, incoming: list[Flow]) -> Flow | None:
+    def _node(self, name: str, node: nir.NIRNode, sources: list[Flow | None]) -> Flow | None:
         shape = self.layout.shapes[name]
+        incoming = [flow for flow in sources if flow is not None]
+        if len(incoming) < len(sources):  # all that can be looked at behind a blocker
+            if isinstance(node, nir.IF | nir.LIF | nir.CubaLIF):
+                _at_rest_0(name, rule_of(name, node))
+            return None
         match node:
             case nir.Input():
                 return self._emit(self._input(name, shape), unit=self._input_unit())
@@ -89,10 +105,11 @@ class _Quantiser:
             case nir.IF() | nir.LIF() | nir.CubaLIF():
                 return self._neuron(name, rule_of(name, node), incoming)
             case nir.Output():
-                self._readout(name, shape, incoming)
+                self._readout(name, shape, incoming, heads_of(name, node))
                 return None
             case _:
-                raise QuantisationError(f"{name}: {type(node).__name__} nodes have no integer form here.")
+                kind = type(node).__name__
+                raise QuantisationError.at(name, f"{kind} nodes have no integer form here", "Leave it out")
 
     def _emit(self, node: ir.Node, *, unit: float = 1.0) -> Emitted:
         self.nodes.append(node)
@@ -132,13 +149,18 @@ class _Quantiser:
         _refuse_flat(name, flow)
         factors = np.unique(np.asarray(node.scale, np.float64))
         if isinstance(flow, Current) or factors.size > 1 or factors[0] != np.rint(factors[0]) or factors[0] == 0:
-            raise QuantisationError(
-                f"{name}: a Scale by {factors.min():g} to {factors.max():g}. Only one whole factor over spikes has an "
-                "integer form; fold others into the weights before or behind."
+            raise QuantisationError.at(
+                name,
+                f"a Scale by {factors.min():g} to {factors.max():g}",
+                "Only one whole factor over spikes has an integer form; fold others into the weights before or behind",
             )
         factor = int(factors[0])
         if abs(factor) > self.weight_max:
-            raise QuantisationError(f"{name}: the factor {factor} exceeds the largest weight {self.weight_max}.")
+            raise QuantisationError.at(
+                name,
+                f"the factor {factor} exceeds the largest weight {self.weight_max}",
+                "Fold it into the weights behind, or use more weight bits",
+            )
         if factor == 1:
             return self._emit(ir.Merge(name=name, inputs=flow.sources, shape=flow.shape), unit=flow.unit)
         return self._emit(ir.Scale(name=name, inputs=flow.sources, shape=flow.shape, factor=factor), unit=flow.unit)
@@ -148,30 +170,19 @@ class _Quantiser:
         _refuse_flat(name, flow)
         levels = np.unique(np.asarray(node.threshold, np.float64))
         if isinstance(flow, Current):
-            raise QuantisationError(f"{name}: a Threshold over weighted sums. Use an IF or LIF neuron.")
+            raise QuantisationError.at(name, "a Threshold over weighted sums", "Use an IF or LIF neuron")
         if levels.size > 1 or levels[0] < 0:
-            raise QuantisationError(
-                f"{name}: thresholds from {levels.min():g} to {levels.max():g}; one value of at least 0 is supported."
+            raise QuantisationError.at(
+                name,
+                f"thresholds from {levels.min():g} to {levels.max():g}",
+                "One value of at least 0 is supported",
             )
         threshold = int(floor_to_int(levels[0] / flow.unit))
         return self._emit(ir.Threshold(name=name, inputs=flow.sources, shape=flow.shape, threshold=threshold))
 
     def _neuron(self, name: str, rule: NeuronRule, incoming: list[Flow]) -> Flow:
+        threshold, drive = _at_rest_0(name, rule)
         currents = [flow.as_current(f"{name}.shortcut") for flow in incoming]
-        # Variables are shifted so that the membrane starts and resets at 0: v' = v - reset_value.
-        threshold = nominal(rule.threshold) - rule.reset_value
-        drive = rule.drive - (1 - rule.keep) * rule.reset_value
-        drive = np.where(np.abs(drive) < 1e-12 * np.abs(rule.drive), 0.0, drive)  # v_leak is v_reset, up to rounding
-        if (lowest := float((rule.threshold - rule.reset_value).min())) < 0:
-            raise QuantisationError(
-                f"{name}: the threshold lies {-lowest:g} below the reset value, so the neuron fires "
-                "without input. Raise the threshold or lower v_reset."
-            )
-        if np.any(drive != 0) and np.any(rule.current_keep != 0):
-            raise QuantisationError(
-                f"{name}: its current has a memory and v_leak differs from v_reset. Only one of the two has an integer "
-                "form; set v_leak to v_reset."
-            )
         bias = drive + sum(rule.gain * current.bias for current in currents)
         scale = self._neuron_scale(name, currents, rule, threshold, bias)
         sources = self._synapses(name, currents, scale, rule.gain)
@@ -213,43 +224,112 @@ class _Quantiser:
         if whole >= 1 and lattice[0] > 0:
             limit = whole / lattice[0]  # the shortcut's weight, or else the threshold, becomes a whole number
         elif steps:
-            raise QuantisationError(
-                f"{name}: the shortcut's spikes need a weight of at least 1, but the {limited_by} of its other inputs "
-                f"allow {limit * lattice[0]:.3g}. Scale the layer's weights down."
+            raise QuantisationError.at(
+                name,
+                f"the shortcut's spikes need a weight of at least 1, but the {limited_by} of its other inputs allow "
+                f"{limit * lattice[0]:.3g}",
+                "Scale the layer's weights down",
             )
         return float(limit)
 
     def _weight_limit(self, name: str, currents: Sequence[Current], gain: Float) -> float:
         peak = max(current.peak(gain) for current in currents)
         if peak == 0:
-            raise QuantisationError(f"{name}: all weights that feed it are 0. The layer is dead; remove or retrain it.")
+            raise QuantisationError.at(
+                name, "all weights that feed it are 0", "The layer is dead; remove or retrain it"
+            )
         return self.weight_max / peak
 
     def _synapses(self, name: str, currents: Sequence[Current], scale: float, gain: Float) -> tuple[str, ...]:
+        """The layers that feed a neuron, at its scale. One that another neuron reads too is made again for this one."""
         ends = []
         for current in currents:
             chain = current.nodes(scale, gain)
-            known = {node.name for node in self.nodes}
-            if repeated := [node.name for node in chain if node.name in known]:
-                raise QuantisationError(f"{repeated[0]}: two neurons read this layer. Give each a layer of its own.")
-            self.nodes += chain
-            ends.append(chain[-1].name)
+            names = {node.name: self._free(node.name) for node in chain}
+            for node in chain:
+                inputs = tuple(names.get(source, source) for source in node.inputs)
+                self.nodes.append(replace(node, name=names[node.name], inputs=inputs))
+            ends.append(self.nodes[-1].name)
         return tuple(ends)
 
-    def _readout(self, name: str, shape: ir.Shape, incoming: list[Flow]) -> None:
+    def _free(self, name: str) -> str:
+        taken = {node.name for node in self.nodes}
+        candidate, count = name, 1
+        while candidate in taken or (candidate != name and candidate in self.network.nodes):
+            count += 1
+            candidate = f"{name}@{count}"
+        return candidate
+
+    def _readout(self, name: str, shape: ir.Shape, incoming: list[Flow], heads: Sequence[Head]) -> None:
+        if heads:
+            self._readout_of_heads(name, shape, incoming, heads)
+            return
         currents = [flow.as_current(f"{name}.sum") for flow in incoming]
         gain = np.ones(shape)
         scale = self._weight_limit(name, currents, gain)
         if steps := [step for current in currents if (step := current.identity_step(gain)) is not None]:
             scale = np.floor(scale * steps[0]) / steps[0]
         sources = self._synapses(name, currents, scale, gain)
-        bias = round_to_int(scale * np.broadcast_to(sum(current.bias for current in currents), shape))
+        real = scale * np.broadcast_to(sum(current.bias for current in currents), shape)
+        if not np.abs(real).max() < READOUT_LIMIT:
+            raise QuantisationError.at(
+                name,
+                f"the bias of the read-out is {np.abs(real).max():.3g} times its smallest weight step",
+                "Scale the last layer's bias down",
+            )
+        bias = round_to_int(real)
         self.nodes.append(ir.Readout(name=name, inputs=sources, shape=shape, bias=bias, scale=float(scale)))
+
+    def _readout_of_heads(self, name: str, shape: ir.Shape, incoming: list[Flow], heads: Sequence[Head]) -> None:
+        """Every head has a scale of its own: nothing is added up or compared across heads."""
+        currents = []
+        for source, flow in zip(self.layout.sources[name], incoming, strict=True):
+            if isinstance(flow, Emitted) and not flow.flat:
+                raise QuantisationError.at(
+                    name,
+                    f"{source} goes right into an output with several heads",
+                    "Put a layer in between, which can take up their scales",
+                )
+            currents.append(flow.as_current(f"{name}.sum"))
+        scaled = []
+        for head in heads:
+            peak = max(float(np.abs(current.weight[head.start : head.stop]).max()) for current in currents)
+            if peak == 0:
+                raise QuantisationError.at(
+                    name, f"all weights of head {head.name} are 0", "Remove the head or retrain it"
+                )
+            scaled.append(replace(head, scale=self.weight_max / peak))
+        readout = ir.Readout(
+            name=name, inputs=(), shape=shape, bias=np.array(0), scale=scaled[0].scale, heads=tuple(scaled)
+        )
+        sources = self._synapses(name, currents, 1.0, readout.scales)
+        bias = round_to_int(readout.scales * np.broadcast_to(sum(current.bias for current in currents), shape))
+        self.nodes.append(replace(readout, inputs=sources, bias=bias))
+
+
+def _at_rest_0(name: str, rule: NeuronRule) -> tuple[Float, Float]:
+    """Threshold and drive of variables that are shifted so that the membrane starts and resets at 0."""
+    threshold = nominal(rule.threshold) - rule.reset_value
+    drive = rule.drive - (1 - rule.keep) * rule.reset_value
+    drive = np.where(np.abs(drive) < 1e-12 * np.abs(rule.drive), 0.0, drive)  # v_leak is v_reset, up to rounding
+    if (lowest := float((rule.threshold - rule.reset_value).min())) < 0:
+        raise QuantisationError.at(
+            name,
+            f"the threshold lies {-lowest:g} below the reset value, so the neuron fires without input",
+            "Raise the threshold or lower v_reset",
+        )
+    if np.any(drive != 0) and np.any(rule.current_keep != 0):
+        raise QuantisationError.at(
+            name,
+            "its current has a memory and v_leak differs from v_reset",
+            "Only one of the two has an integer form; set v_leak to v_reset",
+        )
+    return threshold, drive
 
 
 def _refuse_flat(name: str, flow: Flow) -> None:
     if isinstance(flow, Emitted) and flow.flat:
-        raise QuantisationError(f"{name}: it joins flattened spikes. Join them first and flatten behind.")
+        raise QuantisationError.at(name, "it joins flattened spikes", "Join them first and flatten behind")
 
 
 def integer_threshold(threshold: Float, rest: Float, scale: float) -> Int:

@@ -30,8 +30,8 @@ Progress = Callable[[int, int], None]
 def simulate(program: ir.Program, samples: Samples, *, progress: Progress | None = None) -> ir.Spikes:
     """Run a program on samples, one after the other through the pipeline, cycle by cycle.
 
-    Returns `logits` int64 [N, K] and each recorded node's spikes [N, T, *shape] under its name, as spikes.npz holds
-    them.
+    Returns `logits` int64 [N, K] (of several heads also each as `logits.<head>`) and each recorded node's spikes
+    [N, T, *shape] under its name, as spikes.npz holds them.
 
     Raises:
         DataError: the samples do not fit the program's input.
@@ -65,7 +65,7 @@ def simulate(program: ir.Program, samples: Samples, *, progress: Progress | None
                 logits[sample] = emitted[node.name]
         if progress:
             progress(cycle, cycles)
-    return {**recorded, "logits": logits}
+    return {**recorded, **graph.readout.results(logits)}
 
 
 def input_payloads(program: ir.Program, samples: Samples) -> Int:

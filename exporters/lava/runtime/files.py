@@ -79,6 +79,10 @@ def write_spikes(folder: Path, program: Program, output: Path) -> None:
         with zipfile.ZipFile(beside, "w", allowZip64=True) as archive:
             for name, path in recording_paths(folder, program).items():
                 archive.write(path, f"{name}.npy")
+            logits = np.load(recording_paths(folder, program)["logits"], mmap_mode="r")
+            for name, rows in program.readout.heads.items():
+                with archive.open(f"logits.{name}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, np.ascontiguousarray(logits[:, rows]))
         os.replace(beside, output)
     except OSError as error:
         raise ProgramError(f"{output} cannot be written: {error}") from error

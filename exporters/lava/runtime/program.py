@@ -124,10 +124,11 @@ class Merge(BaseNode):
 
 @dataclass(frozen=True)
 class Readout(BaseNode):
-    """Adds input + bias over the steps of a sample."""
+    """Adds input + bias over the steps of a sample. `heads`: which of the logits are whose, of several heads."""
 
     reset_offset: int
     bias: Array = field(repr=False)
+    heads: dict[str, slice] = field(default_factory=dict)
 
 
 Node = Input | Conv | Linear | Scale | SumPool | Neuron | Threshold | Merge | Readout

@@ -129,10 +129,22 @@ def read_node(entry: Entry, arrays: Mapping[str, Array], nodes: Mapping[str, Nod
         return _check_inputs(Merge(**base), nodes)
     elif kind == "readout":
         offset = entry.integer("reset_offset") % timesteps
-        return _check_inputs(Readout(**base, reset_offset=offset, bias=per_neuron("bias", -(1 << 62), 1 << 62)), nodes)
+        bias = per_neuron("bias", -(1 << 62), 1 << 62)
+        return _check_inputs(Readout(**base, reset_offset=offset, bias=bias, heads=_read_heads(entry, shape)), nodes)
     else:
         raise ProgramError(f"node {name} has kind {kind!r}, which this code does not know")
     return _check_synapse(node, nodes)
+
+
+def _read_heads(entry: Entry, shape: Shape) -> dict[str, slice]:
+    """The heads of a read-out; none where the program names none."""
+    heads: dict[str, slice] = {}
+    for item in entry.items("heads") if "heads" in entry.value else ():
+        start, stop = item.integer("start", low=0), item.integer("stop", low=1, high=shape[0])
+        if start >= stop:
+            raise ProgramError(f"{entry.owner}: a head goes from {start} to {stop}")
+        heads[item.text("name")] = slice(start, stop)
+    return heads
 
 
 def _check_inputs(node: Neuron | Threshold | Merge | Readout, nodes: Mapping[str, Node]) -> Node:

@@ -128,15 +128,19 @@ def _replace(module: fx.GraphModule, path: str, nodes: list[fx.Node], *, states:
 
 
 def _return_first(graph: fx.Graph, returning: set[fx.Node]) -> None:
-    """Let a model that returns (logits, states) return its logits."""
+    """Let a model that returns logits and states return its logits alone."""
     output = next(node for node in reversed(graph.nodes) if node.op == "output")
-    result: Any = output.args[0]
-    if isinstance(result, tuple | list) and len(result) > 1 and all(_is_state(part, returning) for part in result[1:]):
-        result = result[0]
-    if isinstance(result, fx.Node) and result in returning:
-        with graph.inserting_before(output):
-            result = graph.call_function(operator.getitem, (result, 0))
-    output.args = (result,)
+
+    def logits(result: Any) -> Any:
+        if isinstance(result, tuple | list) and result:
+            kept = [logits(part) for part in (result[0], *(p for p in result[1:] if not _is_state(p, returning)))]
+            return kept[0] if len(kept) == 1 < len(result) else kept
+        if isinstance(result, fx.Node) and result in returning:
+            with graph.inserting_before(output):
+                return graph.call_function(operator.getitem, (result, 0))
+        return result
+
+    output.args = (logits(output.args[0]),)
 
 
 def _is_state(part: Any, returning: set[fx.Node]) -> bool:

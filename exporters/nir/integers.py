@@ -1,18 +1,15 @@
-"""NIR files: the float graph that was compiled, and the integer graph as standard NIR nodes."""
+"""The integer graph as standard NIR nodes."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 import nir
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.deployment import Deployment
-from snn2hw.errors import QuantisationError
-from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Reset, join_bias
+from snn2hw.errors import Blocker, QuantisationError
+from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Int, Reset, join_bias
 from snn2hw.groups import without_groups
+from snn2hw.heads import heads_metadata
 from snn2hw.neuron_rule import DT, Float, Neuron
 
 HALF_LSB = 0.5 / (1 << MEMBRANE_SHIFT)  # thresholds lie between two membrane values: > and >= then agree
@@ -21,29 +18,15 @@ HALF_LSB = 0.5 / (1 << MEMBRANE_SHIFT)  # thresholds lie between two membrane va
 NO_DECAY = 1e-6  # a decay of 0 beside others: its time constant is finite, but rounds to 0 again
 
 
-def export(deployment: Deployment, output: Path) -> None:
-    """Write the float graph as a .nir file: complete, or not at all."""
-    write_graph(deployment.network, output)
-
-
-def write_graph(graph: nir.NIRGraph, path: Path) -> None:
-    """Write a NIR graph beside `path` and rename it into place."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        nir.write(beside, graph)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def integer_graph(graph: ir.Graph) -> nir.NIRGraph:
     """The integer graph as NIR: whole weights, biases in 1/64, thresholds half a membrane unit above the whole number.
 
     Timing (delays, reset offsets) is not part of it. A neuron's bias stands on the layer that feeds it; its decay is
-    the time constant DT * 4096 / decay. The metadata `scale` of input, neurons and output turns integers into the
-    model's own numbers; nothing needs it to run the graph.
+    the time constant DT * 4096 / decay, and stands as an integer in the metadata too: Loihi's leak truncates, NIR's
+    does not. The metadata `scale` of input, neurons and output turns integers into the model's own numbers; nothing
+    needs it to run the graph.
 
-    Raises QuantisationError for a neuron with a bias that no weighted layer can carry.
+    Raises QuantisationError that lists the neurons with a bias that no weighted layer can carry.
     """
     nodes: dict[str, nir.NIRNode] = {}
     edges: list[tuple[str, str]] = []
@@ -91,14 +74,20 @@ def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
         case ir.Merge():
             return nir.Scale(scale=_everywhere(1, node))
         case ir.Readout():
-            return nir.Output(output_type={"output": np.array(node.shape)}, metadata={"scale": node.scale})
+            sizes = {head.name: head.stop - head.start for head in node.heads}
+            return nir.Output(
+                output_type={"output": np.array(node.shape)},
+                metadata={"scale": node.scales, **heads_metadata(sizes)} if sizes else {"scale": node.scale},
+            )
 
 
 def _neuron(node: ir.Neuron) -> Neuron:
     threshold = np.broadcast_to((node.threshold + HALF_LSB).astype(np.float32), node.shape)
-    metadata: dict[str, object] = {"scale": node.scale}
+    metadata: dict[str, object] = {"scale": node.scale, "reset_amount": _one_or_each(node.reset_amount, node)}
+    if node.decay.any() or np.any(node.current_decay != NO_MEMORY):  # what truncation needs to be put back
+        metadata |= {"decay": np.atleast_1d(node.decay), "current_decay": np.atleast_1d(node.current_decay)}
     if node.reset is not Reset.ZERO:
-        metadata |= {"reset": node.reset.value, "reset_amount": np.broadcast_to(node.reset_amount, node.shape).copy()}
+        metadata["reset"] = node.reset.value
     rest = _everywhere(0, node)
     if not node.decay.any() and np.all(node.current_decay == NO_MEMORY):
         return nir.IF(r=_everywhere(1 / DT, node), v_threshold=threshold, v_reset=rest, metadata=metadata)
@@ -119,6 +108,11 @@ def _neuron(node: ir.Neuron) -> Neuron:
     )
 
 
+def _one_or_each(values: Int, node: ir.Node) -> int | Int:
+    """One number where all are the same: what files hold as one, and every reader takes for all."""
+    return int(values.flat[0]) if np.all(values == values.flat[0]) else np.broadcast_to(values, node.shape).copy()
+
+
 def _everywhere(value: float, node: ir.Node) -> Float:
     """An array of the node's shape that stores one number: a deep net has tens of millions of neurons."""
     return np.broadcast_to(np.float32(value), node.shape)
@@ -127,6 +121,7 @@ def _everywhere(value: float, node: ir.Node) -> Float:
 def _biases(graph: ir.Graph) -> dict[str, Float]:
     """Where each bias goes: the first weighted layer behind the neuron or read-out, in input units."""
     found: dict[str, Float] = {}
+    blockers: list[Blocker] = []
     for node in graph:
         if isinstance(node, ir.Neuron):
             bias = join_bias(node.bias_mantissa, node.bias_exponent) / (1 << MEMBRANE_SHIFT)
@@ -134,30 +129,47 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
             bias = node.bias.astype(np.float64)
         else:
             continue
+        if isinstance(node, ir.Readout) and node.heads:
+            found |= _biases_of_heads(graph, node)
+            continue
         layer = next((end for source in node.inputs if (end := _weighted_layer(graph, source))), None)
         if layer is None:
             if np.any(bias != 0):
-                raise QuantisationError(
-                    f"{node.name}: it has a bias, but no weighted layer feeds it that could carry it."
-                )
+                problem = "it has a bias, but no weighted layer feeds it that could carry it"
+                advice = "Set v_leak to v_reset, or feed it through a layer"
+                blockers.append(Blocker(layer=node.name, problem=problem, advice=advice))
             continue
         if any(size > 1 for size in bias.shape[1:]):
-            raise QuantisationError(
-                f"{node.name}: its bias differs within a channel; a layer in NIR has one a channel."
-            )
-        name, window = layer
-        found[name] = bias / window
+            problem = "its bias differs within a channel, and a layer in NIR has one a channel"
+            advice = "Give the neurons of a channel one v_leak"
+            blockers.append(Blocker(layer=node.name, problem=problem, advice=advice))
+            continue
+        weighted, window = layer
+        found[weighted.name] = bias / window
+    if blockers:
+        raise QuantisationError(blockers)
     return found
 
 
-def _weighted_layer(graph: ir.Graph, name: str) -> tuple[str, int] | None:
+def _biases_of_heads(graph: ir.Graph, node: ir.Readout) -> dict[str, Float]:
+    """Each head's bias goes to the first layer that has weights in its rows."""
+    found: dict[str, Float] = {}
+    for head in node.heads:
+        rows = slice(head.start, head.stop)
+        layers = [end for source in node.inputs if (end := _weighted_layer(graph, source))]
+        layer, window = next((layer, window) for layer, window in layers if np.any(layer.weight[rows]))
+        found.setdefault(layer.name, np.zeros(node.shape))[rows] = node.bias[rows] / window
+    return found
+
+
+def _weighted_layer(graph: ir.Graph, name: str) -> tuple[ir.Conv | ir.Linear, int] | None:
     """The weighted layer behind `name`, through pools and flattening matrices, and the number of values pooled."""
     window = 1
     node = graph[name]
     while isinstance(node, ir.SumPool) or _only_flattens(graph, node):
         window *= node.kernel[0] * node.kernel[1] if isinstance(node, ir.SumPool) else 1
         node = graph[node.inputs[0]]
-    return (node.name, window) if isinstance(node, ir.Conv | ir.Linear) else None
+    return (node, window) if isinstance(node, ir.Conv | ir.Linear) else None
 
 
 def _only_flattens(graph: ir.Graph, node: ir.Node) -> bool:

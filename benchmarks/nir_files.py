@@ -1,0 +1,48 @@
+"""How long a NIR file takes to be written and read again: python benchmarks/nir_files.py [depth ...]
+
+For each depth of SEW ResNet at 224x224 (random weights, ADD) in a process of its own: seconds and peak memory to write
+the plain float graph and to read it back strictly, and whether what was read is what was written.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from export import SHAPE, build
+
+from snn2hw.exporters.nir import write_graph
+from snn2hw.frontends.nir_file import read_nir, same_network
+from snn2hw.frontends.trace import trace
+
+
+def measure(depth: int) -> None:
+    """Write and read one net and print the figures."""
+    network = trace(build(depth), SHAPE).network
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "net.nir")
+        marks = [time.perf_counter()]
+        write_graph(network, path)
+        marks.append(time.perf_counter())
+        again = read_nir(path)
+        marks.append(time.perf_counter())
+        size = path.stat().st_size / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    write, read = marks[1] - marks[0], marks[2] - marks[1]
+    print(
+        f"SEW-ResNet-{depth}: {write + read:.1f} s (write {write:.1f} s, read {read:.1f} s), {size:.0f} MB, "
+        f"peak memory {peak:.2f} GiB, {'equal' if same_network(again, network) else 'DIFFERENT'}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        measure(int(sys.argv[2]))
+    else:
+        for wanted in sys.argv[1:] or ["18", "152"]:
+            subprocess.run([sys.executable, __file__, "--one", wanted], check=True)

@@ -1,0 +1,83 @@
+"""What NIR has no word for: found before a file is written, told in the words of whoever will read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nir
+import numpy as np
+
+from snn2hw import ir
+from snn2hw.errors import Blocker
+from snn2hw.fixed_point import MEMBRANE_SHIFT, Reset
+from snn2hw.neuron_rule import Neuron
+
+FLOAT32_WHOLE = 1 << 24  # below this every whole number is a float32
+PATCH = (
+    "snn2hw.interop.load_in(client, file) puts it back in SpikingJelly, norse and snnTorch; a client that opens the "
+    "file by itself does not"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """One layer that another tool will compute otherwise: the layer, and what differs."""
+
+    layer: str
+    differs: str
+
+    def as_blocker(self) -> Blocker:
+        return Blocker(
+            layer=self.layer, problem=self.differs, advice="To write it into the metadata instead: --allow-lossy"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.differs}. {PATCH}."
+
+
+RESETS = {
+    Reset.SUBTRACT.value: "a spike subtracts an amount from the membrane; NIR resets it to v_reset",
+    Reset.SUBTRACT_LATE.value: "a spike subtracts an amount in the next step; NIR resets to v_reset at once",
+    Reset.NONE.value: "a spike leaves the membrane as it is; NIR resets it to v_reset",
+}
+
+
+def find_losses(graph: nir.NIRGraph) -> list[Loss]:
+    """Every neuron layer of a graph whose metadata says more than its standard parameters do."""
+    found = []
+    for name, node in graph.nodes.items():
+        if not isinstance(node, Neuron):
+            continue
+        what = [RESETS[reset]] if (reset := node.metadata.get("reset")) in RESETS else []
+        if "decay" in node.metadata:
+            what.append("its integer leak truncates towards zero; NIR's does not")
+        if what:
+            found.append(Loss(layer=name, differs="; ".join(what)))
+    return found
+
+
+def float32_note(program: ir.Program) -> str:
+    """Whether clients that compute in float32 give the integers exactly, for all inputs or within which limit."""
+    biased = _biased(program.graph)
+    synapses = [node for node in program.graph if ir.is_synapse(node)]
+    open_ones = [
+        node.name
+        for node in synapses
+        if (program.bounds[node.name].accumulator << (MEMBRANE_SHIFT if node.name in biased else 0)) >= FLOAT32_WHOLE
+    ]
+    if not open_ones:
+        return f"float32: exact for every input in all {len(synapses)} weighted layers and pools."
+    return (
+        f"float32: exact for every input in {len(synapses) - len(open_ones)} of {len(synapses)} weighted layers and "
+        f"pools; in the others as long as partial sums stay below {FLOAT32_WHOLE >> MEMBRANE_SHIFT:,}: "
+        f"{', '.join(open_ones)}."
+    )
+
+
+def _biased(graph: ir.Graph) -> set[str]:
+    """Layers whose sums are counted in 1/64, since the bias of the neuron behind them stands on them."""
+    found: set[str] = set()
+    for node in graph:
+        if isinstance(node, ir.Neuron) and np.any(node.bias_mantissa):
+            found |= {name for name in node.inputs}
+    return found

@@ -1,0 +1,134 @@
+"""snn2hw compare: any two runs of a network, side by side."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from snn2hw import console, ir
+from snn2hw.commands.arguments import compile_model, is_bundle, take_first
+from snn2hw.comparison import compare as compare_spikes
+from snn2hw.console import Bars
+from snn2hw.data import Samples, load_samples
+from snn2hw.errors import DataError, OptionError
+from snn2hw.exporters.lava import read_bundle
+from snn2hw.exporters.lava.environment import ensure_environment
+from snn2hw.frontends.nir_file import read_nir
+from snn2hw.interop import simulate as in_clients
+from snn2hw.model_options import ModelOptions
+from snn2hw.output_files import check_file, write_text
+from snn2hw.pipeline import Options
+from snn2hw.provenance import load
+from snn2hw.simulator.cycle import simulate as simulate_cycles
+from snn2hw.simulator.lava import simulate as simulate_in_lava
+
+TORCH, CYCLE, LAVA = "torch", "cycle", "lava"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What all runs of one comparison share."""
+
+    data: str
+    calibrate: str | None
+    options: ModelOptions
+    samples: int | None
+
+
+def compare(
+    a: str, b: str, data: str, json_file: Path | None, calibrate: str | None, options: ModelOptions, samples: int | None
+) -> bool:
+    """Run both sides on the same samples, print and write the comparison; True if they are equal."""
+    check_file(json_file)
+    steps = options.timesteps or next((found for side in (a, b) if (found := _timesteps(side)) is not None), None)
+    asked = Asked(data=data, calibrate=calibrate, options=replace(options, timesteps=steps), samples=samples)
+    with console.bars() as bars:
+        left, right = run(a, asked, bars), run(b, asked, bars)
+    if samples is not None:  # a file of spikes may hold more
+        left, right = ({name: values[:samples] for name, values in side.items()} for side in (left, right))
+    result = compare_spikes(left, right, tuple(left))
+    console.show_comparison(result, a, b)
+    if json_file is not None:
+        write_text(json_file, json.dumps(result.to_json(a, b), indent=1) + "\n")
+    return result.equal
+
+
+def run(side: str, asked: Asked, bars: Bars) -> ir.Spikes:
+    """The spikes of one side: NAME or NAME@ENGINE, with a bundle, a model, a .nir file or a file of spikes."""
+    name, engine = split(side)
+    if name.endswith(".npz"):
+        if engine:
+            raise OptionError(f"{side}: a file of spikes has no engine. Leave out @{engine}.")
+        return read_spikes(Path(name))
+    if is_bundle(name):
+        return _run_bundle(name, engine or CYCLE, asked, bars)
+    if name.endswith(".nir") and engine != CYCLE:
+        path = Path(name)
+        chosen = take_first(load_samples(asked.data, in_clients.input_shape(read_nir(path))), asked.samples)
+        steps = steps_of(name, chosen, asked.options)
+        engine = engine or in_clients.REFERENCE
+        return in_clients.simulate(path, engine, chosen, steps, progress=lambda done, of: bars(engine, done, of))
+    return _run_model(name, engine or TORCH, asked, bars)
+
+
+def split(side: str) -> tuple[str, str]:
+    """NAME@ENGINE taken apart; a name that exists as it is has no engine."""
+    if Path(side).exists():
+        return side, ""
+    name, _, engine = side.rpartition("@")
+    return (name, engine) if name else (side, "")
+
+
+def steps_of(name: str, samples: Samples, options: ModelOptions) -> int:
+    """T of a .nir file, which does not say it: by the option, or as many steps as the data has."""
+    steps = options.timesteps or (samples.x.shape[1] if samples.per_step else None)
+    if steps is None:
+        raise OptionError(f"{name} does not say it: give --timesteps T.")
+    return steps
+
+
+def read_spikes(path: Path) -> ir.Spikes:
+    """A spikes.npz. Raises DataError if it cannot be read or is none."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found: ir.Spikes = {name: file[name] for name in file.files}
+    except Exception as error:  # a damaged archive leads zipfile, zlib and numpy into errors of many types
+        raise DataError(f"{path}: this is not a readable spikes.npz ({error}). Write it with simulate -o.") from None
+    if "logits" not in found:
+        raise DataError(f"{path}: it holds no logits, so no engine wrote it. Write it with simulate -o.")
+    return found
+
+
+def _timesteps(side: str) -> int | None:
+    name, _ = split(side)
+    return read_bundle(Path(name)).program.schedule.timesteps if is_bundle(name) else None
+
+
+def _run_bundle(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
+    bundle = read_bundle(Path(name))
+    chosen = take_first(load_samples(asked.data, bundle.program.graph.input.shape), asked.samples)
+    if engine == CYCLE:
+        return simulate_cycles(bundle.program, chosen, progress=lambda done, of: bars(name, done, of))
+    if engine == LAVA:
+        ensure_environment(console.note)
+        return simulate_in_lava(bundle.path, chosen, progress=lambda done, of: bars(name, done, of))
+    raise OptionError(f"{name}@{engine}: a bundle runs in {CYCLE} or {LAVA}.")
+
+
+def _run_model(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
+    loaded = load(name, asked.options)
+    if engine == CYCLE:
+        program = compile_model(loaded, asked.calibrate, Options(timesteps=loaded.timesteps), None).program
+        chosen = take_first(load_samples(asked.data, loaded.input_shape), asked.samples)
+        return simulate_cycles(program, chosen, progress=lambda done, of: bars(name, done, of))
+    if engine != TORCH or loaded.traced is None:
+        raise OptionError(f"{name}@{engine}: a model runs in {TORCH} or {CYCLE}.")
+    chosen = take_first(load_samples(asked.data, loaded.input_shape), asked.samples)
+    x = torch.from_numpy(chosen.steps(loaded.timesteps)).to(loaded.traced.dtype)
+    steps = list(loaded.traced.run(x))
+    spikes: ir.Spikes = {key: np.stack([step[key].numpy() for step in steps], axis=1) for key in steps[0]}
+    return spikes | {"logits": spikes["logits"].sum(axis=1, dtype=np.float64)}

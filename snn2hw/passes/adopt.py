@@ -1,0 +1,217 @@
+"""Adopt: a NIR graph that holds whole numbers already, as `snn2hw export --quantised` writes it, keeps them.
+
+The opposite of exporters/nir/integers.py. Nothing is chosen here: every number is in the file; one that is not whole is
+refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import nir
+import numpy as np
+
+from snn2hw import ir
+from snn2hw.data import Samples
+from snn2hw.errors import QuantisationError
+from snn2hw.fixed_point import (
+    DECAY_MAX,
+    DECAY_SHIFT,
+    MEMBRANE_SHIFT,
+    NO_MEMORY,
+    Int,
+    floor_to_int,
+    quantise_payload,
+    round_to_int,
+    split_bias,
+)
+from snn2hw.groups import with_groups
+from snn2hw.heads import heads_of
+from snn2hw.neuron_rule import Float, Neuron, compact, rule_of
+from snn2hw.nir_graph import Layout, conv_padding, lay_out, only, pair
+from snn2hw.passes.calibrate import Calibration
+
+
+def is_quantised(graph: nir.NIRGraph) -> bool:
+    """Whether the graph says of itself that its input takes integer payloads."""
+    return bool({"scale", "low", "high"} <= graph.nodes[only(graph, nir.Input)].metadata.keys())
+
+
+def adopt(network: nir.NIRGraph) -> ir.Graph:
+    """The integer graph whose NIR form `network` is.
+
+    Raises QuantisationError with the layer if a number is not whole or out of range, or a node has no integer form.
+    """
+    return _Adopter(network).run()
+
+
+def payloads_of(network: nir.NIRGraph, samples: Samples) -> Samples:
+    """Samples as the integer payloads that a quantised network takes."""
+    node = network.nodes[only(network, nir.Input)]
+    scale, low, high = (np.asarray(node.metadata[key]).item() for key in ("scale", "low", "high"))
+    payloads = quantise_payload(samples.x, scale=float(scale), low=int(low), high=int(high))
+    return replace(samples, x=payloads.astype(np.float32))
+
+
+def in_model_units(calibration: Calibration, graph: ir.Graph) -> Calibration:
+    """Ranges that were seen in integers, in the units of the model that the integers came from."""
+    scale = {node.name: node.scale for node in graph if isinstance(node, ir.Neuron)}
+    return replace(
+        calibration,
+        current={name: value / scale[name] for name, value in calibration.current.items()},
+        membrane={name: value / scale[name] for name, value in calibration.membrane.items()},
+    )
+
+
+AGAIN = "Export it again with --quantised"
+
+
+class _Adopter:
+    def __init__(self, network: nir.NIRGraph) -> None:
+        self.network = network
+        self.layout: Layout = lay_out(network)
+        self.nodes: list[ir.Node] = []
+
+    def run(self) -> ir.Graph:
+        for name in self.layout.order:
+            node = self.network.nodes[name]
+            if not isinstance(node, nir.Flatten):
+                self.nodes.append(self._node(name, node))
+        return ir.Graph(tuple(self.nodes))
+
+    def _node(self, name: str, node: nir.NIRNode) -> ir.Node:
+        common: dict[str, Any] = {"name": name, "inputs": self._sources(name), "shape": self.layout.shapes[name]}
+        match node:
+            case nir.Input():
+                said = {key: np.asarray(node.metadata[key]).item() for key in ("scale", "low", "high")}
+                return ir.Input(
+                    name=name,
+                    shape=common["shape"],
+                    scale=float(said["scale"]),
+                    low=int(said["low"]),
+                    high=int(said["high"]),
+                )
+            case nir.Conv2d():
+                weight, groups = _whole(name, "weight", node.weight), int(node.groups)
+                if groups == 1:
+                    weight, groups = with_groups(weight)
+                return ir.Conv(
+                    **common,
+                    weight=weight,
+                    stride=pair(node.stride),
+                    padding=conv_padding(name, node),
+                    dilation=pair(node.dilation),
+                    groups=groups,
+                )
+            case nir.Affine() | nir.Linear():
+                return ir.Linear(**common, weight=_whole(name, "weight", node.weight))
+            case nir.SumPool2d():
+                kernel, stride, padding = (pair(value) for value in (node.kernel_size, node.stride, node.padding))
+                return ir.SumPool(**common, kernel=kernel, stride=stride, padding=padding)
+            case nir.Scale():
+                factor = _one(name, "scale", _whole(name, "scale", compact(node.scale)))
+                return ir.Merge(**common) if factor == 1 else ir.Scale(**common, factor=factor)
+            case nir.Threshold():
+                return ir.Threshold(
+                    **common, threshold=_one(name, "threshold", floor_to_int(compact(np.asarray(node.threshold))))
+                )
+            case nir.IF() | nir.LIF() | nir.CubaLIF():
+                return self._neuron(name, node, common)
+            case nir.Output():
+                bias = np.broadcast_to(_whole(name, "bias", self._bias(name, len(common["shape"]))), common["shape"])
+                if heads := heads_of(name, node):
+                    scales = np.broadcast_to(node.metadata["scale"], common["shape"])
+                    heads = tuple(replace(head, scale=float(scales[head.start])) for head in heads)
+                    return ir.Readout(**common, bias=bias, scale=heads[0].scale, heads=heads)
+                return ir.Readout(**common, bias=bias, scale=_scale(name, node))
+            case _:
+                raise QuantisationError.at(name, f"{type(node).__name__} nodes have no integer form here", AGAIN)
+
+    def _neuron(self, name: str, node: Neuron, common: dict[str, Any]) -> ir.Neuron:
+        rule = rule_of(name, node)
+        if np.any(np.abs(rule.gain - 1) > 1e-6) or np.any(rule.drive) or np.any(rule.reset_value):
+            raise QuantisationError.at(name, "a quantised neuron has a gain of 1, and v_leak and v_reset of 0", AGAIN)
+        bias = _whole(name, "bias in 1/64", self._bias(name, len(self.layout.shapes[name])) * (1 << MEMBRANE_SHIFT))
+        mantissa, exponent = split_bias(bias)
+        if not np.array_equal(mantissa << exponent, bias):
+            listed = bias.ravel().tolist()[:3]
+            raise QuantisationError.at(name, f"its bias of {listed}/64 is no mantissa and exponent", AGAIN)
+        return ir.Neuron(
+            **common,
+            threshold=floor_to_int(rule.threshold),
+            decay=np.clip(_decay(rule.keep), 0, DECAY_MAX),
+            current_decay=np.clip(_decay(rule.current_keep), 1, NO_MEMORY),
+            bias_mantissa=mantissa,
+            bias_exponent=exponent,
+            reset=rule.reset,
+            reset_amount=_whole(name, "reset_amount", compact(node.metadata.get("reset_amount", 0))),
+            scale=_scale(name, node),
+        )
+
+    def _sources(self, name: str) -> tuple[str, ...]:
+        """The nodes that are read, past a flatten."""
+        found: list[str] = []
+        for source in self.layout.sources[name]:
+            past = isinstance(self.network.nodes[source], nir.Flatten)
+            found += self.layout.sources[source] if past else (source,)
+        return tuple(found)
+
+    def _bias(self, name: str, axes: int) -> Float:
+        """What the weighted layers before a node add to it in every step, in input units; one a channel, or 0."""
+        total: Float = np.zeros(1)
+        for source in self._sources(name):
+            window, node = 1, self.network.nodes[source]
+            while not isinstance(node, nir.Conv2d | nir.Affine):
+                behind = self._sources(source)
+                if not isinstance(node, nir.SumPool2d | nir.Linear) or len(behind) != 1:
+                    break
+                window *= int(np.prod(pair(node.kernel_size))) if isinstance(node, nir.SumPool2d) else 1
+                source, node = behind[0], self.network.nodes[behind[0]]
+            if isinstance(node, nir.Conv2d | nir.Affine):
+                behind_flat = self._behind_flat(source, node)
+                total = total + window * np.asarray(behind_flat, np.float64)
+        return total.reshape(-1, *[1] * (axes - 1))
+
+    def _behind_flat(self, name: str, node: nir.Conv2d | nir.Affine) -> Float:
+        """A layer's bias; that of the layer before, where a matrix only flattens a global pool."""
+        if isinstance(node, nir.Affine) and not np.any(node.bias) and _is_identity(node.weight):
+            (source,) = self._sources(name)
+            pool = self.network.nodes[source]
+            if isinstance(pool, nir.SumPool2d):
+                conv = self.network.nodes[self._sources(source)[0]]
+                return int(np.prod(pair(pool.kernel_size))) * np.asarray(conv.bias, np.float64)
+        return np.asarray(node.bias, np.float64)
+
+
+def _is_identity(weight: Float) -> bool:
+    return weight.shape[0] == weight.shape[1] and np.array_equal(weight, np.eye(len(weight)))
+
+
+def _decay(keep: Float) -> Int:
+    return round_to_int((1 - keep) * (1 << DECAY_SHIFT))
+
+
+def _scale(name: str, node: nir.NIRNode) -> float:
+    if "scale" not in node.metadata:
+        raise QuantisationError.at(name, "a quantised network says the scale of this node in its metadata", AGAIN)
+    return float(np.asarray(node.metadata["scale"]).item())
+
+
+def _whole(name: str, what: str, values: Float) -> Int:
+    whole = round_to_int(values)
+    off = ~np.isclose(whole, values, rtol=1e-12, atol=0)  # a bias behind a pool was divided by the window, in float64
+    if off.any():
+        at = np.ravel(np.asarray(values))[np.flatnonzero(off)[0]]
+        raise QuantisationError.at(
+            name,
+            f"its {what} holds {float(at):g}, but the input says that this is a quantised network of whole numbers",
+            AGAIN,
+        )
+    return whole
+
+
+def _one(name: str, what: str, values: Int) -> int:
+    if values.size != 1:
+        raise QuantisationError.at(name, f"its {what} differs between neurons; one number is supported", AGAIN)
+    return int(values.item())
