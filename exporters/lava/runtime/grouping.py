@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
+from collections.abc import Collection
 
 from program import Conv, Linear, Program, ProgramError, Readout, Region
 
@@ -22,15 +23,17 @@ def default_limit() -> int:
     return min(MOST, PER_CORE * len(os.sched_getaffinity(0)) + 1)
 
 
-def group_regions(program: Program, limit: int) -> tuple[Region, ...]:
+def group_regions(program: Program, limit: int, alone: Collection[str] = ()) -> tuple[Region, ...]:
     """Join regions that follow each other until `limit` processes, the source included, hold them all.
+
+    Regions named in `alone` are left as they are.
 
     The costliest group is as cheap as can be. Which regions share a process changes no value and no cycle: a region's
     nodes are run as before, and what would go through a channel arrives in the same cycle. Raises ProgramError if the
     program branches between its regions and cannot be joined as far.
     """
     low, high = 0, sum(_cost(program, region) for region in program.regions)
-    groups = _join(program, math.inf)
+    groups = _join(program, math.inf, alone)
     if len(groups) + 1 > limit:
         raise ProgramError(
             f"the regions of this program can share {len(groups) + 1} Lava processes at least; {limit} are allowed. "
@@ -38,7 +41,7 @@ def group_regions(program: Program, limit: int) -> tuple[Region, ...]:
         )
     while low < high:  # the lowest cost of a group that needs no more than `limit` processes
         middle = (low + high) // 2
-        tried = _join(program, middle)
+        tried = _join(program, middle, alone)
         if len(tried) + 1 > limit:
             low = middle + 1
         else:
@@ -46,13 +49,13 @@ def group_regions(program: Program, limit: int) -> tuple[Region, ...]:
     return groups
 
 
-def _join(program: Program, most: float) -> tuple[Region, ...]:
+def _join(program: Program, most: float, alone: Collection[str]) -> tuple[Region, ...]:
     """Put each region into the group before it as long as the group costs no more than `most`."""
     readers = Counter(region.entry for region in program.regions)
     groups: dict[str, Region] = {}  # by exit
     for region in program.regions:
         before = groups.get(region.entry)
-        if before is not None and readers[region.entry] == 1:
+        if before is not None and readers[region.entry] == 1 and not {before.name, region.name} & {*alone}:
             joined = _joined(program, before, region)
             if _cost(program, joined) <= most:
                 del groups[region.entry]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from program import INPUT_LIMIT, MEMBRANE_LIMIT, Array, Neuron, RangeError, Shape, lava_order, lava_parameter
+from program import INPUT_LIMIT, MEMBRANE_LIMIT, Array, Neuron, RangeError, lava_order, lava_parameter
 
 DECAY_ONE = 4096
 PART = 1 << 15  # neurons

@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         stall=options.stall,
         parent=options.parent,
         lava_processes=options.lava_processes,
+        models=options.models and options.models.resolve(),
     )
     progress = _JsonProgress() if options.json_progress else _LineProgress()
     try:
@@ -64,10 +65,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="spikes.npz: logits and every recorded layer")
     parser.add_argument(
         "--processes",
-        choices=("fused", "structural"),
+        choices=("fused", "structural", "stock"),
         default="fused",
-        help="one numpy model per region (fast), or Lava's stock processes (slow)",
+        help="fused: whole regions in numpy, fast (default); structural: one process per node, Lava's own where those "
+        "are exact; stock: Lava's own alone",
     )
+    parser.add_argument(
+        "--stock-only", action="store_const", const="stock", dest="processes", help="the same as --processes stock"
+    )
+    parser.add_argument("--models", type=Path, metavar="FILE.py", help="process models of your own: see README.md")
     parser.add_argument(
         "--lava-processes",
         type=_processes,
