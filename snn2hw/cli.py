@@ -33,6 +33,10 @@ ModelArgument = Annotated[str, typer.Argument(help="A checkpoint (.pt, .pth), a 
 DataOption = Annotated[str, typer.Option(help="An .npz with x (and y), or a named set: digits.")]
 SamplesOption = Annotated[int | None, typer.Option(help="Take the first samples only.")]
 ProcessesOption = Annotated[str, typer.Option(help="Lava processes: fused, or structural (stock processes, slow).")]
+LavaProcessesOption = Annotated[
+    int | None,
+    typer.Option(help="At most so many fused Lava processes, 2 to 300. Default: 2 a core, and the source."),
+]
 DeadlineOption = Annotated[float | None, typer.Option(help="Seconds that a run in Lava may take.")]
 
 
@@ -96,6 +100,7 @@ def simulate(
     device: Annotated[str, typer.Option(help="Where the fast engine runs: cpu or cuda.")] = "cpu",
     jobs: Annotated[int, typer.Option(help="Processes that share the samples, for small nets.")] = 1,
     processes: ProcessesOption = "fused",
+    lava_processes: LavaProcessesOption = None,
     deadline: DeadlineOption = None,
     calibrate: Annotated[str | None, typer.Option(help="For a model: data that sets the ranges.")] = None,
     *,
@@ -115,6 +120,7 @@ def simulate(
         device=device,
         jobs=jobs,
         processes=processes,
+        lava_processes=lava_processes,
         deadline=deadline,
     )
 
@@ -129,6 +135,7 @@ def verify(
     weights: WeightsOption = None,
     trust_pickle: TrustOption = False,
     processes: ProcessesOption = "fused",
+    lava_processes: LavaProcessesOption = None,
     deadline: DeadlineOption = None,
 ) -> None:
     """Prove that PyTorch, the program and Lava agree spike for spike. Exits with 1 if they do not."""
@@ -143,6 +150,7 @@ def verify(
         weights=weights,
         trust_pickle=trust_pickle,
         processes=processes,
+        lava_processes=lava_processes,
         deadline=deadline,
     )
     if verdict != "exact":

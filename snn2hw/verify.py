@@ -94,6 +94,7 @@ def verify(
     traced: Traced | None,
     *,
     processes: Processes = "fused",
+    lava_processes: int | None = None,
     missing_model: str = "",
     deadline: float | None = None,
     progress: Progress | None = None,
@@ -109,6 +110,7 @@ def verify(
         samples: what to run; the whole check is exact for these samples and says nothing about others.
         traced: the model the bundle came from; None if it cannot be had, for the reason `missing_model`.
         processes: which Lava process models run, fused ones or structural ones of stock processes.
+        lava_processes: the most that fused ones may be.
         deadline: seconds that each run in Lava may take.
         progress: told (engine, done, total).
         chunk: how many samples are compared at a time.
@@ -127,6 +129,7 @@ def verify(
             bundle.path,
             part,
             processes=processes,
+            lava_processes=lava_processes,
             deadline=deadline,
             progress=lambda done, total: tell("lava", done, total),
         )

@@ -16,6 +16,9 @@ from typing import IO, Literal
 from snn2hw.errors import BundleError, LavaError
 from snn2hw.exporters.lava.environment import clean_variables, ensure_environment
 
+Processes = Literal["fused", "structural", "stock"]
+"""Which process models run: whole regions in numpy, one process per node, or Lava's own processes alone."""
+
 GRACE = 30.0  # seconds after its own deadline in which run.py may clean up
 POLL_INTERVAL = 0.2
 
@@ -26,6 +29,7 @@ def run_lava(
     output_npz: Path,
     *,
     processes: Literal["fused", "structural"] = "fused",
+    lava_processes: int | None = None,
     samples: int | None = None,
     deadline: float | None = None,
     program: Path | None = None,
@@ -33,16 +37,22 @@ def run_lava(
 ) -> None:
     """Run a bundle's program in Lava on the samples `x` of `input_npz` and write spikes to `output_npz`.
 
-    `samples` takes the first ones only; `deadline` is in seconds for the whole run; `program` replaces the bundle's
-    program.npz; `on_progress(cycles done, cycles in all)` is called as they grow. Whatever ends the run, the output is
-    complete or absent and no process is left. Raises LavaError with the run's own message, BundleError without run.py.
+    `lava_processes` is the most that fused ones may be; `samples` takes the first ones only; `deadline` is in seconds
+    for the whole run; `program` replaces the bundle's program.npz; `on_progress(cycles done, cycles in all)` is called
+    as they grow. Whatever ends the run, the output is complete or absent and no process is left. Raises LavaError with
+    the run's own message, BundleError without run.py.
     """
     script = bundle / "lava" / "run.py"
     if not script.is_file():
         raise BundleError(f"{bundle} is no Lava bundle: it has no lava/run.py. Export it again with --target lava.")
     command = [str(ensure_environment()), str(script), "--input", str(input_npz), "--output", str(output_npz)]
     command += ["--processes", processes, "--json-progress", "--parent", str(os.getpid())]
-    for option, value in (("--samples", samples), ("--deadline", deadline), ("--program", program)):
+    for option, value in (
+        ("--lava-processes", lava_processes),
+        ("--samples", samples),
+        ("--deadline", deadline),
+        ("--program", program),
+    ):
         if value is not None:
             command += [option, str(value)]
     limit = None if deadline is None else time.monotonic() + deadline + GRACE

@@ -16,6 +16,7 @@ from snn2hw.pipeline import Options, deploy
 from snn2hw.simulator.lava import Processes
 
 STAGES = ("calibrate", "quantise", "bound", "balance_delays", "partition", "all")
+MOST_LAVA_PROCESSES = 300  # each takes file descriptors of all the others
 SUFFIXES = {"lava": ".lava", "nir": ".nir"}
 
 
@@ -83,8 +84,12 @@ def check_device(device: str, jobs: int, engine: str) -> None:
         )
 
 
-def lava_processes(name: str) -> Processes:
-    """The value of --processes. Raises OptionError for another."""
+def process_kind(name: str, most: int | None) -> Processes:
+    """The value of --processes. Raises OptionError for another, or a --lava-processes that Lava cannot have."""
+    if most is not None and not 2 <= most <= MOST_LAVA_PROCESSES:
+        raise OptionError(f"--lava-processes {most}: 2 to {MOST_LAVA_PROCESSES} are possible.")
+    if most is not None and name == "structural":
+        raise OptionError("--lava-processes: structural processes are one for each node. Leave it out, or take fused.")
     if name == "fused":
         return "fused"
     if name == "structural":

@@ -12,7 +12,7 @@ from snn2hw.commands.arguments import (
     check_device,
     compile_model,
     is_bundle,
-    lava_processes,
+    process_kind,
     take_first,
     take_samples,
 )
@@ -47,13 +47,14 @@ def simulate(
     device: str,
     jobs: int,
     processes: str,
+    lava_processes: int | None,
     deadline: float | None,
 ) -> None:
     """Run a bundle or model on data with one engine; print the accuracy, write the spikes."""
     if engine not in ENGINES:
         raise OptionError(f"engine {engine!r}: choose {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
     check_device(device, jobs, engine)
-    kind = lava_processes(processes)
+    kind = process_kind(processes, lava_processes)
     check_deadline(deadline)
     check_file(output)
     if engine in in_clients.ENGINES:
@@ -90,6 +91,7 @@ def simulate(
                     bundle.path,
                     chosen,
                     processes=kind,
+                    lava_processes=lava_processes,
                     deadline=deadline,
                     progress=lambda a, b: bars("lava", a, b),
                 )

@@ -5,15 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from snn2hw import ir
 from snn2hw.data import Samples
-from snn2hw.exporters.lava.worker import run_lava
-
-Processes = Literal["fused", "structural"]
+from snn2hw.exporters.lava.worker import Processes, run_lava
 
 
 def simulate(
@@ -21,13 +18,25 @@ def simulate(
     samples: Samples,
     *,
     processes: Processes = "fused",
+    lava_processes: int | None = None,
     deadline: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ir.Spikes:
-    """What simulator/cycle.py returns, computed by the Lava processes in the directory `bundle`. Raises LavaError."""
+    """What simulator/cycle.py returns, computed by the Lava processes in the directory `bundle`.
+
+    lava_processes: the most that may run; unless given, as many as keep the cores busy. Raises LavaError.
+    """
     with tempfile.TemporaryDirectory(prefix="snn2hw-") as folder:
         given, made = Path(folder, "x.npz"), Path(folder, "spikes.npz")
         np.savez(given, x=samples.x)
-        run_lava(bundle, given, made, processes=processes, deadline=deadline, on_progress=progress)
+        run_lava(
+            bundle,
+            given,
+            made,
+            processes=processes,
+            lava_processes=lava_processes,
+            deadline=deadline,
+            on_progress=progress,
+        )
         with np.load(made, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

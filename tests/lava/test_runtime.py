@@ -130,6 +130,25 @@ def test_fused_and_structural_processes_equal_the_model(name: str, tmp_path: Pat
     assert_equal(run(builder, bundle, processes="structural"), expected)
 
 
+def blocks(timesteps: int) -> Builder:
+    """Six regions behind one another."""
+    builder = Builder(timesteps=timesteps, seed=7)
+    last = builder.layer("stem", "x", 4)
+    for number in range(3):
+        last = builder.sew_block(f"block{number}", last, 4, gate="ADD", style="leaky")
+    builder.readout(builder.or_pool("pool", last))
+    return builder
+
+
+@pytest.mark.parametrize("lava_processes", range(2, 8))
+def test_which_regions_share_a_process_changes_nothing(lava_processes: int, tmp_path: Path) -> None:
+    builder = blocks(3)
+    bundle = make_bundle(builder, tmp_path)
+    expected = builder.expected(save_samples(builder, bundle, SAMPLES))
+    assert len(builder.regions) == 6
+    assert_equal(run(builder, bundle, lava_processes=lava_processes), expected)
+
+
 def test_static_samples_are_repeated_and_the_first_ones_can_be_chosen(tmp_path: Path) -> None:
     builder = chain(3)
     bundle = make_bundle(builder, tmp_path)

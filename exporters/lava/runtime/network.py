@@ -7,22 +7,25 @@ from typing import Any
 from lava.magma.core.run_configs import Loihi2SimCfg
 
 from engine import Job
+from own_models import Models, model_of
 from processes.parts import Source
-from processes.regions import REGION_PROCESSES
+from processes.regions import REGION_PROCESSES, AbstractRegion
 from program import Array
 
 
 class RunConfig(Loihi2SimCfg):
-    """Chooses models: those of the wanted kind (fused or structural) for regions, fixed point for stock Processes."""
+    """Chooses models: the user's own, those of the wanted kind for regions, fixed point for stock Processes."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, models: Models = ()) -> None:
         super().__init__(select_tag="fixed_pt")
-        self.kind = kind
+        self.kind, self.models = kind, models
 
     def select(self, process: Any, proc_models: list[Any]) -> Any:
         """The model of a Process."""
-        wanted = [model for model in proc_models if self.kind in model.tags]
-        return wanted[0] if wanted else super().select(process, proc_models)
+        if isinstance(process, AbstractRegion):
+            own = model_of(process.proc_params["region"], self.models)
+            return own or next(model for model in proc_models if self.kind in model.tags)
+        return super().select(process, proc_models)
 
 
 def build_network(job: Job, payloads: Array) -> Source:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from program import INPUT_LIMIT, MEMBRANE_LIMIT, Array, Neuron, RangeError, Shape, lava_order, lava_parameter
+from program import INPUT_LIMIT, MEMBRANE_LIMIT, Array, Neuron, RangeError, lava_order, lava_parameter
 
 DECAY_ONE = 4096
+PART = 1 << 15  # neurons
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,20 @@ def check_range(value: Array, limit: int, *, quantity: str, layer: str, index: t
     )
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of a layer: their state, as views, and their parameters."""
+
+    place: slice
+    v: Array
+    u: Array
+    bias: Array
+    threshold: Array
+    amount: Array
+    keep: Array
+    current_keep: Array
+
+
 class NeuronState:
     """The membranes of one neuron node, in Lava's order.
 
@@ -51,60 +66,79 @@ class NeuronState:
             return lava_parameter(array, node.shape).astype(np.int32)
 
         self.node, self.clock = node, clock
-        self.shape: Shape = node.shape[::-1]
-        self.bias = parameter(node.bias)
-        self.threshold = parameter(node.threshold) << 6
-        self.amount = parameter(node.reset_amount) << 6
-        self.keep = DECAY_ONE - parameter(node.decay)
-        self.current_keep = DECAY_ONE - parameter(node.current_decay)
-        self.remembers = bool(self.current_keep.any())
-        self.has_bias = bool(self.bias.any())
         self.input_is_proved = input_bound < INPUT_LIMIT
-        self.v = np.zeros(self.shape, np.int32)
-        self.u = np.zeros(self.shape, np.int32)
+        shape = node.shape[::-1]
+        self.v, self.u = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        current_keep = DECAY_ONE - parameter(node.current_decay)
+        self.remembers = bool(current_keep.any())
+        self.has_bias, self.leaks = bool(node.bias.any()), bool(node.decay.any())
+        # Rows are done some at a time, so that all passes over them find them in the core's own cache.
+        rows = max(1, PART * shape[0] // self.v.size)
+        parameters = (
+            parameter(node.bias),
+            parameter(node.threshold) << 6,
+            parameter(node.reset_amount) << 6,
+            DECAY_ONE - parameter(node.decay),
+            current_keep,
+        )
+        self.parts = []
+        for start in range(0, shape[0], rows):
+            part = slice(start, start + rows)
+            own = [p[part] if p.ndim and len(p) == shape[0] else p for p in parameters]
+            self.parts.append(_Part(part, self.v[part], self.u[part], *own))
+        self.current = np.empty_like(self.v[:rows])
+        self.spikes = np.empty(self.current.shape, bool)
 
-    def step(self, cycle: int, a: Array) -> Array:
-        """Take the summed input of one cycle, return the spikes as int32. Raises RangeError inside a sample."""
+    def step(self, cycle: int, a: Array, out: Array) -> None:
+        """Take the summed input of one cycle, write the spikes as 0 and 1. Raises RangeError inside a sample."""
         index = self.clock.index(cycle)
         if cycle % self.clock.timesteps == self.node.reset_offset:
-            self.v = np.zeros(self.shape, np.int32)
-            self.u = np.zeros(self.shape, np.int32)
+            self.v.fill(0)
+            self.u.fill(0)
         if not self.input_is_proved:
             if index is not None:
                 check_range(a, INPUT_LIMIT, quantity="summed input", layer=self.node.name, index=index)
             a = np.clip(a, -INPUT_LIMIT, INPUT_LIMIT)
-        current = a << 6
-        if self.has_bias:
-            current += self.bias
-        if self.remembers:
-            current += _decayed(self.u, self.current_keep)
-            self._limit(current, "current", index)
-            self.u = current
-        v = _decayed(self.v, self.keep)
-        if self.node.reset == "subtract_late":
-            v = v - np.where(self.v > self.threshold, self.amount, 0)
-        v = v + current
-        self._limit(v, "membrane", index)
-        spikes: Array = v > self.threshold
-        if self.node.reset == "zero":
-            v[spikes] = 0
-        elif self.node.reset == "subtract":
-            v -= np.where(spikes, self.amount, 0)
-        self.v = v
-        return spikes.astype(np.int32)
+        for part in self.parts:
+            self._step(part, a[part.place], out[part.place], index)
 
-    def _limit(self, values: Array, quantity: str, index: tuple[int, int] | None) -> None:
+    def _step(self, part: _Part, a: Array, out: Array, index: tuple[int, int] | None) -> None:
+        current, spikes, v = self.current[: len(a)], self.spikes[: len(a)], part.v
+        np.left_shift(a, 6, out=current)
+        if self.has_bias:
+            current += part.bias
+        if self.remembers:
+            current += _decayed(part.u, part.current_keep)
+            self._limit(current, part, "current", index)
+            part.u[...] = current
+        if self.node.reset == "subtract_late":
+            np.greater(v, part.threshold, out=spikes)  # those of the last cycle
+            current -= spikes * part.amount
+        if self.leaks:
+            v[...] = _decayed(v, part.keep)
+        v += current
+        self._limit(v, part, "membrane", index)
+        np.greater(v, part.threshold, out=spikes)
+        out[...] = spikes
+        if self.node.reset == "zero":
+            np.logical_not(spikes, out=spikes)
+            v *= spikes
+        elif self.node.reset == "subtract":
+            np.multiply(out, part.amount, out=current)
+            v -= current
+
+    def _limit(self, values: Array, part: _Part, quantity: str, index: tuple[int, int] | None) -> None:
         """Raise RangeError if a sample meets the limit of 24 bits; outside the samples cut off, in place."""
-        if index is not None:
-            check_range(values, MEMBRANE_LIMIT, quantity=quantity, layer=self.node.name, index=index)
-        else:
+        if index is None:
             np.clip(values, 1 - MEMBRANE_LIMIT, MEMBRANE_LIMIT - 1, out=values)
+        elif values.max() >= MEMBRANE_LIMIT or values.min() <= -MEMBRANE_LIMIT:
+            whole = np.zeros(self.v.shape, np.int32)
+            whole[part.place] = values
+            check_range(whole, MEMBRANE_LIMIT, quantity=quantity, layer=self.node.name, index=index)
 
 
 def _decayed(state: Array, keep: Array) -> Array:
     """sign(x) * ((|x| * keep) >> 12), split at bit 12 so that no product leaves int32."""
-    if (keep == DECAY_ONE).all():
-        return state
     magnitude = np.abs(state)
     decayed: Array = (magnitude >> 12) * keep + (((magnitude & 4095) * keep) >> 12)
     return np.where(state < 0, -decayed, decayed)

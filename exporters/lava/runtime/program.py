@@ -174,6 +174,17 @@ class Program:
         """How many cycles `samples` samples need, the filling of the pipeline included."""
         return samples * self.timesteps + max(node.latency for node in self.nodes.values())
 
+    def is_aligned(self) -> bool:
+        """Whether every input of a node has the latency that the node's own asks for, and every state is set to 0 in
+        the cycle that answers the first step of a sample. What the exporter writes is."""
+        for node in self.nodes.values():
+            arrival = node.latency - isinstance(node, SYNAPSES)
+            if any(self.nodes[edge.source].latency + edge.delay != arrival for edge in node.inputs):
+                return False
+            if isinstance(node, (Neuron, Readout)) and node.reset_offset != (node.latency + 1) % self.timesteps:
+                return False
+        return self.input.latency == 0
+
     def payload_bounds(self) -> dict[str, int]:
         """The largest absolute value that each node can emit."""
         bounds: dict[str, int] = {}

@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         deadline=options.deadline,
         stall=options.stall,
         parent=options.parent,
+        lava_processes=options.lava_processes,
+        models=options.models and options.models.resolve(),
     )
     progress = _JsonProgress() if options.json_progress else _LineProgress()
     try:
@@ -63,9 +65,20 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="spikes.npz: logits and every recorded layer")
     parser.add_argument(
         "--processes",
-        choices=("fused", "structural"),
+        choices=("fused", "structural", "stock"),
         default="fused",
-        help="one numpy model per region (fast), or Lava's stock processes (slow)",
+        help="fused: whole regions in numpy, fast (default); structural: one process per node, Lava's own where those "
+        "are exact; stock: Lava's own alone",
+    )
+    parser.add_argument(
+        "--stock-only", action="store_const", const="stock", dest="processes", help="the same as --processes stock"
+    )
+    parser.add_argument("--models", type=Path, metavar="FILE.py", help="process models of your own: see README.md")
+    parser.add_argument(
+        "--lava-processes",
+        type=_processes,
+        metavar="N",
+        help="at most so many fused Lava processes, 2 to 300 (default: 2 for each core, and the source)",
     )
     parser.add_argument("--samples", type=_positive_int, help="run only the first samples")
     parser.add_argument("--deadline", type=_positive_float, help="seconds that the whole run may take")
@@ -89,6 +102,13 @@ def _positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
+def _processes(text: str) -> int:
+    value = int(text)
+    if not 2 <= value <= 300:
+        raise argparse.ArgumentTypeError(f"{value} is not between 2 and 300")
     return value
 
 

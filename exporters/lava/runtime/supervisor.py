@@ -34,10 +34,10 @@ LOG_LINES = 20
 
 @dataclass(frozen=True)
 class Request:
-    """One run: files, kind of process models, number of samples, and limits in seconds.
+    """One run: files, kind of process models (fused, structural, stock), number of samples, and limits in seconds.
 
     `deadline` is for the whole run; `stall` is the longest time in which no process finishes a cycle. `parent` is a
-    process whose end ends the run.
+    process whose end ends the run. `lava_processes` limits the fused processes; `models` is a file of the user's own.
     """
 
     program: Path
@@ -48,6 +48,8 @@ class Request:
     deadline: float | None
     stall: float
     parent: int | None
+    lava_processes: int | None
+    models: Path | None
 
 
 def supervise(request: Request, on_progress: Callable[[int, int], None]) -> None:
@@ -113,6 +115,8 @@ class _Run:
             "program": str(self.request.program),
             "processes": self.request.processes,
             "samples": samples,
+            "lava_processes": self.request.lava_processes,
+            "models": self.request.models and str(self.request.models),
             "supervisor": os.getpid(),
             "shared_memory": shared_memory,
         }

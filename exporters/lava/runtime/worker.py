@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -22,6 +23,7 @@ import numpy as np
 
 from engine import Job
 from files import recording_paths
+from grouping import default_limit, group_regions
 from program import ProgramError
 from program_file import read_program
 from system import check_limits, die_with_parent, name_shared_memory
@@ -42,7 +44,7 @@ def work(folder: Path) -> int:
     me = os.getpid()
     os.register_at_fork(after_in_child=functools.partial(die_with_parent, me))
     try:
-        _run(folder, Path(job["program"]), job["processes"], job["samples"])
+        _run(folder, job)
     except Exception as error:
         # What Lava passes on from a process carries that process's own traceback.
         report(folder, error, getattr(error, "trace", None) or traceback.format_exc())
@@ -59,23 +61,34 @@ def report(folder: Path, error: BaseException | None, details: str) -> None:
     os.replace(beside, folder / "report.json")
 
 
-def _run(folder: Path, program_path: Path, kind: str, samples: int) -> None:
+def _run(folder: Path, job: dict[str, Any]) -> None:
     check_lava()
     # The supervisor shares this folder's modules, but must work, and explain itself, where Lava is missing.
     from lava.magma.core.run_conditions import RunSteps
 
     from network import RunConfig, build_network, channel_bytes
+    from own_models import check_models, load_models, model_of
+    from stock import StockNetwork
 
-    program = read_program(program_path)
-    job = Job(program, samples, recording_paths(folder, program))
-    source = build_network(job, np.load(folder / "input.npy", mmap_mode="r"))
-    executable = source.compile(RunConfig(kind), {"pypy_channel_size": CHANNEL_SIZE})
+    kind, program = job["processes"], read_program(Path(job["program"]))
+    models = load_models(Path(job["models"])) if job["models"] else ()
+    check_models(program, models)
+    if kind == "fused":
+        own = [region.name for region in program.regions if model_of(region, models)]
+        program = replace(program, regions=group_regions(program, job["lava_processes"] or default_limit(), own))
+    run = Job(program, job["samples"], recording_paths(folder, program))
+    payloads = np.load(folder / "input.npy", mmap_mode="r")
+    stock = StockNetwork(run, payloads) if kind == "stock" else None
+    source = stock.source if stock else build_network(run, payloads)
+    executable = source.compile(RunConfig(kind, models), {"pypy_channel_size": CHANNEL_SIZE})
     processes = {process.id: process.name for process in executable.proc_builders}
     check_limits(len(processes), channel_bytes(executable, CHANNEL_SIZE))
     count_cycles(folder, processes)
     watch = Watch(folder, source, [*processes.values(), "Lava's runtime service"])
     source.create_runtime(executable=executable)
-    source.run(RunSteps(num_steps=program.cycles(samples)))
+    source.run(RunSteps(num_steps=program.cycles(run.samples)))
+    if stock:
+        stock.read()
     watch.ending = True
     source.stop()
     watch.stop()

@@ -13,7 +13,7 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from engine import RegionEngine
-from processes.regions import Layer, Pool, Readout, ResidualBlock
+from processes.regions import Chain, Layer, Pool, Readout, ResidualBlock
 
 
 class FusedRegionModel(PyLoihiProcessModel):
@@ -55,6 +55,13 @@ class FusedLayerModel(FusedRegionModel):
 @tag("fused")
 class FusedPoolModel(FusedRegionModel):
     """A pool in one model."""
+
+
+@implements(proc=Chain, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fused")
+class FusedChainModel(FusedRegionModel):
+    """A chain of regions in one model."""
 
 
 @implements(proc=Readout, protocol=LoihiProtocol)

@@ -101,22 +101,25 @@ class CheckedLIFResetModel(PyLifResetModelBitAcc):
             self.v[spike_vector] -= np.left_shift(self.reset_amount, self.vth_shift)[spike_vector]
 
 
-def stock_suffices(job: Job, node: Neuron) -> bool:
-    """Whether LIFReset itself computes this neuron exactly.
-
-    It does with equal parameters, a reset to zero, no current memory, and where no wrap is possible.
-    """
+def why_not_stock(job: Job, node: Neuron) -> str | None:
+    """What keeps LIFReset itself from computing this neuron exactly, or None."""
     threshold, decay = (lava_parameter(array, node.shape) for array in (node.threshold, node.decay))
-    if threshold.ndim or decay.ndim or node.reset != "zero" or (node.current_decay != 4096).any():
-        return False
+    if node.reset != "zero":
+        return f"its reset is {node.reset!r}, LIFReset knows 'zero' alone"
+    if threshold.ndim or decay.ndim:
+        return "its threshold or decay differs between neurons, LIFReset has one for all"
+    if (node.current_decay != 4096).any():
+        return "its current has a memory, and LIFReset adds the bias behind that"
     input_bound = job.program.input_bound(node.name, job.program.payload_bounds())
     charge = 64 * input_bound + int(np.abs(node.bias).max())  # in one step; from 0, over at most T steps
-    return input_bound < INPUT_LIMIT and charge * job.program.timesteps < MEMBRANE_LIMIT
+    if input_bound >= INPUT_LIMIT or charge * job.program.timesteps >= MEMBRANE_LIMIT:
+        return f"its input may reach {input_bound}, its membrane {charge * job.program.timesteps}, and LIFReset wraps"
+    return None
 
 
 def make_neuron(name: str, job: Job, node: Neuron) -> LIFReset:
     """The stock LIFReset where it suffices, else CheckedLIFReset."""
-    if not stock_suffices(job, node):
+    if why_not_stock(job, node):
         return CheckedLIFReset(name=name, job=job, node=node)
     return LIFReset(
         shape=node.shape[::-1],

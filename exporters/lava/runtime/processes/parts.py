@@ -70,12 +70,12 @@ class DelayModel(PyLoihiProcessModel):
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self.cycles = proc_params["cycles"]
-        self.fifo = Delays(self.cycles, np.zeros(proc_params["shape"], np.int32))
+        self.fifo = Delays(self.cycles, proc_params["shape"])
 
     def run_spk(self) -> None:
         """Send what is due, then take what came."""
         self.s_out.send(self.fifo.get(self.time_step, self.cycles))
-        self.fifo.put(self.time_step, self.s_in.recv())
+        self.fifo.slot(self.time_step)[...] = self.s_in.recv()
 
 
 class Recorder(AbstractProcess):

@@ -42,13 +42,22 @@ class Pool(AbstractRegion):
         self.s_out = OutPort(shape=job.program.nodes[region.exit].shape[::-1])
 
 
+class Chain(AbstractRegion):
+    """Several regions, each fed by the one before it."""
+
+    def __init__(self, *, name: str, job: Job, region: Region) -> None:
+        super().__init__(name=name, job=job, region=region)
+        self.s_out = OutPort(shape=job.program.nodes[region.exit].shape[::-1])
+
+
 class Readout(AbstractRegion):
-    """The last synapses and the accumulator of the logits; it sends nothing."""
+    """Whatever ends in the accumulator of the logits: the last synapses, and regions before them. It sends nothing."""
 
 
 REGION_PROCESSES: dict[str, type[AbstractRegion]] = {
     "residual_block": ResidualBlock,
     "layer": Layer,
     "pool": Pool,
+    "chain": Chain,
     "readout": Readout,
 }
