@@ -115,9 +115,9 @@ def _own_kernel(layer: nn.Module, node: Any, rows: Int | slice, taps: Kernel | N
 def _set_weights(layer: Any, norm: nn.Module | None, path: str, node: Any, kernel: Float, units: _Units) -> None:
     rows, scales = units.rows(path), units.output(path)
     out = torch.from_numpy(np.array(scales[rows] if scales.size > 1 else scales))
-    weight = torch.from_numpy(np.ascontiguousarray(kernel)) / units.emitted(units.sources[path][0])
+    weight = torch.from_numpy(np.array(kernel, order="C")) / units.emitted(units.sources[path][0])
     weight = weight / out.reshape(-1, *[1] * (weight.dim() - 1))
-    bias = torch.from_numpy(np.asarray(node.bias, np.float64)[rows]) / out
+    bias = torch.from_numpy(np.array(node.bias, np.float64)[rows]) / out
     if tuple(layer.weight.shape) != tuple(weight.shape):
         raise BundleError(
             f"{path}: the model's weights have shape {list(layer.weight.shape)}, quantised.nir has "

@@ -21,11 +21,11 @@ from snn2hw.agreement import Comparison, LayerComparison, compare
 from snn2hw.data import Samples
 from snn2hw.errors import LavaError
 from snn2hw.exporters.lava.bundle import Bundle
+from snn2hw.exporters.lava.worker import Processes
 from snn2hw.frontends.trace import Traced
 from snn2hw.requantise import requantise
 from snn2hw.simulator import cycle, fast
 from snn2hw.simulator.cycle import input_payloads
-from snn2hw.simulator.lava import Processes
 from snn2hw.simulator.lava import simulate as simulate_in_lava
 
 SCHEMA = "snn2hw.verify/1"

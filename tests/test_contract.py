@@ -547,7 +547,7 @@ def test_a_command_shows_its_progress_on_a_terminal() -> None:
             shown += chunk
         assert process.wait() == 0
     os.close(ours)
-    assert b"samples" in shown and b"/s" in shown
+    assert b"samples" in shown
 
 
 def _read(terminal: int) -> bytes:

@@ -28,7 +28,7 @@ def run_lava(
     input_npz: Path,
     output_npz: Path,
     *,
-    processes: Literal["fused", "structural"] = "fused",
+    processes: Processes = "fused",
     lava_processes: int | None = None,
     samples: int | None = None,
     deadline: float | None = None,

@@ -10,10 +10,10 @@ from snn2hw import console, ir
 from snn2hw.data import Samples, check_labels, load_samples
 from snn2hw.deployment import Deployment
 from snn2hw.errors import OptionError
+from snn2hw.exporters.lava.worker import Processes
 from snn2hw.frontends.source import LoadedModel
 from snn2hw.frontends.torch_file import ENDINGS
 from snn2hw.pipeline import Options, deploy
-from snn2hw.simulator.lava import Processes
 
 STAGES = ("calibrate", "quantise", "bound", "balance_delays", "partition", "all")
 MOST_LAVA_PROCESSES = 300  # each takes file descriptors of all the others

@@ -117,8 +117,15 @@ def batch_norm(call: Call, module: nn.BatchNorm2d) -> Value:
         gain, offset = gain * module.weight.detach().double(), module.bias.detach().double()
     dtype = folded.weight.dtype
     factor = gain.numpy()
-    folded.weight = (folded.weight.astype(np.float64) * factor[:, None, None, None]).astype(dtype)
-    folded.bias = ((folded.bias.astype(np.float64) - mean.numpy()) * factor + offset.numpy()).astype(dtype)
+    weight = folded.weight.astype(np.float64) * factor[:, None, None, None]
+    bias = (folded.bias.astype(np.float64) - mean.numpy()) * factor + offset.numpy()
+    largest = max(np.abs(weight).max(), np.abs(bias).max())
+    if not largest <= np.finfo(dtype).max:
+        raise call.refuse(
+            f"folding it gives weights or biases of {largest:.3g}, which {dtype} cannot hold",
+            "Look at its running_var and weight: no training ends there",
+        )
+    folded.weight, folded.bias = weight.astype(dtype), bias.astype(dtype)
     norms[source] = call.path
     return value
 

@@ -55,7 +55,7 @@ def read_nir(path: Path) -> nir.NIRGraph:
         graph = _build("", content)
         if not isinstance(graph, nir.NIRGraph):
             raise ModelError(f"the file holds a single {type(graph).__name__} node, not a graph.")
-        graph = flatten(_metadata_of_nodes(graph))
+        graph = flatten(metadata_of_nodes(graph))
         if blockers := _unsupported(graph):
             raise UnsupportedError(blockers)
         lay_out(graph)
@@ -68,7 +68,7 @@ def read_nir(path: Path) -> nir.NIRGraph:
     return graph
 
 
-def _metadata_of_nodes(graph: nir.NIRGraph) -> nir.NIRGraph:
+def metadata_of_nodes(graph: nir.NIRGraph) -> nir.NIRGraph:
     """What a legacy file keeps of its nodes' metadata in the graph's, under `node:key`, where it belongs."""
     rest = {}
     for key, value in graph.metadata.items():
@@ -204,7 +204,8 @@ def _check_metadata(where: str, metadata: Any) -> None:
         if not numbers or not np.size(values) or not np.all(np.isfinite(values)):
             raise ModelError(f"{where}the metadata's {key} holds no finite numbers. Export the network again.")
         whole = key in ("scale", "reset_amount") or np.array_equal(values, np.rint(values))
-        if not whole or (key in ("scale", "low", "high") and np.size(values) != 1):
+        several = "heads" in metadata and key == "scale"  # an Output with several heads has a scale for each logit
+        if not whole or (key in ("scale", "low", "high") and np.size(values) != 1 and not several):
             raise ModelError(f"{where}the metadata's {key} is {np.ravel(values)[:3].tolist()}: no whole number.")
 
 

@@ -121,7 +121,10 @@ class _Adopter:
             case nir.Output():
                 bias = np.broadcast_to(_whole(name, "bias", self._bias(name, len(common["shape"]))), common["shape"])
                 if heads := heads_of(name, node):
-                    scales = np.broadcast_to(node.metadata["scale"], common["shape"])
+                    scales = np.asarray(node.metadata.get("scale", ()), np.float64).reshape(-1)
+                    if scales.shape != common["shape"]:
+                        problem = f"it has {scales.size} scales for {common['shape'][0]} logits of several heads"
+                        raise QuantisationError.at(name, problem, AGAIN)
                     heads = tuple(replace(head, scale=float(scales[head.start])) for head in heads)
                     return ir.Readout(**common, bias=bias, scale=heads[0].scale, heads=heads)
                 return ir.Readout(**common, bias=bias, scale=_scale(name, node))

@@ -378,3 +378,20 @@ def test_a_broken_program_is_refused_by_node(tmp_path: Path) -> None:
     array = f"{name}:weight"
     builder.arrays[array] = builder.arrays[array].astype(float)
     assert f"the integer array '{array}' is of type float64" in changed(lambda text: None)
+
+
+@pytest.mark.parametrize("gate", ["ADD", "AND", "IAND"])
+def test_lava_alone_equals_the_model(gate: str, tmp_path: Path) -> None:
+    builder = sew(3, gate, "zero", "plain")
+    bundle = make_bundle(builder, tmp_path)
+    expected = builder.expected(save_samples(builder, bundle, SAMPLES))
+    assert_equal(run(builder, bundle, processes="stock"), expected)
+
+
+def test_what_lava_alone_cannot_do_is_refused(tmp_path: Path) -> None:
+    builder = sew(3, "ADD", "subtract", "plain")
+    bundle = make_bundle(builder, tmp_path)
+    save_samples(builder, bundle, SAMPLES)
+    why = r"--stock-only: layer down\.sn1, and 5 in all, cannot be a LIFReset of Lava: its reset is 'subtract'"
+    with pytest.raises(LavaError, match=why):
+        run(builder, bundle, processes="stock")
