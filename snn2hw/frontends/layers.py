@@ -119,13 +119,14 @@ def batch_norm(call: Call, module: nn.BatchNorm2d) -> Value:
     factor = gain.numpy()
     weight = folded.weight.astype(np.float64) * factor[:, None, None, None]
     bias = (folded.bias.astype(np.float64) - mean.numpy()) * factor + offset.numpy()
-    largest = max(np.abs(weight).max(), np.abs(bias).max())
-    if not largest <= np.finfo(dtype).max:
+    largest = np.fmax.reduce(np.abs(np.concatenate([weight.ravel(), bias])))  # what is NaN is told with its layer later
+    if np.finfo(dtype).max < largest < np.inf:
         raise call.refuse(
             f"folding it gives weights or biases of {largest:.3g}, which {dtype} cannot hold",
             "Look at its running_var and weight: no training ends there",
         )
-    folded.weight, folded.bias = weight.astype(dtype), bias.astype(dtype)
+    with np.errstate(over="ignore"):  # beside infinite values
+        folded.weight, folded.bias = weight.astype(dtype), bias.astype(dtype)
     norms[source] = call.path
     return value
 
