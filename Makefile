@@ -3,9 +3,12 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check
+PIP := $(PY) -m pip --quiet --quiet --disable-pip-version-check
+# Tests run in CLIENTS, an environment of its own upon VENV: the frameworks that read our NIR files and whose nets we read.
+# VENV, where demo and check run, has none of them, as a new user. sinabs asks for an old nir: what it asks for goes into a
+# folder that only its test imports from. What cannot be installed ends make.
+CLIENTS := $(VENV)/clients
 FRAMEWORKS := tests/requirements-spikingjelly.txt tests/requirements-frameworks.txt
-# sinabs asks for an old nir: what it asks for goes into a folder of its own, which only its test imports from.
 SINABS := tests/interop/requirements-sinabs.txt
 REQUIREMENTS := pyproject.toml constraints.txt $(FRAMEWORKS) $(SINABS)
 # READY is written last and holds the folder's name; UNFINISHED is there from the first step to the last.
@@ -33,10 +36,10 @@ demo: setup lava
 	@$(PY) examples/demo.py
 
 test: setup lava
-	@$(ONE_THREAD) $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST)
+	@$(ONE_THREAD) $(CLIENTS)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST)
 
 bench: setup
-	@$(PY) -W ignore benchmarks/simulator.py $(CASES)
+	@$(CLIENTS)/bin/python -W ignore benchmarks/simulator.py $(CASES)
 
 check: setup
 	@$(PY) -m ruff format --check .
@@ -76,10 +79,14 @@ $(READY): $(REQUIREMENTS)
 	    rm -rf $(VENV) && mkdir $(VENV) && touch $(UNFINISHED) && "$$found" -m venv $(VENV) || exit 1; \
 	fi
 	@touch $(UNFINISHED)
-	@$(PIP) --constraint constraints.txt setuptools
-	@$(PIP) --constraint constraints.txt --no-build-isolation --editable '.[test,dev]'
-	@$(PIP) --no-deps $(foreach file,$(FRAMEWORKS),--requirement $(file))
-	@rm -rf $(VENV)/clients && $(PIP) --no-deps --target $(VENV)/clients/sinabs --requirement $(SINABS)
+	@$(PIP) install --constraint constraints.txt setuptools
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[test,dev]'
+	@rm -rf $(CLIENTS) && $(PY) -m venv --without-pip $(CLIENTS)
+	@$(PY) -c 'import sysconfig as s; print("import site; site.addsitedir(" + repr(s.get_path("purelib")) + ")")' \
+	    >$$($(CLIENTS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/snn2hw.pth
+	@$(PIP) --python $(CLIENTS)/bin/python install --no-deps --no-build-isolation --editable .
+	@$(PIP) --python $(CLIENTS)/bin/python install --no-deps $(foreach file,$(FRAMEWORKS),--requirement $(file))
+	@$(PIP) install --no-deps --target $(CLIENTS)/sinabs --requirement $(SINABS)
 	@printf '%s\n' '$(CURDIR)' >$(READY) && rm $(UNFINISHED)
 
 clean:

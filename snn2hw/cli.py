@@ -32,6 +32,9 @@ INTERRUPTED = 130  # the exit code that shells give a command ended by Ctrl-C
 ModelArgument = Annotated[str, typer.Argument(help="A checkpoint (.pt, .pth), a .nir file, or package.module:factory.")]
 DataOption = Annotated[str, typer.Option(help="An .npz with x (and y), or a named set: digits.")]
 SamplesOption = Annotated[int | None, typer.Option(help="Take the first samples only.")]
+SaturateOption = Annotated[
+    bool, typer.Option("--saturate", help="Clip values outside the range seen in calibration, as a chip does.")
+]
 ProcessesOption = Annotated[str, typer.Option(help="Lava processes: fused, or structural (stock processes, slow).")]
 LavaProcessesOption = Annotated[
     int | None,
@@ -99,6 +102,7 @@ def simulate(
     samples: SamplesOption = None,
     device: Annotated[str, typer.Option(help="Where the fast engine runs: cpu or cuda.")] = "cpu",
     jobs: Annotated[int, typer.Option(help="Processes that share the samples, for small nets.")] = 1,
+    saturate: SaturateOption = False,
     processes: ProcessesOption = "fused",
     lava_processes: LavaProcessesOption = None,
     deadline: DeadlineOption = None,
@@ -119,6 +123,7 @@ def simulate(
         samples=samples,
         device=device,
         jobs=jobs,
+        saturate=saturate,
         processes=processes,
         lava_processes=lava_processes,
         deadline=deadline,
@@ -134,6 +139,7 @@ def verify(
     model: Annotated[str | None, typer.Option(help="The model, if it is no longer where it was.")] = None,
     weights: WeightsOption = None,
     trust_pickle: TrustOption = False,
+    saturate: SaturateOption = False,
     processes: ProcessesOption = "fused",
     lava_processes: LavaProcessesOption = None,
     deadline: DeadlineOption = None,
@@ -149,6 +155,7 @@ def verify(
         model=model,
         weights=weights,
         trust_pickle=trust_pickle,
+        saturate=saturate,
         processes=processes,
         lava_processes=lava_processes,
         deadline=deadline,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,10 @@ class Samples:
 
     def __getitem__(self, part: slice) -> Samples:
         return replace(self, x=self.x[part], y=None if self.y is None else self.y[part])
+
+    def batches(self, size: int) -> Iterator[Samples]:
+        """The samples in order, `size` at a time."""
+        return (self[start : start + size] for start in range(0, len(self), size))
 
     @property
     def shape(self) -> Shape:

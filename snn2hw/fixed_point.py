@@ -89,6 +89,12 @@ def quantise_payload(x: ArrayLike, *, scale: float, low: int, high: int) -> Int:
     return np.clip(np.rint(np.asarray(x, dtype=np.float64) / scale), low, high).astype(np.int64)
 
 
+def is_saturated(x: ArrayLike, *, scale: float, low: int, high: int) -> Bool:
+    """Where `quantise_payload` saturates."""
+    payload = np.rint(np.asarray(x, dtype=np.float64) / scale)
+    return (payload < low) | (payload > high)
+
+
 def split_bias(bias: ArrayLike) -> tuple[Int, Int]:
     """Mantissa and exponent of a bias in membrane units: the smallest exponent whose mantissa is legal.
 

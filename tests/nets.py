@@ -25,6 +25,7 @@ from snn2hw.simulator.cycle import input_payloads
 SHAPE = (2, 8, 8)
 GATES = ("ADD", "AND", "IAND", "SPIKING")
 NeuronFactory = Callable[[], nn.Module]
+Wire = Callable[[Any, Tensor, Tensor], Any]
 
 
 def leaky(beta: float, reset: str, **options: Any) -> NeuronFactory:
@@ -166,6 +167,30 @@ def randomise(model: nn.Module) -> nn.Module:
                 module.weight.data.uniform_(0.5, 2)
                 module.bias.data.normal_(0.4, 0.3)
     return model.eval()
+
+
+def with_heads(wire: Wire, **layers: nn.Module) -> nn.Module:
+    """A model that returns what `wire` makes of spikes in the middle [N, 4, 8, 8] and at the end [N, 6, 4, 4]."""
+
+    def forward(own: Any, x: Tensor) -> Any:
+        middle = own.block0(own.stem(x))
+        return wire(own, middle, own.block1(middle))
+
+    torch.manual_seed(5)
+    neuron = NEURONS["if"]
+    own: dict[str, nn.Module] = {
+        "stem": nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), neuron()),
+        "block0": Block(4, 4, 1, "ADD", neuron, nn),
+        "block1": Block(4, 6, 2, "IAND", neuron, nn),
+        "pool": nn.AdaptiveAvgPool2d(1),
+        "fc": nn.Linear(6, 3),
+        "aux": nn.Linear(4, 5),
+    }
+    return randomise(Wired(forward, **(own | layers)))
+
+
+def two(own: Any, middle: Tensor, end: Tensor) -> Any:
+    return own.fc(own.pool(end).flatten(1)), own.aux(own.pool(middle).flatten(1))
 
 
 def random_samples(count: int, *, steps: int = 0, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Samples:

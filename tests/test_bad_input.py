@@ -463,6 +463,21 @@ def test_labels_that_the_model_has_no_class_for_are_told(kind: str) -> None:
         assert message.startswith("data.npz: label ") and words in message
 
 
+def test_data_beyond_the_calibrated_range_are_refused_unless_they_may_saturate() -> None:
+    x = X.copy()
+    x[2, 0, 1, 1], x[3, 0, 0, 0] = 7, -0.5
+    beyond, high = data(x=x), float(np.load("samples.npz")["x"].max())
+    for command in ("simulate", "verify"):
+        message = fail(command, "tiny.lava", "--data", beyond)
+        assert message.startswith("data.npz: 2 of 180 values of x, which goes from -0.5 to 7, lie outside the range")
+        assert f"0 to {high:.3g}" in message and message.endswith("clip those values as a chip does: --saturate.")
+    ended = cli.run("simulate", "tiny.lava", "--data", beyond, "--saturate", "-o", "clipped.npz")
+    assert ended.code == 0 and "They saturate.\n" in ended.out
+    cli.succeed("simulate", "tiny.lava", "--data", data(x=x.clip(0, high)), "-o", "within.npz")
+    clipped, within = cli.arrays("clipped.npz"), cli.arrays("within.npz")
+    assert clipped.keys() == within.keys() and all(np.array_equal(clipped[name], within[name]) for name in clipped)
+
+
 def test_data_that_is_no_npz_is_told() -> None:
     assert "there is no such file, and no data set of that name (known: digits)" in fail(
         "simulate", "tiny.lava", "--data", "mnist"

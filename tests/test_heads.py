@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,17 @@ import numpy as np
 import pytest
 import torch
 from cli import arrays, fail, run, succeed
-from nets import NEURONS, SHAPE, Block, Wired, compile_model, leaky, random_samples, randomise, run_requantised
+from nets import (
+    SHAPE,
+    Wire,
+    Wired,
+    compile_model,
+    leaky,
+    random_samples,
+    run_requantised,
+    two,
+    with_heads,
+)
 from spikingjelly.activation_based import layer as sj_layer
 from spikingjelly.activation_based import neuron as sj_neuron
 from torch import Tensor, nn
@@ -30,31 +39,6 @@ from snn2hw.simulator import fast
 from snn2hw.simulator.cycle import simulate
 
 STEPS = 3
-Wire = Callable[[Any, Tensor, Tensor], Any]
-
-
-def net(wire: Wire, **layers: nn.Module) -> nn.Module:
-    """A model that returns what `wire` makes of spikes in the middle [N, 4, 8, 8] and at the end [N, 6, 4, 4]."""
-
-    def forward(own: Any, x: Tensor) -> Any:
-        middle = own.block0(own.stem(x))
-        return wire(own, middle, own.block1(middle))
-
-    torch.manual_seed(5)
-    neuron = NEURONS["if"]
-    own: dict[str, nn.Module] = {
-        "stem": nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), neuron()),
-        "block0": Block(4, 4, 1, "ADD", neuron, nn),
-        "block1": Block(4, 6, 2, "IAND", neuron, nn),
-        "pool": nn.AdaptiveAvgPool2d(1),
-        "fc": nn.Linear(6, 3),
-        "aux": nn.Linear(4, 5),
-    }
-    return randomise(Wired(forward, **(own | layers)))
-
-
-def two(own: Any, middle: Tensor, end: Tensor) -> Any:
-    return own.fc(own.pool(end).flatten(1)), own.aux(own.pool(middle).flatten(1))
 
 
 def by_name(own: Any, middle: Tensor, end: Tensor) -> Any:
@@ -94,7 +78,7 @@ FORMS: dict[str, tuple[Wire, dict[str, nn.Module], dict[str, int]]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_several_heads_is_deployed_exactly(form: str, tmp_path: Path) -> None:
     wire, layers, sizes = FORMS[form]
-    model = net(wire, **layers).double()
+    model = with_heads(wire, **layers).double()
     samples = random_samples(4, steps=STEPS)
     traced, program = compile_model(model, samples, timesteps=STEPS)
     x = torch.from_numpy(samples.steps(STEPS)).double()
@@ -118,7 +102,7 @@ def test_every_form_of_several_heads_is_deployed_exactly(form: str, tmp_path: Pa
 
 
 def test_the_logits_are_those_of_the_users_model() -> None:
-    model = net(by_name, more=nn.Linear(96, 2))
+    model = with_heads(by_name, more=nn.Linear(96, 2))
     x = torch.rand(STEPS, 4, *SHAPE)
     expected = []
     for frame in x:
@@ -150,7 +134,7 @@ def test_heads_of_a_multi_step_model() -> None:
 
 def test_a_head_of_small_weights_keeps_its_precision() -> None:
     """Each head has a scale of its own: with a common one, the small weights would all become 0."""
-    model = net(two)
+    model = with_heads(two)
     model.aux.weight.data *= 1e-4
     model.aux.bias.data *= 1e-4
     samples = random_samples(8, steps=STEPS)
@@ -165,7 +149,7 @@ def test_a_head_of_small_weights_keeps_its_precision() -> None:
 
 
 def test_a_head_costs_no_cycle_and_no_layer() -> None:
-    _, program = compile_model(net(two), random_samples(4), timesteps=STEPS)
+    _, program = compile_model(with_heads(two), random_samples(4), timesteps=STEPS)
     latency = program.schedule.latency
     assert latency["output"] == latency["fc"]
     assert {node.name for node in program.graph} & {"output.0", "output.1"} == set()
@@ -175,7 +159,7 @@ def test_a_head_costs_no_cycle_and_no_layer() -> None:
 def test_an_integer_graph_from_a_file_compiles_to_the_same_logits(tmp_path: Path) -> None:
     """The file alone holds the heads: quantised.nir is a network like any other."""
     samples = random_samples(4)
-    _, program = compile_model(net(two), samples, timesteps=STEPS)
+    _, program = compile_model(with_heads(two), samples, timesteps=STEPS)
     write_graph(integer_graph(program.graph), tmp_path / "net.nir")
     again = read_nir(tmp_path / "net.nir")
     heads = compile_network(again, samples, Options(timesteps=STEPS)).graph.readout.heads
@@ -187,7 +171,7 @@ def test_an_integer_graph_from_a_file_compiles_to_the_same_logits(tmp_path: Path
     ["no json", "3", "[]", '[["a", 3]]', '[["a", 3], ["a", 5]]', '[["a", 3], ["b", 4]]', '[["a", 0], ["b", 8]]', 4],
 )
 def test_heads_that_do_not_fit_the_output_are_refused(heads: object, tmp_path: Path) -> None:
-    network = trace(net(two), SHAPE).network
+    network = trace(with_heads(two), SHAPE).network
     network.nodes["output"].metadata["heads"] = heads
     write_graph(network, tmp_path / "net.nir")
     with pytest.raises(
@@ -197,7 +181,7 @@ def test_heads_that_do_not_fit_the_output_are_refused(heads: object, tmp_path: P
 
 
 def test_a_dead_head_is_named() -> None:
-    model = net(two)
+    model = with_heads(two)
     model.aux.weight.data.zero_()
     with pytest.raises(QuantisationError, match=r"output: all weights of head 1 are 0"):
         quantise(trace(model, SHAPE).network, UNCALIBRATED)
@@ -226,11 +210,11 @@ REFUSED: dict[str, tuple[Wire, str]] = {
 def test_what_is_no_head_is_refused(case: str) -> None:
     wire, message = REFUSED[case]
     with pytest.raises(UnsupportedError, match=message):
-        trace(net(wire, leaky=leaky(0.9, "zero", output=True)()), SHAPE)
+        trace(with_heads(wire, leaky=leaky(0.9, "zero", output=True)()), SHAPE)
 
 
 def test_a_blocker_in_one_head_hides_none_in_the_other() -> None:
-    model = net(
+    model = with_heads(
         lambda own, middle, end: {
             "a": own.t(own.fc(own.pool(end).flatten(1))),
             "b": own.g(own.pool(middle).flatten(1)),
@@ -244,13 +228,13 @@ def test_a_blocker_in_one_head_hides_none_in_the_other() -> None:
 
 
 def test_one_head_in_a_container_is_the_model() -> None:
-    network = trace(net(lambda own, middle, end: {"logits": two(own, middle, end)[0]}), SHAPE).network
+    network = trace(with_heads(lambda own, middle, end: {"logits": two(own, middle, end)[0]}), SHAPE).network
     assert network.nodes["output"].metadata == {} and "output.logits" not in network.nodes
 
 
 def test_a_neuron_of_the_name_of_a_head_is_refused() -> None:
     """Its spikes and the head's logits would be one array of the results."""
-    traced = trace(net(two), SHAPE)
+    traced = trace(with_heads(two), SHAPE)
     nodes = {{"stem.2": "logits.0"}.get(name, name): node for name, node in traced.network.nodes.items()}
     edges = [tuple({"stem.2": "logits.0"}.get(end, end) for end in edge) for edge in traced.network.edges]
     graph = nir.NIRGraph(nodes=nodes, edges=edges, type_check=False)
@@ -297,7 +281,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("processes", ["fused", "structural"])
-def test_two_heads_at_different_depths_are_exact_in_lava(bundle: Path, processes: str) -> None:
+def test_two_at_different_depths_are_exact_in_lava(bundle: Path, processes: str) -> None:
     told = succeed("verify", bundle, "--data", "data.npz", "--json", "found.json", "--processes", processes)
     found = json.loads(Path("found.json").read_text())
     assert found["verdict"] == "exact" and found["head"] == "digit"

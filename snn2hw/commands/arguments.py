@@ -9,8 +9,9 @@ import torch
 from snn2hw import console, ir
 from snn2hw.data import Samples, check_labels, load_samples
 from snn2hw.deployment import Deployment
-from snn2hw.errors import OptionError
+from snn2hw.errors import DataError, OptionError
 from snn2hw.exporters.lava.worker import Processes
+from snn2hw.fixed_point import is_saturated
 from snn2hw.frontends.source import LoadedModel
 from snn2hw.frontends.torch_file import ENDINGS
 from snn2hw.pipeline import Options, deploy
@@ -40,13 +41,31 @@ def compile_model(loaded: LoadedModel, calibrate: str | None, options: Options, 
         return deploy(loaded, samples, options, observe=observe, progress=lambda a, b: bars("calibrate", a, b))
 
 
-def take_samples(data: str, program: ir.Program, count: int | None) -> Samples:
-    """The first `count` samples of DATA, checked against a program: shape, labels, steps."""
+def take_samples(data: str, program: ir.Program, count: int | None, *, saturate: bool = False) -> Samples:
+    """The first `count` samples of DATA, checked against a program: shape, range, labels, steps."""
     samples = take_first(load_samples(data, program.graph.input.shape), count)
+    check_range(samples, program.graph.input, saturate=saturate)
     check_labels(samples, program.graph.readout.first.stop)
     if samples.per_step:
         samples.steps(program.schedule.timesteps)
     return samples
+
+
+def check_range(samples: Samples, node: ir.Input, *, saturate: bool) -> None:
+    """Raise DataError if values lie outside what the program's input holds; say how many do if they may saturate."""
+    outside = 0
+    for part in samples.batches(64):
+        outside += int(is_saturated(part.x, scale=node.scale, low=node.low, high=node.high).sum())
+    if not outside:
+        return
+    told = (
+        f"{samples.name}: {outside:,} of {samples.x.size:,} values of x, which goes from {samples.x.min():g} to "
+        f"{samples.x.max():g}, lie outside the range seen in calibration, {node.low * node.scale:g} to "
+        f"{node.high * node.scale:g}."
+    )
+    if not saturate:
+        raise DataError(f"{told} Calibrate on samples that cover it, or clip those values as a chip does: --saturate.")
+    console.say(f"{told} They saturate.")
 
 
 def take_first(samples: Samples, count: int | None) -> Samples:

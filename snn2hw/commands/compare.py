@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from snn2hw import console, ir
-from snn2hw.commands.arguments import compile_model, is_bundle, take_first
+from snn2hw.commands.arguments import compile_model, is_bundle, take_first, take_samples
 from snn2hw.comparison import compare as compare_spikes
 from snn2hw.console import Bars
 from snn2hw.data import Samples, load_samples
@@ -111,7 +111,7 @@ def _timesteps(side: str) -> int | None:
 
 def _run_bundle(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
     bundle = read_bundle(Path(name))
-    chosen = take_first(load_samples(asked.data, bundle.program.graph.input.shape), asked.samples)
+    chosen = take_samples(asked.data, bundle.program, asked.samples, saturate=True)
     if engine in SIMULATORS:
         return SIMULATORS[engine](bundle.program, chosen, progress=lambda done, of: bars(name, done, of))
     if engine == LAVA:
@@ -124,7 +124,7 @@ def _run_model(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
     loaded = load(name, asked.options)
     if engine in SIMULATORS:
         program = compile_model(loaded, asked.calibrate, Options(timesteps=loaded.timesteps), None).program
-        chosen = take_first(load_samples(asked.data, loaded.input_shape), asked.samples)
+        chosen = take_samples(asked.data, program, asked.samples, saturate=True)
         return SIMULATORS[engine](program, chosen, progress=lambda done, of: bars(name, done, of))
     if engine != TORCH or loaded.traced is None:
         raise OptionError(f"{name}@{engine}: a model runs in {', '.join(SIMULATORS)} or {TORCH}.")

@@ -46,6 +46,7 @@ def simulate(
     samples: int | None,
     device: str,
     jobs: int,
+    saturate: bool,
     processes: str,
     lava_processes: int | None,
     deadline: float | None,
@@ -69,7 +70,7 @@ def simulate(
             path = Path(folder, "bundle")
             export_bundle(compile_model(loaded, calibrate, Options(timesteps=loaded.timesteps), None), path)
             bundle = read_bundle(path)
-        chosen = take_samples(data, bundle.program, samples)
+        chosen = take_samples(data, bundle.program, samples, saturate=saturate)
         if engine == "lava":
             ensure_environment(console.note)
         with console.bars() as bars:

@@ -23,6 +23,7 @@ def verify(
     model: str | None,
     weights: str | None,
     trust_pickle: bool,
+    saturate: bool,
     processes: str,
     lava_processes: int | None,
     deadline: float | None,
@@ -32,7 +33,7 @@ def verify(
     check_deadline(deadline)
     check_file(json_file)
     bundle = read_bundle(bundle_path)
-    chosen = take_samples(data, bundle.program, samples)
+    chosen = take_samples(data, bundle.program, samples, saturate=saturate)
     loaded, missing = model_of(bundle, model, weights, trust_pickle)
     ensure_environment(console.note)
     with console.bars() as bars:

@@ -14,6 +14,7 @@ from snn2hw import ir
 from snn2hw.data import Samples, check_labels
 from snn2hw.errors import OptionError
 from snn2hw.frontends.nir_file import read_nir
+from snn2hw.heads import heads_of
 from snn2hw.interop.load import CLIENTS, is_spiking, load_in
 from snn2hw.nir_graph import Shape, only
 from snn2hw.passes.adopt import is_quantised, payloads_of
@@ -36,23 +37,26 @@ def simulate(
 ) -> ir.Spikes:
     """What spikes.npz holds: every spiking node's spikes [N, T, *shape] under its name, and the summed logits [N, K].
 
-    The file of a quantised network gets the integer payloads of the samples.
+    Of several heads each also as `logits.<head>`. The file of a quantised network gets the samples as integer payloads.
 
     Raises:
         ModelError, UnsupportedError: the file, or what the client makes of it.
         DataError, OptionError: samples or engine do not fit.
     """
     run, graph = _runner(path, engine)
+    end = only(graph, nir.Output)
+    heads = heads_of(end, graph.nodes[end])
     x = torch.from_numpy(input_steps(graph, samples, timesteps))
     batches: list[dict[str, np.ndarray]] = []
     for start in range(0, x.shape[1], BATCH):
         out, spikes = run(x[:, start : start + BATCH])
         found = {name: values.numpy().swapaxes(0, 1) for name, values in spikes.items()}
         found["logits"] = out.double().sum(0).flatten(1).numpy()
+        found |= {f"logits.{head.name}": found["logits"][:, head.start : head.stop] for head in heads}
         batches.append(found)
         if progress:
             progress(min(start + BATCH, x.shape[1]), x.shape[1])
-    check_labels(samples, batches[0]["logits"].shape[1])
+    check_labels(samples, heads[0].stop if heads else batches[0]["logits"].shape[1])
     return {name: _smallest(np.concatenate([batch[name] for batch in batches])) for name in batches[0]}
 
 

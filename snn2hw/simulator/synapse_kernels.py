@@ -7,8 +7,9 @@ when it first meets a shape, on inputs that reach the bounds. A kernel that fail
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -92,7 +93,7 @@ class Synapse:
     def _check(self, shape: Sequence[int]) -> None:
         """Take the first kernel that computes extreme payloads of this shape exactly."""
         while True:
-            if all(torch.equal(self.rule(x).cpu().double(), exact) for x, exact in self._extremes(shape)):
+            if all(self._agrees(x, exact) for x, exact in self._extremes(shape)):
                 self.checked.add(tuple(shape))
                 return
             if len(self.kernels) == 1:
@@ -102,11 +103,17 @@ class Synapse:
             self.kernels.pop(0)
             self.rule = self.make_rule()
 
-    def _extremes(self, shape: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Payloads of a shape and their exact sums: as high as one can get, as low, and with bits of every size."""
+    def _agrees(self, images: torch.Tensor, exact: torch.Tensor) -> bool:
+        return all(torch.equal(sums.cpu().double(), exact) for sums in self.rule(images))
+
+    def _extremes(self, shape: Sequence[int]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Payloads [I, H, W, C], every image the same, and an image's exact sums [H', W', O].
+
+        As high as one can get, as low, and with bits of every size.
+        """
         low, high = (-self.payload if self.signed else 0), self.payload
         _, height, width, channels = shape
-        rows = self.weight.double().flatten(1)
+        rows = self.weight.flatten(1)
         images = []
         for row, sign in ((rows.clamp(min=0).sum(1).argmax(), 1), (rows.clamp(max=0).sum(1).argmin(), -1)):
             pattern = torch.where(sign * self.weight[row].int() > 0, high, low)  # [I / groups, kh, kw]
@@ -116,11 +123,15 @@ class Synapse:
         images.append(
             torch.randint(low, high + 1, (height, width, channels), generator=torch.Generator().manual_seed(0))
         )
-        found = []
         for image in images:
-            exact = _conv(image[None].double(), self.weight.double(), self.node).expand(shape[0], -1, -1, -1)
-            found.append((image.expand(shape).contiguous().to(self.device, payload_type(low, high)), exact))
-        return found
+            payloads = image.to(self.device, payload_type(low, high)).expand(shape).contiguous()
+            yield payloads, self._exact(image[None].double())[0]
+
+    def _exact(self, image: torch.Tensor) -> torch.Tensor:
+        """Sums in float64. By parts of the outputs: the weights of a deep layer as float64 would be the most held."""
+        if _geometry(self.node)[3] > 1:
+            return _conv(image, self.weight.double(), self.node)
+        return torch.cat([_conv(image, part.double(), self.node) for part in torch.split(self.weight, 64)], dim=-1)
 
     def make_rule(self) -> Rule:
         """The kernel in use, from payloads [I, H, W, C] to sums, its weights laid out as it wants them."""
@@ -141,12 +152,19 @@ class Synapse:
         outputs = len(self.weight)
         ones, zeros = torch.ones(outputs), torch.zeros(outputs, dtype=torch.int32)
         weight = self.weight.to(torch.int8)
-        packed = torch.ops.onednn.qconv_prepack(weight, ones, 1.0, offset, stride, padding, dilation, groups, None)
+
+        # Weights laid out for another shape would be laid out anew at every call, up to 60 times as long.
+        @functools.lru_cache(2)
+        def packed(shape: torch.Size) -> torch.Tensor:
+            return torch.ops.onednn.qconv_prepack(  # type: ignore[no-any-return]
+                weight, ones, 1.0, offset, stride, padding, dilation, groups, shape
+            )
 
         def rule(x: torch.Tensor) -> torch.Tensor:
             x = (x.to(torch.int8) ^ -SIGNED_OFFSET).view(torch.uint8) if self.signed else x.to(torch.uint8)
+            x = x.permute(0, 3, 1, 2)
             sums: torch.Tensor = torch.ops.onednn.qconv2d_pointwise(
-                *(x.permute(0, 3, 1, 2), 1.0, offset, packed, ones, zeros, None, stride, padding, dilation, groups),
+                *(x, 1.0, offset, packed(x.shape), ones, zeros, None, stride, padding, dilation, groups),
                 *(1.0, 0, torch.float32, "none", [], ""),
             )
             return sums.permute(0, 2, 3, 1).contiguous()

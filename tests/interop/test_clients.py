@@ -9,7 +9,8 @@ import nir
 import numpy as np
 import pytest
 import torch
-from interop_nets import ALIKE, NETS, made, write
+from interop_nets import ALIKE, NETS, deployment, made, write
+from nets import random_samples, two, with_heads
 from nir_graphs import chain, full
 
 from snn2hw import ir
@@ -43,6 +44,18 @@ def test_a_portable_quantised_file_gives_the_programs_spikes_in_every_client(tmp
         found = simulate(tmp_path / "net.nir", client, samples, steps)
         assert different(expected, found) == {}, client
     assert sum(bool(values.any()) for values in expected.values()) > 0.5 * len(expected)
+
+
+@pytest.mark.parametrize("client", ALIKE)
+def test_several_heads_come_out_of_every_client(tmp_path: Path, client: str) -> None:
+    samples = random_samples(3)
+    compiled = deployment(with_heads(two), samples, 3)
+    write(compiled, tmp_path / "net.nir", "portable", quantised=True)
+    expected = run_program(compiled.program, samples)
+    assert {"logits.0", "logits.1"} < expected.keys() and all(
+        np.unique(logits).size > 1 for logits in expected.values()
+    )
+    assert different(expected, simulate(tmp_path / "net.nir", client, samples, 3)) == {}
 
 
 @pytest.mark.parametrize("net", [name for name in NETS if "digits" in name])

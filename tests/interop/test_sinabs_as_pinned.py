@@ -15,7 +15,7 @@ from snn2hw.frontends.nir_file import read_nir
 from snn2hw.interop.simulate import input_steps
 
 SCRIPT = Path(__file__).with_name("sinabs_as_pinned.py")
-PINNED = Path(sys.prefix, "clients", "sinabs")  # where `make` installs requirements-sinabs.txt
+PINNED = Path(sys.prefix, "sinabs")  # where `make` installs requirements-sinabs.txt
 
 
 def run(folder: Path, profile: str) -> subprocess.CompletedProcess[str]:
