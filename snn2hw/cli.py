@@ -217,6 +217,25 @@ def inspect(
 
 
 @app.command()
+@takes_model_options
+def analyse(
+    model: Annotated[str | None, typer.Argument(help="A model whose layers are to be shown too.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Samples. Default: the test set of what the model was trained on.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the figures here, as HTML.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    samples: SamplesOption = None,
+    *,
+    options: ModelOptions,
+) -> None:
+    """Show when blocks are the identity, gradients through depth and, of a model, how often its layers fire."""
+    from snn2hw.commands.analyse import analyse as work
+
+    work(model, data, output, json_file, options, samples=samples)
+
+
+@app.command()
 def doctor() -> None:
     """Show what is installed, what is missing, and how to get it. Exits with 1 if something is missing."""
     from snn2hw.commands.doctor import doctor as work

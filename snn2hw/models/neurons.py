@@ -38,17 +38,18 @@ def leaky(*, beta: float = 1.0, threshold: float = 1.0) -> nn.Module:
 
 
 class _Fire(torch.autograd.Function):
-    """1 where the input is at least 0. The gradient is that of ATan with alpha 2: 1 / (1 + (pi x)^2)."""
+    """1 where the input is at least 0. The gradient is that of ATan: alpha / 2 / (1 + (pi / 2 * alpha * x)^2)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, alpha: float) -> Tensor:
         ctx.save_for_backward(x)
+        ctx.alpha = alpha
         return (x >= 0).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         x: Tensor = ctx.saved_tensors[0]
-        return gradient / (1 + (math.pi * x) ** 2)
+        return gradient * (ctx.alpha / 2) / (1 + (math.pi / 2 * ctx.alpha * x) ** 2), None
 
 
 class IFNode(nn.Module):
@@ -56,9 +57,11 @@ class IFNode(nn.Module):
 
     h = v + x; a neuron fires where h >= v_threshold; there v becomes v_reset, or h - v_threshold if v_reset is None
     (soft reset); elsewhere it becomes h. v starts at v_reset, or at 0 for a soft reset. No gradient flows through the
-    reset. The names are SpikingJelly's, so that the front end reads both alike. Raises ModelError for a v_threshold
-    that is not above 0 and a v_reset that is not finite.
+    reset; that of firing is ATan's, `surrogate_alpha` its steepness. The names are SpikingJelly's, so that the front
+    end reads both alike. Raises ModelError for a v_threshold that is not above 0 and a v_reset that is not finite.
     """
+
+    surrogate_alpha = 2.0  # as SEW ResNet has it
 
     def __init__(self, *, v_threshold: float = 1.0, v_reset: float | None = 0.0) -> None:
         super().__init__()
@@ -86,7 +89,7 @@ class IFNode(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         v = torch.full_like(x, self.rest) if self.v is None else self.v
         h = self.charge(v, x)
-        spikes: Tensor = _Fire.apply(h - self.v_threshold)  # type: ignore[no-untyped-call]
+        spikes: Tensor = _Fire.apply(h - self.v_threshold, self.surrogate_alpha)  # type: ignore[no-untyped-call]
         fired = spikes.detach()
         if self.v_reset is None:
             self.v = h - fired * self.v_threshold

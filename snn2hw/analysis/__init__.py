@@ -1,0 +1,1 @@
+"""What the SEW ResNet paper says of residual blocks, computed from the modules themselves."""

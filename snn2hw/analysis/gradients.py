@@ -1,0 +1,132 @@
+"""How gradients fare through depth: SEW ResNet, section 3.3 (Fang et al., NeurIPS 2021, arXiv 2102.04159).
+
+Through blocks that are the identity a gradient is multiplied, for each block, by the slope of the connect function: 1
+for ADD, AND and IAND; for the Spiking ResNet by the surrogate's slope at shortcut - threshold: it vanishes or explodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from snn2hw.frontends.neurons import is_spiking_neuron, reset_state
+from snn2hw.frontends.trace import Traced
+from snn2hw.heads import leaves
+from snn2hw.models.blocks import GATES, BasicBlock, zero_initialise
+from snn2hw.models.neurons import IFNode, NeuronFactory
+
+ALPHAS = (1.0, 2.0, 4.0)  # of the ATan surrogate, whose slope at the threshold is alpha / 2
+CHANNELS, SIZE, SAMPLES = 2, 4, 8  # of the spikes that the chain of blocks is shown
+
+
+def through_identities(connect: str, neuron: NeuronFactory, *, depth: int = 100, rate: float = 0.5) -> list[float]:
+    """The norm of the gradient at the input of each of `depth` blocks at the paper's start, over that at the end.
+
+    depth + 1 numbers, the last 1: the first block's comes first. One step of random spikes of a `rate`; the loss is a
+    random weighting of the last block's output.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        blocks = nn.Sequential(*(BasicBlock(CHANNELS, CHANNELS, 1, connect, neuron) for _ in range(depth)))
+        x = (torch.rand(SAMPLES, CHANNELS, SIZE, SIZE) < rate).double().requires_grad_()
+        weights = torch.rand_like(x)
+    zero_initialise(blocks)
+    blocks.double().eval()  # a hundred slopes below a half or above two leave float32
+    shown = nn.Identity()
+    outputs, norms = _watch([shown, *blocks], lambda: blocks(shown(x)))
+    found = norms((outputs * weights).sum())
+    return [norm / found[-1] for norm in found]
+
+
+@dataclass(frozen=True)
+class Course:
+    """What became of a gradient on its way through identities: `norms` as through_identities gives them."""
+
+    connect: str
+    alpha: float
+    norms: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """What is left of it at the first block."""
+        return self.norms[0]
+
+
+def courses(depth: int = 100) -> list[Course]:
+    """IF neurons of threshold 1: each connect function with surrogates of the slopes 1/2, 1 and 2 at the threshold."""
+    return [
+        Course(connect, alpha, tuple(through_identities(connect, _steep(alpha), depth=depth)))
+        for connect in (*GATES, "spiking")
+        for alpha in ALPHAS
+    ]
+
+
+def _steep(alpha: float) -> NeuronFactory:
+    def make() -> IFNode:
+        node = IFNode()
+        node.surrogate_alpha = alpha
+        return node
+
+    return make
+
+
+def through_layers(traced: Traced, x: Tensor) -> dict[str, float]:
+    """For each layer of neurons of a model, by its path: the norm of the gradient at its spikes, all steps together.
+
+    Of the largest mean logits of the first head, summed over the samples; the slopes are those of the model's own
+    surrogates. x: [T, N, *input shape].
+    """
+    module, paths = traced.module, sorted(traced.layers)
+    neurons = {path: module.get_submodule(path) for path in paths if is_spiking_neuron(module.get_submodule(path))}
+    reset_state(module)
+    with torch.enable_grad():
+        x = x.to(traced.dtype).requires_grad_()
+        frames = [x] if traced.multi_step else list(x)
+        outputs, norms = _watch(list(neurons.values()), lambda: [_first(module(frame)) for frame in frames])
+        logits = outputs[0] if traced.multi_step else torch.stack(outputs)
+        mean = logits.mean(dim=0) if logits.dim() == 3 else logits
+        found = norms(mean.max(dim=1).values.sum())
+    reset_state(module)
+    return dict(zip(neurons, found, strict=True))
+
+
+def _first(returned: object) -> Tensor:
+    _, head = next(leaves(returned))
+    return cast(Tensor, head)
+
+
+Outputs = TypeVar("Outputs")
+Norms = Callable[[Tensor], list[float]]
+
+
+def _watch(modules: Sequence[nn.Module], run: Callable[[], Outputs]) -> tuple[Outputs, Norms]:
+    """What `run` returns, and what gives the norms of a loss's gradient at all that each module returned meanwhile."""
+    outputs: list[list[Tensor]] = [[] for _ in modules]
+
+    def keep(kept: list[Tensor]) -> Callable[..., None]:
+        return lambda _module, _inputs, output: kept.append(output[0] if isinstance(output, tuple) else output)
+
+    hooks = [module.register_forward_hook(keep(kept)) for module, kept in zip(modules, outputs, strict=True)]
+    try:
+        returned = run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+    def norms(loss: Tensor) -> list[float]:
+        flat = [tensor for group in outputs for tensor in group]
+        found = iter(torch.autograd.grad(loss, flat, allow_unused=True))
+        return [_norm([next(found) for _ in group]) for group in outputs]
+
+    return returned, norms
+
+
+def _norm(gradients: Sequence[Tensor | None]) -> float:
+    """Of all together; where nothing depends on a value its gradient is 0."""
+    squares = [gradient.double().square().sum().item() for gradient in gradients if gradient is not None]
+    return math.sqrt(math.fsum(squares))
