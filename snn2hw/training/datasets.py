@@ -41,6 +41,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.y)
 
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """The samples of these indices and their classes; there is nothing that a generator would draw."""
+        return self.x[indices], self.y[indices]
+
 
 def load_digits(seed: int = 0) -> tuple[Dataset, Dataset]:
     """Return scikit-learn's 1797 handwritten digits as training and test set, shuffled by `seed`.
