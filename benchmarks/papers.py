@@ -38,6 +38,7 @@ DEPTHS = (8, 16, 32, 64)
 
 def train(connect: str, config: nets.Config, recipe: Recipe, data: str, *, method: str = "plain", seed: int = 0) -> Any:
     """Train once: every epoch, and the accuracy on the test set."""
+    config = config | {"timesteps": recipe.timesteps}
     job = Job(arch=nets.architecture(connect), config=config, recipe=recipe, data=data, method=method, seed=seed)
     named = NAMED_DATASETS[data]
     trainer = Trainer(job.build(), recipe, named.train(), loss=METHODS[method](), seed=seed)
@@ -47,11 +48,11 @@ def train(connect: str, config: nets.Config, recipe: Recipe, data: str, *, metho
 
 def depth() -> list[dict[str, Any]]:
     """Loss of the last epoch against the number of blocks."""
-    recipe = replace(RECIPES["digits"], epochs=6, learning_rate=2e-3, freeze_norm=False, shift=0, zero_init=True)
+    recipe = replace(RECIPES["digits"], epochs=6, learning_rate=2e-3, freeze_norm=False, shift=0)
     rows = []
     for connect in ("spiking", "ADD", "IAND"):
         for blocks in DEPTHS:
-            history, found = train(connect, nets.narrow(connect, blocks), recipe, "digits")
+            history, found = train(connect, nets.narrow(connect, blocks=blocks), recipe, "digits")
             rows.append({"connect": connect, "blocks": blocks, "loss": history[-1].loss, "accuracy": found})
             show(rows[-1])
     return rows
@@ -59,8 +60,8 @@ def depth() -> list[dict[str, Any]]:
 
 def deep() -> list[dict[str, Any]]:
     """A net of 54 blocks, 110 layers with weights."""
-    recipe = replace(RECIPES["digits"], epochs=10, learning_rate=2e-3, freeze_norm=False, shift=0, zero_init=True)
-    history, found = train("ADD", nets.narrow("ADD", 54), recipe, "digits")
+    recipe = replace(RECIPES["digits"], epochs=10, learning_rate=2e-3, freeze_norm=False, shift=0)
+    history, found = train("ADD", nets.narrow("ADD", blocks=54), recipe, "digits")
     rows = [{"epoch": epoch.number, "loss": epoch.loss, "accuracy": epoch.accuracy} for epoch in history]
     rows.append({"test": found})
     for row in rows:

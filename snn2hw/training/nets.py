@@ -17,55 +17,57 @@ IF: Config = {"kind": "IFNode", "v_threshold": 1.0, "v_reset": 0.0}
 PLIF: Config = {"kind": "ParametricLIFNode", "v_threshold": 1.0, "v_reset": 0.0, "tau": 2.0, "decay_input": True}
 
 
-def digits(connect: str, *, beta: float = 1.0) -> Config:
-    """For scikit-learn's digits, images [1,8,8]; two of its three blocks change the image size."""
+Shape = Sequence[int]
+"""[C,H,W] of one step of one sample."""
+
+
+def digits(connect: str, shape: Shape = (1, 8, 8), classes: int = 10, *, beta: float = 1.0) -> Config:
+    """Small, as for scikit-learn's digits; two of its three blocks change the image size. `beta` 1 is IF."""
     stages = [Stage(channels=16), Stage(channels=32, stride=2, blocks=2), Stage(channels=64, stride=2)]
-    neuron = {"kind": "Leaky", "beta": beta, "threshold": 1.0}
-    return _config(connect, (1, 8, 8), 4, neuron, (3, 16), stages, 10)
+    return _config(connect, shape, {"kind": "Leaky", "beta": beta, "threshold": 1.0}, (3, 16), stages, classes)
 
 
-def little_7b(connect: str) -> Config:
-    """7B-Net's little sister for moving-digits, frames [2,16,16]: PLIF, three blocks, each with a max pooling."""
-    stages = [Stage(channels=16, max_pool=True), Stage(channels=16, max_pool=True), Stage(channels=16, max_pool=True)]
-    return _config(connect, (2, 16, 16), 8, PLIF, (3, 16), stages, 12, global_pool=False)
+def little_7b(connect: str, shape: Shape = (2, 16, 16), classes: int = 12) -> Config:
+    """7B-Net's little sister, as for moving-digits: PLIF, three blocks, each with a max pooling."""
+    return _config(connect, shape, PLIF, (3, 16), [Stage(channels=16, max_pool=True)] * 3, classes, global_pool=False)
 
 
-def narrow(connect: str, blocks: int) -> Config:
-    """As many blocks of 8 channels as one wants, on digits: what depth does to training. A block is two layers."""
-    return _config(connect, (1, 8, 8), 4, IF, (3, 8), [Stage(channels=8, blocks=blocks)], 10)
+def narrow(connect: str, shape: Shape = (1, 8, 8), classes: int = 10, *, blocks: int) -> Config:
+    """As many blocks of 8 channels as one wants: what depth does to training. A block is two layers."""
+    return _config(connect, shape, IF, (3, 8), [Stage(channels=8, blocks=blocks)], classes)
 
 
-def seven_b(connect: str) -> Config:
-    """The paper's 7B-Net for DVS128 Gesture, frames [2,128,128]."""
-    stages = [Stage(channels=32, max_pool=True)] * 7
-    return _config(connect, (2, 128, 128), 16, PLIF, (1, 32), stages, 11, global_pool=False)
+def seven_b(connect: str, shape: Shape = (2, 128, 128), classes: int = 11) -> Config:
+    """The paper's 7B-Net for DVS128 Gesture."""
+    return _config(connect, shape, PLIF, (1, 32), [Stage(channels=32, max_pool=True)] * 7, classes, global_pool=False)
 
 
-def wide_seven_b(connect: str) -> Config:
-    """The paper's Wide-7B-Net for CIFAR10-DVS, frames [2,128,128]."""
+def wide_seven_b(connect: str, shape: Shape = (2, 128, 128), classes: int = 10) -> Config:
+    """The paper's Wide-7B-Net for CIFAR10-DVS."""
     wide = Stage(channels=128, max_pool=True)
     stages = [*[Stage(channels=64, max_pool=True)] * 4, Stage(channels=128, transition=True, max_pool=True), wide, wide]
-    return _config(connect, (2, 128, 128), 16, PLIF, (1, 64), stages, 10, global_pool=False)
+    return _config(connect, shape, PLIF, (1, 64), stages, classes, global_pool=False)
 
 
-def imagenet(connect: str, *, name: str) -> Config:
-    """A net for ImageNet, images [3,224,224], by its name in models/sew_resnet.py."""
+def imagenet(connect: str, shape: Shape = (3, 224, 224), classes: int = 1000, *, name: str) -> Config:
+    """A net for ImageNet by its name in models/sew_resnet.py."""
     layout = IMAGENET_NETS[name]
     stages = [
         Stage(channels=64 * 2**i, blocks=blocks, stride=stride)
         for i, (blocks, stride) in enumerate(zip(layout.blocks, IMAGENET_STRIDES, strict=True))
     ]
-    config = _config(connect, (3, 224, 224), 4, IF, (7, 64), stages, 1000, block=layout.block)
+    config = _config(connect, shape, IF, (7, 64), stages, classes, block=layout.block)
     return config | {"groups": layout.groups, "width_per_group": layout.width_per_group}
 
 
-NETS: dict[str, Callable[[str], Config]] = {
+NETS: dict[str, Callable[..., Config]] = {
     "digits": digits,
     "little-7b": little_7b,
     "7b": seven_b,
     "wide-7b": wide_seven_b,
     **{name: partial(imagenet, name=name) for name in IMAGENET_NETS},
 }
+"""Make the config of a net from a connect function, [C,H,W] and a number of classes; `timesteps` is to be added."""
 
 
 def architecture(connect: str) -> str:
@@ -77,8 +79,7 @@ def architecture(connect: str) -> str:
 
 def _config(
     connect: str,
-    input_shape: Sequence[int],
-    timesteps: int,
+    shape: Shape,
     neuron: Config,
     stem: tuple[int, int],
     stages: Sequence[Stage],
@@ -89,8 +90,7 @@ def _config(
 ) -> Config:
     return {
         "connect": connect if connect in GATES else None,
-        "input_shape": list(input_shape),
-        "timesteps": timesteps,
+        "input_shape": list(shape),
         "neuron": neuron,
         "stem": {"kernel": stem[0], "channels": stem[1]},
         "block": block,
