@@ -93,7 +93,9 @@ def read_aedat3(path: Path, size: Size) -> Events:
             )
         if packet["type"] == _POLARITY_EVENTS:
             if packet["size"] != _POLARITY_EVENT:
-                raise CorruptFile(f"{path}: a polarity event of {packet['size']} bytes; AEDAT 3.1 has {_POLARITY_EVENT}.")
+                raise CorruptFile(
+                    f"{path}: a polarity event of {packet['size']} bytes; AEDAT 3.1 has {_POLARITY_EVENT}."
+                )
             columns.append(np.frombuffer(content, "<u4", length // 4, at).reshape(-1, 2))
             overflows += [int(packet["overflow"])] * len(columns[-1])
         at += length
@@ -173,7 +175,9 @@ def _body(path: Path, version: bytes, *, end: bytes | None = None) -> bytes:
     first = content.partition(b"\n")[0].rstrip()
     if first != version:
         told = ascii(first[:40].decode("latin-1"))
-        raise CorruptFile(f"{path}: the file begins with {told}, not with {version.decode()}: another format or version.")
+        raise CorruptFile(
+            f"{path}: the file begins with {told}, not with {version.decode()}: another format or version."
+        )
     at = 0
     while content[at : at + 1] == b"#":
         line, newline, _ = content[at : at + 1000].partition(b"\n")
