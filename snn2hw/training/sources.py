@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snn2hw.errors import DataError, OptionError
+from snn2hw.errors import OptionError
 from snn2hw.training.datasets import NAMED_DATASETS, Dataset
 from snn2hw.training.events.folders import EVENT_SETS, Choice, Split, open_events
 from snn2hw.training.folders import FolderDataset
@@ -50,14 +50,6 @@ def open_samples(source: str, split: Split, timesteps: int | None = None) -> Dat
     if timesteps is None:
         raise OptionError(f"{source}: say into how many frames the events of a sample are counted: --timesteps T.")
     return open_events(name, Path(folder), Choice(split=split, timesteps=timesteps, **_chosen(source, options)))
-
-
-def require_samples(source: str, split: Split, timesteps: int | None = None) -> Dataset | FolderDataset:
-    """What `open_samples` returns; raises DataError where that is None."""
-    found = open_samples(source, split, timesteps)
-    if found is None:
-        raise DataError(f"{source}: there is no data set of that name (known: {KNOWN}).")
-    return found
 
 
 def _chosen(source: str, options: list[str]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ brighter or darker emits events, as an event camera does. The class is the direc
 Every movement is there twice: a bright digit on dark ground that moves one way, and a dark one on bright ground that
 moves the same way back. Where the first makes a pixel brighter, so does the second at its time: its frames are those of
 the first in reverse order. So the two samples of a pair, whose classes differ in direction, hold the same frames and
-have the same sum over time. Whatever does not look at the order of the frames gets at least one of the two wrong, and at
-most half of all samples right.
+have the same sum over time. Whatever does not look at the order of the frames gets at least one of the two wrong: at
+most half of all samples are right.
 """
 
 from __future__ import annotations

@@ -144,6 +144,9 @@ def read_npz(path: Path, size: Size) -> Events:
     if len({values.shape for values in arrays.values()}) > 1 or arrays["t"].ndim != 1:
         shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in arrays.items())
         raise CorruptFile(f"{path}: t, x, y and p must be lists of one length, not {shapes}.")
+    for name, values in arrays.items():
+        if values.dtype.kind not in "bui":
+            raise CorruptFile(f"{path}: {name} has type {values.dtype}; whole numbers are needed.")
     whole = {name: values.astype(np.int64) for name, values in arrays.items()}
     return _checked(Events(**whole | {"p": (whole["p"] != 0).astype(np.int64)}), path, size)
 
@@ -153,6 +156,8 @@ def read_frames(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
     frames = _arrays(path, ("frames",))["frames"]
     if frames.shape != shape:
         raise CorruptFile(f"{path}: frames has shape {list(frames.shape)}; {list(shape)} is expected.")
+    if frames.dtype.kind not in "buif" or not np.isfinite(frames).all():
+        raise CorruptFile(f"{path}: frames holds what are no numbers, or not finite ones. Write it again.")
     return frames.astype(np.float32)
 
 
@@ -178,28 +183,24 @@ def _body(path: Path, version: bytes, *, end: bytes | None = None) -> bytes:
         raise CorruptFile(
             f"{path}: the file begins with {told}, not with {version.decode()}: another format or version."
         )
-    at = 0
-    while content[at : at + 1] == b"#":
-        line, newline, _ = content[at : at + 1000].partition(b"\n")
-        at += len(line) + len(newline)
-        if not newline or line.rstrip() == end:
-            return content[at:]
-    if end is not None:
+    at, line = 0, b""
+    while content[at : at + 1] == b"#" and line != end:
+        stop = content.find(b"\n", at) + 1 or len(content)
+        at, line = stop, content[at:stop].rstrip()
+    if end not in (None, line):
         raise CorruptFile(f"{path}: the header has no line {end.decode()}. Extract the file again.")
     return content[at:]
 
 
 def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[np.generic]]:
-    """The named arrays of an .npz file, all of numbers."""
+    """The named arrays of an .npz file."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in names}
+            return {name: file[name] for name in names}
+    except (FileNotFoundError, PermissionError):
+        raise
     except Exception as error:  # a damaged archive leads zipfile, zlib and numpy into errors of many types
         raise CorruptFile(f"{path}: this is no .npz with {', '.join(names)} ({error}). Write it again.") from None
-    for name, values in arrays.items():
-        if values.dtype.kind not in "buif":
-            raise CorruptFile(f"{path}: {name} has type {values.dtype}; numbers are needed.")
-    return arrays
 
 
 def _checked(events: Events, path: Path, size: Size) -> Events:
