@@ -54,6 +54,15 @@ def test_aedat3_times_go_on_where_their_31_bits_overflow(tmp_path: Path) -> None
     assert equal(read_aedat3(file(tmp_path, aedat3(written)), DVS128), written)
 
 
+def test_aedat3_reads_a_span_of_time_alone(tmp_path: Path) -> None:
+    written = events(100, seed=0)
+    start, end = int(written.t[20]), int(written.t[70])
+    read = read_aedat3(file(tmp_path, aedat3(written)), DVS128, (start, end))
+    assert read.t.tolist() == [t for t in written.t if start <= t < end] and len(read) < len(written)
+    with pytest.raises(CorruptFile, match=r"holds no events from 7 to 7 microseconds"):
+        read_aedat3(file(tmp_path, aedat3(written)), DVS128, (7, 7))
+
+
 def test_aedat2_turns_image_and_polarity_as_spikingjelly_does(tmp_path: Path) -> None:
     address = 5 << 8 | 3 << 1 | 1  # in the file y = 5, x = 3, darker
     read = read_aedat2(file(tmp_path, AEDAT2_HEADER + address.to_bytes(4) + (77).to_bytes(4)), DVS128)
@@ -97,7 +106,7 @@ BAD_FILES: dict[str, tuple[Reader, bytes, str]] = {
     "aedat3, cut in its header": (read_aedat3, AEDAT3_HEADER[:-20], "the header has no line #!END-HEADER"),
     "aedat3, no events": (read_aedat3, AEDAT3_HEADER, "holds no events"),
     "aedat3, cut in a packet": (read_aedat3, aedat3(GOOD)[:-1], r"a packet of 48 bytes .* where the file holds 47"),
-    "aedat3, cut before it": (read_aedat3, aedat3(GOOD)[: -6 * 8 - 1], "header of its packet 2 is cut off"),
+    "aedat3, cut before it": (read_aedat3, aedat3(GOOD)[: -6 * 8 - 1], "its last 27 bytes are no whole packet"),
     "aedat3, events of 12 bytes": (
         read_aedat3,
         aedat3(GOOD).replace(b"\x01\x00\x01\x00\x08\0\0\0", b"\x01\x00\x01\x00\x0c\0\0\0"),

@@ -280,7 +280,9 @@ def test_a_set_of_corrupt_files_alone_is_refused(tmp_path: Path) -> None:
 def test_a_label_without_events_is_corrupt(tmp_path: Path) -> None:
     write_gestures(tmp_path)
     (tmp_path / "user24_led_labels.csv").write_text("class,start,end\n1,10000000,10000001\n")
-    with pytest.raises(CorruptFile, match=r"user24_led.aedat: it holds no events from 10000000 to 10000001 micro"):
+    with pytest.raises(
+        CorruptFile, match=r"user24_led.aedat: the file holds no events from 10000000 to 10000001 micro"
+    ):
         opened(f"dvs128-gesture:{tmp_path}", "test").batch(torch.tensor([0]))
 
 

@@ -20,12 +20,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where one sample lies, and its class; in a recording of several also when it starts and ends, in microseconds."""
+    """Where one sample lies, and its class; in a recording of several also its start and end in microseconds."""
 
     path: str
     label: int
-    start: int = 0
-    end: int | None = None
+    span: tuple[int, int] | None = None
 
 
 Read = Callable[[Entry, Generator | None], NDArray[np.float32]]

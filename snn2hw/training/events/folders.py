@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Generator
 
-from snn2hw.errors import CorruptFile, DataError, OptionError
+from snn2hw.errors import DataError, OptionError
 from snn2hw.training.events.frames import By, make_frames
 from snn2hw.training.events.readers import (
     Reader,
@@ -85,11 +85,8 @@ class ReadEvents:
     by: By
 
     def __call__(self, entry: Entry, _generator: Generator | None) -> NDArray[np.float32]:
-        events = self.read(Path(entry.path), self.size)
-        if entry.end is not None:
-            events = events.between(entry.start, entry.end)
-            if not len(events):
-                raise CorruptFile(f"{entry.path}: it holds no events from {entry.start} to {entry.end} microseconds.")
+        span = () if entry.span is None else (entry.span,)
+        events = self.read(Path(entry.path), self.size, *span)
         return make_frames(events, self.timesteps, self.size, self.by)
 
 
@@ -194,7 +191,7 @@ def _find_gestures(name: str, folder: Path, choice: Choice) -> list[Entry] | Non
             f"{_expected(known)}"
         )
     return [
-        Entry(str(file), known.label(str(label.gesture - 1), choice), label.start, label.end)
+        Entry(str(file), known.label(str(label.gesture - 1), choice), (label.start, label.end))
         for file in files
         if file not in missing
         for label in read_labels(labels[file])

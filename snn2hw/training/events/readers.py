@@ -51,11 +51,6 @@ class Events:
     def __len__(self) -> int:
         return len(self.t)
 
-    def between(self, start: int, end: int) -> Events:
-        """The events with start <= t < end."""
-        part = (self.t >= start) & (self.t < end)
-        return Events(self.t[part], self.x[part], self.y[part], self.p[part])
-
 
 @dataclass(frozen=True)
 class Label:
@@ -66,23 +61,24 @@ class Label:
     end: int
 
 
-Reader = Callable[[Path, Size], Events]
-"""Reads a file of a camera of that size. Raises CorruptFile, which names the file, for all that is no such file."""
+Reader = Callable[..., Events]
+"""Called with a file and the size of its camera. Raises CorruptFile, which names the file, for what is no such file."""
 
 
-def read_aedat3(path: Path, size: Size) -> Events:
+def read_aedat3(path: Path, size: Size, span: tuple[int, int] | None = None) -> Events:
     """Read an AEDAT 3.1 file: after its header come packets, of which those of polarity events count.
 
     Words are little-endian. An event is an address, x << 17 | y << 2 | p << 1 | valid, and 31 bits of its time; the
-    packet's header has the bits above.
+    packet's header has the bits above. span: only the events from its first to before its second microsecond are read.
     """
     content = _body(path, b"#!AER-DAT3.1", end=b"#!END-HEADER")
-    columns: list[NDArray[np.uint32]] = []
-    overflows: list[int] = []
+    addresses, times = [np.zeros(0, np.uint32)], [np.zeros(0, np.int64)]
     at = 0
     while at < len(content):
         if len(content) - at < _PACKET.itemsize:
-            raise CorruptFile(f"{path}: the header of its packet {len(columns)} is cut off. Extract the file again.")
+            raise CorruptFile(
+                f"{path}: its last {len(content) - at} bytes are no whole packet. Extract the file again."
+            )
         packet = np.frombuffer(content, _PACKET, 1, at)[0]
         at += _PACKET.itemsize
         length = int(packet["size"]) * int(packet["capacity"])
@@ -96,17 +92,15 @@ def read_aedat3(path: Path, size: Size) -> Events:
                 raise CorruptFile(
                     f"{path}: a polarity event of {packet['size']} bytes; AEDAT 3.1 has {_POLARITY_EVENT}."
                 )
-            columns.append(np.frombuffer(content, "<u4", length // 4, at).reshape(-1, 2))
-            overflows += [int(packet["overflow"])] * len(columns[-1])
+            address, time = np.frombuffer(content, "<u4", length // 4, at).reshape(-1, 2).T
+            t = int(packet["overflow"]) << 31 | time.astype(np.int64)
+            chosen = slice(None) if span is None else (t >= span[0]) & (t < span[1])
+            addresses.append(address[chosen])
+            times.append(t[chosen])
         at += length
-    address, time = np.concatenate([np.zeros((0, 2), np.uint32), *columns]).astype(np.int64).T
-    events = Events(
-        t=np.array(overflows, np.int64) << 31 | time,
-        x=address >> 17 & 0x7FFF,
-        y=address >> 2 & 0x7FFF,
-        p=address >> 1 & 1,
-    )
-    return _checked(events, path, size)
+    words = np.concatenate(addresses).astype(np.int64)
+    events = Events(t=np.concatenate(times), x=words >> 17 & 0x7FFF, y=words >> 2 & 0x7FFF, p=words >> 1 & 1)
+    return _checked(events, path, size, "" if span is None else f" from {span[0]} to {span[1]} microseconds")
 
 
 def read_aedat2(path: Path, size: Size) -> Events:
@@ -203,10 +197,10 @@ def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[np.generic]
         raise CorruptFile(f"{path}: this is no .npz with {', '.join(names)} ({error}). Write it again.") from None
 
 
-def _checked(events: Events, path: Path, size: Size) -> Events:
+def _checked(events: Events, path: Path, size: Size, where: str = "") -> Events:
     """Events if there are some and all are within the image. Raises CorruptFile."""
     if not len(events):
-        raise CorruptFile(f"{path}: the file holds no events.")
+        raise CorruptFile(f"{path}: the file holds no events{where}.")
     height, width = size
     outside = (events.x < 0) | (events.x >= width) | (events.y < 0) | (events.y >= height)
     if outside.any():
