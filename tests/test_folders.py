@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import shutil
 from pathlib import Path
 
@@ -133,6 +134,12 @@ def test_a_batch_reads_its_own_files_only(tmp_path: Path) -> None:
     counted = FolderDataset(data.name, data.entries, noted, data.shape, T)
     counted.batch(torch.tensor([3, 1]))
     assert read == [data.entries[3], data.entries[1]]
+
+
+def test_a_set_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    write_gestures(tmp_path)
+    data = opened(f"dvs128-gesture:{tmp_path}")
+    assert content(pickle.loads(pickle.dumps(data))) == content(data)
 
 
 def test_a_set_in_memory_and_one_in_a_folder_give_batches_alike(tmp_path: Path) -> None:
