@@ -30,8 +30,11 @@ app.add_typer(train_app, name="train")
 INTERRUPTED = 130  # the exit code that shells give a command ended by Ctrl-C
 
 ModelArgument = Annotated[str, typer.Argument(help="A checkpoint (.pt, .pth), a .nir file, or package.module:factory.")]
-DataOption = Annotated[str, typer.Option(help="An .npz with x (and y), or a named set: digits.")]
+DataOption = Annotated[str, typer.Option(help="An .npz with x (and y), or a set: digits, moving-digits, NAME:FOLDER.")]
 SamplesOption = Annotated[int | None, typer.Option(help="Take the first samples only.")]
+SkipCorruptOption = Annotated[
+    bool, typer.Option("--skip-corrupt", help="Leave out the files of a data set's folder that cannot be read.")
+]
 SaturateOption = Annotated[
     bool, typer.Option("--saturate", help="Clip values outside the range seen in calibration, as a chip does.")
 ]
@@ -55,9 +58,10 @@ def export(
     model: ModelArgument,
     target: Annotated[str, typer.Option(help="lava (a bundle), nir (a file), or any installed exporter.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it.")] = None,
-    calibrate: Annotated[str | None, typer.Option(help="Data that sets the ranges: an .npz or a named set.")] = None,
+    calibrate: Annotated[str | None, typer.Option(help="Data that sets the ranges: an .npz or a set.")] = None,
     weight_bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
     input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8,
+    skip_corrupt: SkipCorruptOption = False,
     print_after: Annotated[str | None, typer.Option(help="Print what a compiler stage returns, or all.")] = None,
     profile: Annotated[
         str | None, typer.Option(help="For nir: plain, portable (SpikingJelly, norse, snnTorch) or legacy (nir 1.0.4).")
@@ -82,6 +86,7 @@ def export(
         weight_bits=weight_bits,
         input_bits=input_bits,
         print_after=print_after,
+        skip_corrupt=skip_corrupt,
         own={name: value for name, value in own.items() if value},
     )
 
@@ -102,6 +107,7 @@ def simulate(
     samples: SamplesOption = None,
     device: Annotated[str, typer.Option(help="Where the fast engine runs: cpu or cuda.")] = "cpu",
     jobs: Annotated[int, typer.Option(help="Processes that share the samples, for small nets.")] = 1,
+    skip_corrupt: SkipCorruptOption = False,
     saturate: SaturateOption = False,
     processes: ProcessesOption = "fused",
     lava_processes: LavaProcessesOption = None,
@@ -123,6 +129,7 @@ def simulate(
         samples=samples,
         device=device,
         jobs=jobs,
+        skip_corrupt=skip_corrupt,
         saturate=saturate,
         processes=processes,
         lava_processes=lava_processes,
@@ -139,6 +146,7 @@ def verify(
     model: Annotated[str | None, typer.Option(help="The model, if it is no longer where it was.")] = None,
     weights: WeightsOption = None,
     trust_pickle: TrustOption = False,
+    skip_corrupt: SkipCorruptOption = False,
     saturate: SaturateOption = False,
     processes: ProcessesOption = "fused",
     lava_processes: LavaProcessesOption = None,
@@ -155,6 +163,7 @@ def verify(
         model=model,
         weights=weights,
         trust_pickle=trust_pickle,
+        skip_corrupt=skip_corrupt,
         saturate=saturate,
         processes=processes,
         lava_processes=lava_processes,
@@ -172,6 +181,7 @@ def compare(
     data: DataOption,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
     samples: SamplesOption = None,
+    skip_corrupt: SkipCorruptOption = False,
     calibrate: Annotated[str | None, typer.Option(help="For MODEL@cycle: data that sets the ranges.")] = None,
     *,
     options: ModelOptions,
@@ -179,7 +189,7 @@ def compare(
     """Run two of anything on the same samples and compare every layer. Exits with 1 if they differ."""
     from snn2hw.commands.compare import compare as work
 
-    if not work(a, b, data, json_file, calibrate, options, samples):
+    if not work(a, b, data, json_file, calibrate, options, samples, skip_corrupt=skip_corrupt):
         raise typer.Exit(1)
 
 
@@ -226,13 +236,14 @@ def analyse(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the figures here, as HTML.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
     samples: SamplesOption = None,
+    skip_corrupt: SkipCorruptOption = False,
     *,
     options: ModelOptions,
 ) -> None:
     """Show when blocks are the identity, gradients through depth and, of a model, how often its layers fire."""
     from snn2hw.commands.analyse import analyse as work
 
-    work(model, data, output, json_file, options, samples=samples)
+    work(model, data, output, json_file, options, samples=samples, skip_corrupt=skip_corrupt)
 
 
 @app.command()

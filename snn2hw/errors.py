@@ -33,6 +33,10 @@ class DataError(Snn2hwError):
     """Input data has the wrong shape, type or range."""
 
 
+class CorruptFile(DataError):
+    """One file of a data set cannot be read; the others may be. `--skip-corrupt` leaves it out."""
+
+
 class OptionError(Snn2hwError):
     """A command-line option or function argument is out of range."""
 

@@ -14,8 +14,7 @@ from snn2hw import console
 from snn2hw.analysis.gradients import ALPHAS, Course, courses
 from snn2hw.analysis.identity import NEURONS, Condition, conditions
 from snn2hw.analysis.rates import LayerActivity, activity
-from snn2hw.commands.arguments import take_first
-from snn2hw.data import load_samples
+from snn2hw.commands.arguments import read_data
 from snn2hw.errors import OptionError
 from snn2hw.model_options import ModelOptions
 from snn2hw.output_files import check_file, write_text
@@ -32,11 +31,12 @@ def analyse(
     options: ModelOptions,
     *,
     samples: int | None,
+    skip_corrupt: bool,
 ) -> None:
     """Print what the blocks of the papers do by themselves and, of a model, what its layers do; write it on demand."""
     check_file(output)
     check_file(json_file)
-    layers = [] if model is None else _of_model(model, data, options, samples)
+    layers = [] if model is None else _of_model(model, data, options, samples, skip_corrupt=skip_corrupt)
     if model is None and data is not None:
         raise OptionError(f"--data {data}: samples are for a model. Name one.")
     identities, gradients = list(conditions()), courses()
@@ -59,13 +59,16 @@ def analyse(
         console.say(f"Wrote {output}.")
 
 
-def _of_model(model: str, data: str | None, options: ModelOptions, count: int | None) -> list[LayerActivity]:
+def _of_model(
+    model: str, data: str | None, options: ModelOptions, count: int | None, *, skip_corrupt: bool
+) -> list[LayerActivity]:
     loaded = load(model, options)
     named = data or loaded.data
     if named is None:
         raise OptionError(f"{model} does not say on which data it was trained: give samples with --data.")
-    chosen = take_first(load_samples(named, loaded.input_shape), count)
     with console.bars() as bars:
+        steps = loaded.timesteps
+        chosen = read_data(named, loaded.input_shape, count, timesteps=steps, skip_corrupt=skip_corrupt, bars=bars)
         return activity(loaded, chosen, progress=lambda done, of: bars("model", done, of))
 
 

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from snn2hw import console, ir
-from snn2hw.data import Samples, check_labels, load_samples
+from snn2hw.console import Bars
+from snn2hw.data import Samples, Shape, check_labels, load_samples
 from snn2hw.deployment import Deployment
-from snn2hw.errors import DataError, OptionError
+from snn2hw.errors import CorruptFile, DataError, OptionError
 from snn2hw.exporters.lava.worker import Processes
 from snn2hw.fixed_point import is_saturated
 from snn2hw.frontends.source import LoadedModel
 from snn2hw.frontends.torch_file import ENDINGS
-from snn2hw.pipeline import Options, deploy
+from snn2hw.pipeline import CALIBRATION_SAMPLES, Options, deploy
 
 STAGES = ("calibrate", "quantise", "bound", "balance_delays", "partition", "all")
 MOST_LAVA_PROCESSES = 300  # each takes file descriptors of all the others
 SUFFIXES = {"lava": ".lava", "nir": ".nir"}
+TOLD = 5  # files left out that are named
 
 
-def compile_model(loaded: LoadedModel, calibrate: str | None, options: Options, print_after: str | None) -> Deployment:
+def compile_model(
+    loaded: LoadedModel,
+    calibrate: str | None,
+    options: Options,
+    print_after: str | None,
+    *,
+    skip_corrupt: bool = False,
+    bars: Bars | None = None,
+) -> Deployment:
     """Compile a loaded model, calibrated on the given data or what it was trained on, with a progress bar."""
     if print_after is not None and print_after not in STAGES:
         raise OptionError(f"--print-after {print_after}: choose {', '.join(STAGES)}.")
@@ -31,7 +43,15 @@ def compile_model(loaded: LoadedModel, calibrate: str | None, options: Options, 
             f"{loaded.source.model} does not say on which data it was trained: give samples that set the ranges of "
             "inputs and currents with --calibrate FILE.npz."
         )
-    samples = load_samples(data, loaded.input_shape, split="train")
+    samples = read_data(
+        data,
+        loaded.input_shape,
+        CALIBRATION_SAMPLES,
+        split="train",
+        timesteps=options.timesteps,
+        skip_corrupt=skip_corrupt,
+        bars=bars,
+    )
 
     def observe(stage: str, result: object) -> None:
         if print_after in (stage, "all"):
@@ -41,13 +61,62 @@ def compile_model(loaded: LoadedModel, calibrate: str | None, options: Options, 
         return deploy(loaded, samples, options, observe=observe, progress=lambda a, b: bars("calibrate", a, b))
 
 
-def take_samples(data: str, program: ir.Program, count: int | None, *, saturate: bool = False) -> Samples:
+def take_samples(
+    data: str,
+    program: ir.Program,
+    count: int | None,
+    *,
+    saturate: bool = False,
+    skip_corrupt: bool = False,
+    bars: Bars | None = None,
+) -> Samples:
     """The first `count` samples of DATA, checked against a program: shape, range, labels, steps."""
-    samples = take_first(load_samples(data, program.graph.input.shape), count)
+    samples = read_data(
+        data,
+        program.graph.input.shape,
+        count,
+        timesteps=program.schedule.timesteps,
+        skip_corrupt=skip_corrupt,
+        bars=bars,
+    )
     check_range(samples, program.graph.input, saturate=saturate)
     check_labels(samples, program.graph.readout.first.stop)
-    if samples.per_step:
-        samples.steps(program.schedule.timesteps)
+    samples.check_timesteps(program.schedule.timesteps)
+    return samples
+
+
+def read_data(
+    data: str,
+    shape: Shape,
+    count: int | None,
+    *,
+    split: Literal["test", "train"] = "test",
+    timesteps: int | None = None,
+    skip_corrupt: bool = False,
+    bars: Bars | None = None,
+) -> Samples:
+    """The first `count` samples of DATA, read with a progress bar, in `bars` if there are some; says what is left out.
+
+    Raises OptionError for a count below 1, and what `load_samples` raises.
+    """
+    check_count(count)
+    left_out: list[CorruptFile] = []
+    with nullcontext(bars) if bars else console.bars() as shown:
+        samples = load_samples(
+            data,
+            shape,
+            split=split,
+            timesteps=timesteps,
+            count=count,
+            corrupt=left_out.append if skip_corrupt else None,
+            progress=lambda done, of: shown("reading", done, of),
+        )
+    if left_out:
+        console.say(f"{data}: {len(left_out):,} samples cannot be read and are left out:")
+        for error in left_out[:TOLD]:
+            console.say(f"  {error}")
+        if len(left_out) > TOLD:
+            console.say(f"  and {len(left_out) - TOLD:,} more")
     return samples
 
 
@@ -70,9 +139,14 @@ def check_range(samples: Samples, node: ir.Input, *, saturate: bool) -> None:
 
 def take_first(samples: Samples, count: int | None) -> Samples:
     """The first `count` samples, or all. Raises OptionError for a count below 1."""
+    check_count(count)
+    return samples[:count]
+
+
+def check_count(count: int | None) -> None:
+    """Raise OptionError for a number of samples below 1."""
     if count is not None and count < 1:
         raise OptionError(f"--samples {count}: at least 1 is needed.")
-    return samples if count is None else samples[:count]
 
 
 def is_bundle(model: str) -> bool:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from snn2hw import console, ir
-from snn2hw.commands.arguments import compile_model, is_bundle, take_first, take_samples
+from snn2hw.commands.arguments import compile_model, is_bundle, read_data, take_samples
 from snn2hw.comparison import compare as compare_spikes
 from snn2hw.console import Bars
-from snn2hw.data import Samples, load_samples
+from snn2hw.data import Samples, Shape
 from snn2hw.errors import DataError, OptionError
 from snn2hw.exporters.lava import read_bundle
 from snn2hw.exporters.lava.environment import ensure_environment
@@ -38,15 +38,30 @@ class Asked:
     calibrate: str | None
     options: ModelOptions
     samples: int | None
+    skip_corrupt: bool
 
 
 def compare(
-    a: str, b: str, data: str, json_file: Path | None, calibrate: str | None, options: ModelOptions, samples: int | None
+    a: str,
+    b: str,
+    data: str,
+    json_file: Path | None,
+    calibrate: str | None,
+    options: ModelOptions,
+    samples: int | None,
+    *,
+    skip_corrupt: bool,
 ) -> bool:
     """Run both sides on the same samples, print and write the comparison; True if they are equal."""
     check_file(json_file)
     steps = options.timesteps or next((found for side in (a, b) if (found := _timesteps(side)) is not None), None)
-    asked = Asked(data=data, calibrate=calibrate, options=replace(options, timesteps=steps), samples=samples)
+    asked = Asked(
+        data=data,
+        calibrate=calibrate,
+        options=replace(options, timesteps=steps),
+        samples=samples,
+        skip_corrupt=skip_corrupt,
+    )
     with console.bars() as bars:
         left, right = run(a, asked, bars), run(b, asked, bars)
     if samples is not None:  # a file of spikes may hold more
@@ -69,7 +84,7 @@ def run(side: str, asked: Asked, bars: Bars) -> ir.Spikes:
         return _run_bundle(name, engine or FAST, asked, bars)
     if name.endswith(".nir") and engine not in SIMULATORS:
         path = Path(name)
-        chosen = take_first(load_samples(asked.data, in_clients.input_shape(read_nir(path))), asked.samples)
+        chosen = _read(asked, in_clients.input_shape(read_nir(path)), asked.options.timesteps, bars)
         steps = steps_of(name, chosen, asked.options)
         engine = engine or in_clients.REFERENCE
         return in_clients.simulate(path, engine, chosen, steps, progress=lambda done, of: bars(engine, done, of))
@@ -109,9 +124,17 @@ def _timesteps(side: str) -> int | None:
     return read_bundle(Path(name)).program.schedule.timesteps if is_bundle(name) else None
 
 
+def _take(asked: Asked, program: ir.Program, bars: Bars) -> Samples:
+    return take_samples(asked.data, program, asked.samples, saturate=True, skip_corrupt=asked.skip_corrupt, bars=bars)
+
+
+def _read(asked: Asked, shape: Shape, timesteps: int | None, bars: Bars) -> Samples:
+    return read_data(asked.data, shape, asked.samples, timesteps=timesteps, skip_corrupt=asked.skip_corrupt, bars=bars)
+
+
 def _run_bundle(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
     bundle = read_bundle(Path(name))
-    chosen = take_samples(asked.data, bundle.program, asked.samples, saturate=True)
+    chosen = _take(asked, bundle.program, bars)
     if engine in SIMULATORS:
         return SIMULATORS[engine](bundle.program, chosen, progress=lambda done, of: bars(name, done, of))
     if engine == LAVA:
@@ -123,12 +146,14 @@ def _run_bundle(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
 def _run_model(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
     loaded = load(name, asked.options)
     if engine in SIMULATORS:
-        program = compile_model(loaded, asked.calibrate, Options(timesteps=loaded.timesteps), None).program
-        chosen = take_samples(asked.data, program, asked.samples, saturate=True)
+        bits = Options(timesteps=loaded.timesteps)
+        skip = asked.skip_corrupt
+        program = compile_model(loaded, asked.calibrate, bits, None, skip_corrupt=skip, bars=bars).program
+        chosen = _take(asked, program, bars)
         return SIMULATORS[engine](program, chosen, progress=lambda done, of: bars(name, done, of))
     if engine != TORCH or loaded.traced is None:
         raise OptionError(f"{name}@{engine}: a model runs in {', '.join(SIMULATORS)} or {TORCH}.")
-    chosen = take_first(load_samples(asked.data, loaded.input_shape), asked.samples)
+    chosen = _read(asked, loaded.input_shape, loaded.timesteps, bars)
     x = torch.from_numpy(chosen.steps(loaded.timesteps)).to(loaded.traced.dtype)
     steps = list(loaded.traced.run(x))
     spikes: ir.Spikes = {key: np.stack([step[key].numpy() for step in steps], axis=1) for key in steps[0]}

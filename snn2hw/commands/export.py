@@ -28,6 +28,7 @@ def export(
     weight_bits: int,
     input_bits: int,
     print_after: str | None,
+    skip_corrupt: bool,
     own: dict[str, Any],
 ) -> None:
     """Compile a model and hand it to the target's exporter. `own` are the options that the target's exporter takes."""
@@ -39,7 +40,7 @@ def export(
         OUTPUT_CHECKS[target](destination)
     loaded = load(model, options)
     bits = Options(timesteps=loaded.timesteps, weight_bits=weight_bits, input_bits=input_bits)
-    deployment = compile_model(loaded, calibrate, bits, print_after)
+    deployment = compile_model(loaded, calibrate, bits, print_after, skip_corrupt=skip_corrupt)
     lines = exporter(deployment, destination, **own)
     program = deployment.program
     console.say(

@@ -13,11 +13,11 @@ from snn2hw.commands.arguments import (
     compile_model,
     is_bundle,
     process_kind,
-    take_first,
+    read_data,
     take_samples,
 )
 from snn2hw.commands.compare import steps_of
-from snn2hw.data import Samples, load_samples
+from snn2hw.data import Samples
 from snn2hw.errors import OptionError
 from snn2hw.exporters.lava import export as export_bundle
 from snn2hw.exporters.lava import read_bundle
@@ -47,6 +47,7 @@ def simulate(
     device: str,
     jobs: int,
     saturate: bool,
+    skip_corrupt: bool,
     processes: str,
     lava_processes: int | None,
     deadline: float | None,
@@ -59,7 +60,7 @@ def simulate(
     check_deadline(deadline)
     check_file(output)
     if engine in in_clients.ENGINES:
-        _simulate_file(model, data, engine, output, options, samples)
+        _simulate_file(model, data, engine, output, options, samples, skip_corrupt=skip_corrupt)
         return
     with ExitStack() as scratch:
         folder = scratch.enter_context(tempfile.TemporaryDirectory(prefix="snn2hw-"))
@@ -68,9 +69,10 @@ def simulate(
         else:
             loaded = load(model, options)
             path = Path(folder, "bundle")
-            export_bundle(compile_model(loaded, calibrate, Options(timesteps=loaded.timesteps), None), path)
+            chosen_options = Options(timesteps=loaded.timesteps)
+            export_bundle(compile_model(loaded, calibrate, chosen_options, None, skip_corrupt=skip_corrupt), path)
             bundle = read_bundle(path)
-        chosen = take_samples(data, bundle.program, samples, saturate=saturate)
+        chosen = take_samples(data, bundle.program, samples, saturate=saturate, skip_corrupt=skip_corrupt)
         if engine == "lava":
             ensure_environment(console.note)
         with console.bars() as bars:
@@ -101,13 +103,21 @@ def simulate(
 
 
 def _simulate_file(
-    model: str, data: str, engine: str, output: Path | None, options: ModelOptions, samples: int | None
+    model: str,
+    data: str,
+    engine: str,
+    output: Path | None,
+    options: ModelOptions,
+    samples: int | None,
+    *,
+    skip_corrupt: bool,
 ) -> None:
     """Run a .nir file in another framework, or as snn2hw reads it."""
     if not model.endswith(".nir"):
         raise OptionError(f"--engine {engine} runs .nir files. Write one: snn2hw export {model} --target nir.")
     path = Path(model)
-    chosen = take_first(load_samples(data, in_clients.input_shape(read_nir(path))), samples)
+    shape = in_clients.input_shape(read_nir(path))
+    chosen = read_data(data, shape, samples, timesteps=options.timesteps, skip_corrupt=skip_corrupt)
     steps = steps_of(model, chosen, options)
     with console.bars() as bars:
         spikes = in_clients.simulate(path, engine, chosen, steps, progress=lambda a, b: bars(engine, a, b))

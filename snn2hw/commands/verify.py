@@ -24,6 +24,7 @@ def verify(
     weights: str | None,
     trust_pickle: bool,
     saturate: bool,
+    skip_corrupt: bool,
     processes: str,
     lava_processes: int | None,
     deadline: float | None,
@@ -33,7 +34,7 @@ def verify(
     check_deadline(deadline)
     check_file(json_file)
     bundle = read_bundle(bundle_path)
-    chosen = take_samples(data, bundle.program, samples, saturate=saturate)
+    chosen = take_samples(data, bundle.program, samples, saturate=saturate, skip_corrupt=skip_corrupt)
     loaded, missing = model_of(bundle, model, weights, trust_pickle)
     ensure_environment(console.note)
     with console.bars() as bars:

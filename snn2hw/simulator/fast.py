@@ -118,8 +118,7 @@ def check(program: ir.Program, samples: Samples) -> None:
             "as the fast engine needs them to. Use --engine cycle."
         )
     samples.check_shape(program.graph.input.shape)
-    if samples.per_step:
-        samples.steps(program.schedule.timesteps)
+    samples.check_timesteps(program.schedule.timesteps)
 
 
 def run_batch(layers: Layers, samples: Samples, record: Collection[str] | None, *, first_sample: int = 0) -> ir.Spikes:

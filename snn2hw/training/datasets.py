@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from snn2hw.errors import DataError
+from snn2hw.training.events.moving_digits import TIMESTEPS, make_moving_digits
 
 TEST_FRACTION = 0.2
 
@@ -76,12 +77,38 @@ def digits_test() -> Dataset:
     return load_digits()[1]
 
 
+def load_moving_digits(timesteps: int = TIMESTEPS, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Return the training and the test set of moving-digits, frames [T,2,16,16] of 12 classes.
+
+    See events/moving_digits.py. Raises OptionError for fewer than 2 steps.
+    """
+    train, test = make_moving_digits(timesteps, seed, test_fraction=TEST_FRACTION)
+    return Dataset(*train, "moving-digits (training)"), Dataset(*test, "moving-digits (test)")
+
+
+def moving_digits_train(timesteps: int = TIMESTEPS) -> Dataset:
+    """The training set of `load_moving_digits()`: 1724 samples."""
+    return load_moving_digits(timesteps)[0]
+
+
+def moving_digits_test(timesteps: int = TIMESTEPS) -> Dataset:
+    """The test set of `load_moving_digits()`: 432 samples."""
+    return load_moving_digits(timesteps)[1]
+
+
 @dataclass(frozen=True)
 class NamedDataset:
-    """A data set known by name: `test` is what a command measures on, `train` what it calibrates on."""
+    """A data set known by name: `test` is what a command measures on, `train` what it calibrates on.
 
-    train: Callable[[], Dataset]
-    test: Callable[[], Dataset]
+    takes_timesteps: both can be called with the number of steps that a sample shall have.
+    """
+
+    train: Callable[..., Dataset]
+    test: Callable[..., Dataset]
+    takes_timesteps: bool = False
 
 
-NAMED_DATASETS: dict[str, NamedDataset] = {"digits": NamedDataset(train=digits_train, test=digits_test)}
+NAMED_DATASETS: dict[str, NamedDataset] = {
+    "digits": NamedDataset(train=digits_train, test=digits_test),
+    "moving-digits": NamedDataset(train=moving_digits_train, test=moving_digits_test, takes_timesteps=True),
+}
