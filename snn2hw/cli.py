@@ -203,7 +203,12 @@ def check(
 @takes_model_options
 def inspect(
     model: Annotated[str, typer.Argument(help="A model or a bundle.", metavar="MODEL_OR_BUNDLE")],
-    chip: Annotated[str, typer.Option(help="The chip whose cores are counted.")] = "loihi2",
+    target: Annotated[
+        str, typer.Option("--target", "--chip", help="The chip whose cores are counted: loihi1 or loihi2.")
+    ] = "loihi2",
+    cores: Annotated[
+        bool, typer.Option("--cores", help="Also what each layer takes of the chip's cores, and which limit binds.")
+    ] = False,
     kernels: Annotated[
         bool, typer.Option("--kernels", help="Of a bundle, also what the fast simulator computes each layer with.")
     ] = False,
@@ -213,7 +218,7 @@ def inspect(
     """Show layers, shapes, parameters, latency and cores."""
     from snn2hw.commands.inspect import inspect as work
 
-    work(model, options, chip, kernels=kernels)
+    work(model, options, target, cores=cores, kernels=kernels)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """What of a program needs neurons on a chip, and which of them reach which: the input of placement.
 
-Neurons, threshold units and the read-out take room on cores. So does a synapse that another synapse reads: something has
-to pass its sums on, a relay. A merge takes none: each of its inputs gets axons of its own to the layers that read it.
+Neurons, threshold units and the read-out take room on cores. So does a synapse that another synapse reads: something
+has to pass its sums on, a relay. A merge takes none: each of its inputs has axons of its own to the layers behind it.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def place(program: ir.Program, chip: Target) -> Placement:
         layer = _lay_out(population, chosen[population.name], fans[population.name], first, bounds, chip)
         layers.append(layer)
         first += len(layer.cores)
-    return Placement(chip=chip, layers=tuple(layers), notes=_notes(populations, chip))
+    return Placement(chip=chip, layers=tuple(layers), notes=_notes(program, populations, chip))
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,9 @@ class _Fan:
 def _best_grid(population: Population, fans: list[_Fan], bounds: dict[str, int], chip: Target) -> Edges:
     """The edges of the cheapest grid that fits. All grids are weighed at once: arrays [channels, rows, columns]."""
     parts = [useful_parts(size) for size in population.shape]
-    grids = [[even_edges(size, int(count)) for count in counts] for size, counts in zip(population.shape, parts)]
+    grids = [
+        [even_edges(size, int(count)) for count in counts] for size, counts in zip(population.shape, parts, strict=True)
+    ]
     needs = _needs(population, fans, grids, chip)
     shape = tuple(map(len, parts))
     fits = np.ones(shape, np.bool_)
@@ -145,9 +147,7 @@ def _lay_out(
     population: Population, edges: Edges, fans: list[_Fan], first: int, bounds: dict[str, int], chip: Target
 ) -> PlacedLayer:
     """The cores of a grid, exactly."""
-    read = [
-        [feed.reach[axis].of_parts(edges[axis]).sum(axis=1) for axis in (1, 2)] for feed in population.feeds
-    ]
+    read = [[feed.reach[axis].of_parts(edges[axis]).sum(axis=1) for axis in (1, 2)] for feed in population.feeds]
     sums = [[fan.sums(axis, edges[axis]) for axis in AXES] for fan in fans]
     empty = PlacedLayer(
         population=population, edges=edges, first_core=first, cores=(), lower_bound=bounds[population.name]
@@ -201,12 +201,15 @@ UNITS = {
 }
 
 
-def _notes(populations: tuple[Population, ...], chip: Target) -> tuple[str, ...]:
+def _notes(program: ir.Program, populations: tuple[Population, ...], chip: Target) -> tuple[str, ...]:
     """What a placement cannot vouch for."""
-    graded = [p.name for p in populations if p.payload > chip.largest_payload and p.kind != "readout"]
+    emitted = {program.graph.input.name: program.bounds[program.graph.input.name].payload}
+    emitted |= {population.name: population.payload for population in populations}
+    graded = [name for name, payload in emitted.items() if payload > chip.largest_payload]
     if not graded:
         return ()
+    listed = ", ".join(graded)
     return (
-        f"{chip.title} has spikes of at most {chip.largest_payload}, but these emit more: {', '.join(graded)}. They are "
-        "counted, but do not run there.",
+        f"{chip.title} has spikes of at most {chip.largest_payload}, but these emit more: {listed}. They are counted, "
+        "but do not run there.",
     )
