@@ -25,13 +25,7 @@ def compile_model(loaded: LoadedModel, calibrate: str | None, options: Options, 
     """Compile a loaded model, calibrated on the given data or what it was trained on, with a progress bar."""
     if print_after is not None and print_after not in STAGES:
         raise OptionError(f"--print-after {print_after}: choose {', '.join(STAGES)}.")
-    data = calibrate or loaded.data
-    if data is None:
-        raise OptionError(
-            f"{loaded.source.model} does not say on which data it was trained: give samples that set the ranges of "
-            "inputs and currents with --calibrate FILE.npz."
-        )
-    samples = load_samples(data, loaded.input_shape, split="train")
+    samples = calibration_samples(loaded, calibrate)
 
     def observe(stage: str, result: object) -> None:
         if print_after in (stage, "all"):
@@ -39,6 +33,17 @@ def compile_model(loaded: LoadedModel, calibrate: str | None, options: Options, 
 
     with console.bars() as bars:
         return deploy(loaded, samples, options, observe=observe, progress=lambda a, b: bars("calibrate", a, b))
+
+
+def calibration_samples(loaded: LoadedModel, calibrate: str | None) -> Samples:
+    """The given data, or what the model was trained on. Raises OptionError where neither is known."""
+    data = calibrate or loaded.data
+    if data is None:
+        raise OptionError(
+            f"{loaded.source.model} does not say on which data it was trained: give samples that set the ranges of "
+            "inputs and currents with --calibrate FILE.npz."
+        )
+    return load_samples(data, loaded.input_shape, split="train")
 
 
 def take_samples(data: str, program: ir.Program, count: int | None, *, saturate: bool = False) -> Samples:

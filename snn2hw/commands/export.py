@@ -27,6 +27,7 @@ def export(
     *,
     weight_bits: int,
     input_bits: int,
+    method: str,
     print_after: str | None,
     own: dict[str, Any],
 ) -> None:
@@ -38,7 +39,7 @@ def export(
     if target in OUTPUT_CHECKS:
         OUTPUT_CHECKS[target](destination)
     loaded = load(model, options)
-    bits = Options(timesteps=loaded.timesteps, weight_bits=weight_bits, input_bits=input_bits)
+    bits = Options(timesteps=loaded.timesteps, weight_bits=weight_bits, input_bits=input_bits, method=method)
     deployment = compile_model(loaded, calibrate, bits, print_after)
     lines = exporter(deployment, destination, **own)
     program = deployment.program
