@@ -41,9 +41,13 @@ def spiking_net() -> nn.Module:
     return tiny_model("spiking_resnet", connect=None)
 
 
+def if_net() -> nn.Module:
+    return tiny_model(connect="IAND", neuron={"kind": "IFNode", "v_threshold": 0.8, "v_reset": 0.1})
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("bits", [3, 4, 8])
-@pytest.mark.parametrize("build", [tiny_model, spiking_net], ids=["sew", "spiking"])
+@pytest.mark.parametrize("build", [tiny_model, spiking_net, if_net], ids=["sew", "spiking", "IFNode"])
 def test_the_forward_pass_is_the_deployed_program(build: Any, bits: int, method: str) -> None:
     model = build()
     own = aware(model, bits, method=method)

@@ -8,13 +8,20 @@ BatchNorm is folded (Jacob et al. 2018, arXiv 1712.05877).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from snn2hw import ir
 from snn2hw.data import Samples
 from snn2hw.exporters.nir import integer_graph
+from snn2hw.fixed_point import MEMBRANE_SHIFT
 from snn2hw.frontends.trace import Traced, trace
+from snn2hw.neuron_rule import rule_of
 from snn2hw.passes.calibrate import calibrate
 from snn2hw.passes.quantise import quantise
 from snn2hw.requantise import requantise
@@ -49,6 +56,7 @@ class QuantisationAware(nn.Module):
         self.method = method
         self.calibration = calibrate(trace(model, samples.shape).network, samples, timesteps=timesteps)
         self.substitutes: dict[str, Tensor] = {}
+        self.levels: dict[str, Tensor] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -56,8 +64,9 @@ class QuantisationAware(nn.Module):
         traced = trace(self.model, self.input_shape)
         graph = quantise(traced.network, self.calibration, **self.options, method=self.method)
         self.input = graph.input
-        targets = _targets(self.model, traced, requantise(traced, integer_graph(graph)).module)
-        known = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        self.levels = _levels(traced, graph)
+        targets = _parameters(self.model, traced, requantise(traced, integer_graph(graph)).module)
+        known = dict(self.model.named_parameters())
         self.substitutes = {name: known[name] + (values - known[name]).detach() for name, values in targets.items()}
 
     def train(self, mode: bool = True) -> QuantisationAware:
@@ -66,19 +75,17 @@ class QuantisationAware(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         payloads = (x / self.input.scale).round().clamp(self.input.low, self.input.high)
-        logits: Tensor = functional_call(self.model, self.substitutes, (payloads * self.input.scale,))
+        with _thresholds(self.model, self.levels):
+            logits: Tensor = functional_call(self.model, self.substitutes, (payloads * self.input.scale,))
         return logits
 
 
-def _targets(model: nn.Module, traced: Traced, quantised: nn.Module) -> dict[str, Tensor]:
-    """What each parameter, and each threshold that is a tensor, must be for `model` to be what `quantised` is."""
+def _parameters(model: nn.Module, traced: Traced, quantised: nn.Module) -> dict[str, Tensor]:
+    """What the parameters of each layer, with its BatchNorm, must be for `model` to compute what `quantised` does."""
     found: dict[str, Tensor] = {}
     for path in sorted(traced.layers):
         layer, own = model.get_submodule(path), quantised.get_submodule(path)
         if not isinstance(layer, nn.Conv2d | nn.Linear):
-            threshold = getattr(own, "threshold", None)  # snnTorch's; that of a replaced neuron is no tensor
-            if isinstance(threshold, Tensor):
-                found[f"{path}.threshold"] = threshold
             continue
         weight = own.get_parameter("weight")
         if (norm_path := traced.norms.get(path)) is None:
@@ -93,3 +100,32 @@ def _targets(model: nn.Module, traced: Traced, quantised: nn.Module) -> dict[str
             weight = torch.where(spread == 0, layer.weight, weight / spread)
         found[f"{path}.weight"] = weight
     return {name: values.detach().to(torch.float32) for name, values in found.items()}
+
+
+def _levels(traced: Traced, graph: ir.Graph) -> dict[str, Tensor]:
+    """The threshold of each neuron layer in the model's own units, half a membrane unit above the integer one, where
+    no rounding of floats can change a decision; one number or one a channel.
+    """
+    found = {}
+    for node in graph:
+        if isinstance(node, ir.Neuron):
+            scale = np.array(node.scale).reshape(-1, *[1] * (len(node.shape) - 1))
+            rest = rule_of(node.name, traced.network.nodes[node.name]).reset_value
+            level = (node.threshold + 0.5 / (1 << MEMBRANE_SHIFT)) / scale + rest
+            found[node.name] = torch.tensor(level, dtype=torch.float32)
+    return found
+
+
+@contextmanager
+def _thresholds(model: nn.Module, levels: dict[str, Tensor]) -> Iterator[None]:
+    """The model with other thresholds, for a while. snnTorch and SpikingJelly have different names for them."""
+    neurons = {path: model.get_submodule(path) for path in levels}
+    names = {path: "threshold" if hasattr(neuron, "threshold") else "v_threshold" for path, neuron in neurons.items()}
+    own = {path: getattr(neurons[path], names[path]) for path in levels}
+    try:
+        for path, level in levels.items():
+            setattr(neurons[path], names[path], level)
+        yield
+    finally:
+        for path, value in own.items():
+            setattr(neurons[path], names[path], value)
