@@ -111,7 +111,7 @@ def show(found: Sweep) -> None:
             if point.correct is None:
                 cells.append("none")
                 continue
-            cell = f"{100 * found.accuracy(point.correct):.2f} ({-found.lost(point.correct):+.2f})"
+            cell = f"{100 * found.accuracy(point.correct):.2f} ({0.0 - found.lost(point.correct):+.2f})"
             cells.append(f"[bold]{cell}[/]" if point.correct == best[point.weight_bits] else cell)
         table.add_row(method, *cells)
     console.console.print(table)

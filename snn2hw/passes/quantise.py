@@ -256,7 +256,8 @@ class _Quantiser:
             )
         method = (WHOLE_LAYER if steps or whole_layer else METHODS)[self.method]
         asked = [method(layers, self.weight_max)] if layers else []
-        return np.minimum.reduce([*asked, *(np.asarray(self.weight_max / step) for step in steps)])
+        scale: Float = np.minimum.reduce([*asked, *(np.asarray(self.weight_max / step) for step in steps)])
+        return scale
 
     def _synapses(self, name: str, currents: Sequence[Current], scale: Float, gain: Float) -> tuple[str, ...]:
         """The layers that feed a neuron, at its scale. One that another neuron reads too is made again for this one."""

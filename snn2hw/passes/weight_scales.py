@@ -64,4 +64,5 @@ def on_lattice(limit: Float, step: float) -> Float:
 
 
 def _sizes(weights: Sequence[Float]) -> Float:
-    return np.abs(np.concatenate([np.ravel(own) for own in weights]))
+    sizes: Float = np.abs(np.concatenate([np.ravel(own) for own in weights]))
+    return sizes

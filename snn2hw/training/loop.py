@@ -192,7 +192,9 @@ def train_digits(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(arch, config)
-    settings = dict(timesteps=timesteps, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+    settings: dict[str, Any] = dict(
+        timesteps=timesteps, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed
+    )
     result = _train_on_digits(model, f"training digits, {connect}", **settings)
     save_checkpoint(output, model, arch, config, data="digits")
     return result
@@ -207,7 +209,7 @@ def tune_digits(
     epochs: int = 10,
     seed: int = 0,
     batch_size: int = 64,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 3e-4,
 ) -> TrainingResult:
     """Fine-tune the network of checkpoint `start` on digits for weights of so many bits, and write it to `output`.
 
@@ -233,7 +235,9 @@ def tune_digits(
     steps = int(found.config["timesteps"])
     samples = Samples(train_set.x[:CALIBRATION_SAMPLES].numpy(), None, False, "digits")
     quantised = QuantisationAware(found.model, samples, timesteps=steps, weight_bits=weight_bits, method=method)
-    settings = dict(timesteps=steps, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+    settings: dict[str, Any] = dict(
+        timesteps=steps, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed
+    )
     result = _train_on_digits(quantised, f"tuning for {weight_bits} bits", **settings)
     save_checkpoint(output, found.model, found.arch, found.config, data="digits")
     return result

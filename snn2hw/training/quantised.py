@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,12 +88,13 @@ def _parameters(model: nn.Module, traced: Traced, quantised: nn.Module) -> dict[
         layer, own = model.get_submodule(path), quantised.get_submodule(path)
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
-        weight = own.get_parameter("weight")
+        weight: Tensor = own.get_parameter("weight")
         if (norm_path := traced.norms.get(path)) is None:
             if layer.bias is not None:
                 found[f"{path}.bias"] = own.get_parameter("bias")
         else:
-            norm, identity = model.get_submodule(norm_path), quantised.get_submodule(norm_path)
+            norm: Any = model.get_submodule(norm_path)
+            identity = quantised.get_submodule(norm_path)
             gain = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach().double()
             mean = norm.running_mean if layer.bias is None else norm.running_mean - layer.bias.detach()
             found[f"{norm_path}.bias"] = identity.get_parameter("bias") + mean * gain
