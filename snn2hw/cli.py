@@ -261,6 +261,7 @@ def sweep(
     input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8,
     samples: SamplesOption = None,
     device: Annotated[str, typer.Option(help="Where the programs run: cpu or cuda.")] = "cpu",
+    saturate: SaturateOption = False,
     *,
     options: ModelOptions,
 ) -> None:
@@ -279,6 +280,7 @@ def sweep(
         input_bits=input_bits,
         samples=samples,
         device=device,
+        saturate=saturate,
     )
 
 

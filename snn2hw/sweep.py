@@ -93,10 +93,12 @@ def sweep(
     input_bits: int = 8,
     device: str = "cpu",
     progress: Progress | None = None,
+    on_first: Callable[[ir.Program], None] | None = None,
 ) -> Sweep:
     """Quantise `loaded` in every way, and count what each program classifies right.
 
-    A program that cannot be, or that stops because a range overflows, is a point with the reason.
+    A program that cannot be, or that stops because a range overflows, is a point with the reason. `on_first` is handed
+    the first program before it runs; all have the same input.
 
     Raises:
         OptionError: bits or methods that there are not, or a network that is quantised already.
@@ -117,16 +119,19 @@ def sweep(
             options = Options(timesteps=loaded.timesteps, weight_bits=count, input_bits=input_bits, method=method)
             try:
                 program = compile_calibrated(loaded.network, calibration, options)
-                check_labels(samples, program.graph.readout.first.stop)
+                if readout is None:
+                    readout = program.graph.readout
+                    check_labels(samples, readout.first.stop)
+                    if on_first:
+                        on_first(program)
                 logits = fast.simulate(program, samples, record=(), device=device)["logits"]
             except (QuantisationError, FixedPointOverflow) as error:
                 failed = error
                 points.append(Point(method=method, weight_bits=count, correct=None, refused=str(error)))
             else:
-                readout = program.graph.readout
                 points.append(Point(method=method, weight_bits=count, correct=_right(logits, samples.y, readout)))
             tell("programs", len(points), len(methods) * len(bits))
-    if readout is None:
+    if readout is None or not any(point.correct is not None for point in points):
         raise failed or OptionError("no bits and no methods were asked for.")
     return Sweep(
         model=loaded.source.model,

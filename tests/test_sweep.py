@@ -141,5 +141,8 @@ def test_what_has_no_labels_no_data_or_whole_numbers_cannot_be_swept() -> None:
     succeed("export", "tiny.pt", "--target", "nir", "--quantised", "-o", "whole.nir", *ranges)
     data = ("--timesteps", "3", "--data", "samples.npz", *ranges)
     assert "whole.nir holds whole numbers already" in fail("sweep", "whole.nir", *data)
+    np.savez("bright.npz", x=2 * arrays("samples.npz")["x"], y=arrays("samples.npz")["y"])
+    assert "lie outside the range seen in calibration" in fail("sweep", "tiny.pt", "--data", "bright.npz", *ranges)
+    assert "They saturate." in succeed("sweep", "tiny.pt", "--data", "bright.npz", *ranges, "--saturate", "--bits", "8")
     np.savez("other.npz", x=arrays("samples.npz")["x"], y=np.full(5, 7))
     assert "label 7 of sample 0 is out of range" in fail("sweep", "tiny.pt", "--data", "other.npz", *ranges)

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from snn2hw import console
-from snn2hw.commands.arguments import calibration_samples, check_device, take_first
+from snn2hw.commands.arguments import calibration_samples, check_device, check_range, take_first
 from snn2hw.data import load_samples
 from snn2hw.errors import OptionError
 from snn2hw.model_options import ModelOptions
@@ -38,6 +38,7 @@ def sweep(
     input_bits: int,
     samples: int | None,
     device: str,
+    saturate: bool,
 ) -> None:
     """Quantise a model in every way that is asked for; print a table, write a page and a document."""
     counts = parse_bits(bits)
@@ -65,6 +66,7 @@ def sweep(
             input_bits=input_bits,
             device=device,
             progress=bars,
+            on_first=lambda program: check_range(chosen, program.graph.input, saturate=saturate),
         )
     show(found)
     if json_file is not None:
