@@ -61,6 +61,9 @@ def export(
     calibrate: Annotated[str | None, typer.Option(help="Data that sets the ranges: an .npz or a set.")] = None,
     weight_bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
     input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8,
+    calibration: Annotated[
+        str, typer.Option(help="How the weights' scales are chosen: max, percentile, mse or balanced.")
+    ] = "max",
     skip_corrupt: SkipCorruptOption = False,
     print_after: Annotated[str | None, typer.Option(help="Print what a compiler stage returns, or all.")] = None,
     profile: Annotated[
@@ -85,6 +88,7 @@ def export(
         options,
         weight_bits=weight_bits,
         input_bits=input_bits,
+        method=calibration,
         print_after=print_after,
         skip_corrupt=skip_corrupt,
         own={name: value for name, value in own.items() if value},
@@ -213,7 +217,12 @@ def check(
 @takes_model_options
 def inspect(
     model: Annotated[str, typer.Argument(help="A model or a bundle.", metavar="MODEL_OR_BUNDLE")],
-    chip: Annotated[str, typer.Option(help="The chip whose cores are counted.")] = "loihi2",
+    target: Annotated[
+        str, typer.Option("--target", "--chip", help="The chip whose cores are counted: loihi1 or loihi2.")
+    ] = "loihi2",
+    cores: Annotated[
+        bool, typer.Option("--cores", help="Also what each layer takes of the chip's cores, and which limit binds.")
+    ] = False,
     kernels: Annotated[
         bool, typer.Option("--kernels", help="Of a bundle, also what the fast simulator computes each layer with.")
     ] = False,
@@ -223,7 +232,7 @@ def inspect(
     """Show layers, shapes, parameters, latency and cores."""
     from snn2hw.commands.inspect import inspect as work
 
-    work(model, options, chip, kernels=kernels)
+    work(model, options, target, cores=cores, kernels=kernels)
 
 
 @app.command()
@@ -247,6 +256,48 @@ def analyse(
 
 
 @app.command()
+@takes_model_options
+def sweep(
+    model: ModelArgument,
+    bits: Annotated[str, typer.Option(help="Bits of the weights to try: numbers and ranges of 2 to 8.")] = "3-8",
+    calibration: Annotated[
+        str, typer.Option(help="Methods to try: all, or some of max,percentile,mse,balanced.")
+    ] = "all",
+    data: Annotated[
+        str | None, typer.Option(help="Labelled samples. Default: the test set of what the model was trained on.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the plot here, as HTML.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    calibrate: Annotated[str | None, typer.Option(help="Data that sets the ranges: an .npz or a set.")] = None,
+    input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8,
+    samples: SamplesOption = None,
+    device: Annotated[str, typer.Option(help="Where the programs run: cpu or cuda.")] = "cpu",
+    skip_corrupt: SkipCorruptOption = False,
+    saturate: SaturateOption = False,
+    *,
+    options: ModelOptions,
+) -> None:
+    """Show what accuracy is left at every number of weight bits, by each way of choosing the weights' scales."""
+    from snn2hw.commands.sweep import sweep as work
+
+    work(
+        model,
+        data,
+        output,
+        json_file,
+        calibrate,
+        options,
+        bits=bits,
+        calibrations=calibration,
+        input_bits=input_bits,
+        samples=samples,
+        device=device,
+        saturate=saturate,
+        skip_corrupt=skip_corrupt,
+    )
+
+
+@app.command()
 def doctor() -> None:
     """Show what is installed, what is missing, and how to get it. Exits with 1 if something is missing."""
     from snn2hw.commands.doctor import doctor as work
@@ -257,17 +308,38 @@ def doctor() -> None:
 
 @train_app.command("digits")
 def train_digits(
-    connect: Annotated[str, typer.Option(help="ADD, AND, IAND, or spiking for the plain Spiking ResNet.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the checkpoint.")],
-    timesteps: Annotated[int, typer.Option(help="Time steps a sample.")] = 4,
+    connect: Annotated[
+        str | None, typer.Option(help="ADD, AND, IAND, or spiking for the plain Spiking ResNet.")
+    ] = None,
+    timesteps: Annotated[int | None, typer.Option(help="Time steps a sample. Default: 4.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 0,
-    beta: Annotated[float, typer.Option(help="Share of the membrane kept each step; 1 is IF.")] = 1.0,
+    beta: Annotated[
+        float | None, typer.Option(help="Share of the membrane kept each step; 1, the default, is IF.")
+    ] = None,
+    start: Annotated[Path | None, typer.Option(help="With --qat: the checkpoint to fine-tune.")] = None,
+    qat: Annotated[
+        int | None, typer.Option(help="Fine-tune for weights of so many bits, quantised in every step.")
+    ] = None,
+    calibration: Annotated[
+        str | None, typer.Option(help="With --qat: how export will choose the weights' scales. Default: max.")
+    ] = None,
 ) -> None:
-    """Train a small residual network on scikit-learn's digits."""
+    """Train a small residual network on scikit-learn's digits, or fine-tune one for few bits."""
     from snn2hw.commands.train import train_digits as work
 
-    work(connect, output, timesteps=timesteps, epochs=epochs, seed=seed, beta=beta)
+    work(
+        connect,
+        output,
+        timesteps=timesteps,
+        epochs=epochs,
+        seed=seed,
+        beta=beta,
+        start=start,
+        qat=qat,
+        calibration=calibration,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

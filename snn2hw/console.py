@@ -110,7 +110,7 @@ def show_blockers(blockers: list[Blocker]) -> None:
     console.print(table)
 
 
-def show_layers(rows: list[LayerSummary], *, chip: str, depth: int) -> None:
+def show_layers(rows: list[LayerSummary], *, depth: int) -> None:
     """The network as a table."""
     table = Table("layer", "kind", "shape")
     for heading in ("weights", "latency", "delay", "cores"):
@@ -120,12 +120,9 @@ def show_layers(rows: list[LayerSummary], *, chip: str, depth: int) -> None:
         cells = (str(row.weights or ""), str(row.latency), str(row.delay or ""), str(row.cores or ""))
         table.add_row(escape(row.name), row.kind, shape, *cells)
     console.print(table)
-    weights, cores = sum(row.weights for row in rows), sum(row.cores or 0 for row in rows)
+    weights = sum(row.weights for row in rows)
     neurons = sum(math.prod(row.shape) for row in rows if row.kind == "neuron")
-    console.print(
-        f"{neurons:,} neurons, {weights:,} weights, pipeline {depth} cycles deep, at least {cores} {chip} cores "
-        "(lower bound: neurons and shared weights only)."
-    )
+    console.print(f"{neurons:,} neurons, {weights:,} weights, pipeline {depth} cycles deep.")
 
 
 def show_kernels(layers: Layers) -> None:

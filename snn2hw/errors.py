@@ -64,3 +64,7 @@ class BundleError(Snn2hwError):
 
 class LavaError(Snn2hwError):
     """Lava could not be installed, started or run to its end."""
+
+
+class DoesNotFit(Snn2hwError):
+    """A layer cannot be cut so that its parts fit the cores of a chip."""

@@ -93,8 +93,8 @@ class SumPool(BaseNode):
 class Neuron(BaseNode):
     """u = current_decay(u) + 64 x + bias; v = decay(v) + u; y = v > 64 threshold; then reset (docs/program.md).
 
-    All arrays broadcast to `shape`. `scale` is how many input units one unit of the float membrane is: it is not part
-    of the equation, but turns integers back into the model's own numbers.
+    All arrays broadcast to `shape`. `scale` is how many input units one unit of the float membrane is, one number or
+    one a channel: it is not part of the equation, but turns integers back into the model's own numbers.
     """
 
     threshold: Int
@@ -104,7 +104,12 @@ class Neuron(BaseNode):
     bias_exponent: Int
     reset: Reset
     reset_amount: Int
-    scale: float
+    scale: float | tuple[float, ...]
+
+    @property
+    def largest_scale(self) -> float:
+        """The `scale` of the channel that has the most input units."""
+        return max(self.scale) if isinstance(self.scale, tuple) else self.scale
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -175,6 +180,8 @@ def describe(node: Node) -> str:
             return f"{value:.6g}"
         if isinstance(value, tuple) and all(isinstance(item, Head) for item in value):
             return ",".join(f"{head.name}:{head.stop - head.start}x{head.scale:.6g}" for head in value)
+        if isinstance(value, tuple) and all(isinstance(item, float) for item in value):
+            return f"{len(value)}[{min(value):.6g}..{max(value):.6g}]"
         return str(value).replace(" ", "")
 
     shown = [item.name for item in fields(node) if item.name not in ("name", "inputs", "shape")]

@@ -29,11 +29,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to compile: time steps a sample, bits of the weights and of the graded input."""
+    """How to compile: time steps a sample, bits of the weights and of the graded input, and how the weights' scales are
+    chosen (passes/weight_scales.py).
+    """
 
     timesteps: int
     weight_bits: int = 8
     input_bits: int = 8
+    method: str = "max"
 
     def __post_init__(self) -> None:
         if self.timesteps < 1:
@@ -78,7 +81,13 @@ def compile_calibrated(
     else:
         graph = seen(
             "quantise",
-            quantise(network, calibration, weight_bits=options.weight_bits, input_bits=options.input_bits),
+            quantise(
+                network,
+                calibration,
+                weight_bits=options.weight_bits,
+                input_bits=options.input_bits,
+                method=options.method,
+            ),
         )
     bounds = seen("bound", bound(graph, calibration, timesteps=options.timesteps))
     schedule = seen("balance_delays", balance_delays(graph, timesteps=options.timesteps))

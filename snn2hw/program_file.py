@@ -113,6 +113,8 @@ def _program(description: dict[str, Any], arrays: dict[str, Any]) -> ir.Program:
         entry.update({key: tuple(entry[key]) for key in _PAIRS if key in entry})
         if "reset" in entry:
             entry["reset"] = Reset(entry["reset"])
+        if isinstance(entry.get("scale"), list):
+            entry["scale"] = tuple(map(float, entry["scale"]))
         if "heads" in entry:
             entry["heads"] = tuple(Head(**head) for head in entry["heads"])
         kind = _KINDS[entry.pop("kind")]

@@ -144,7 +144,7 @@ def _make_identity(norm: Any, bias: Tensor) -> None:
 def _set_neuron(module: nn.Module, path: str, node: Neuron, units: _Units) -> None:
     own: Any = module.get_submodule(path)
     float_rule = rule_of(path, units.network.nodes[path])
-    scale = float(node.metadata["scale"])
+    scale = _each_channel(node.metadata["scale"], len(np.shape(node.v_threshold)))
     threshold = floor_to_int(node.v_threshold)
     lattice = scale * float_rule.gain
     plain = (
@@ -152,10 +152,11 @@ def _set_neuron(module: nn.Module, path: str, node: Neuron, units: _Units) -> No
         and float_rule.reset is Reset.ZERO
         and not np.any(float_rule.reset_value)
         and np.all(threshold == threshold.ravel()[0])
+        and scale.size == 1
         and np.all(lattice == scale)
     )
     if plain:
-        between = (int(threshold.ravel()[0]) + 0.5 / (1 << MEMBRANE_SHIFT)) / scale
+        between = float((int(threshold.ravel()[0]) + 0.5 / (1 << MEMBRANE_SHIFT)) / scale)
         if isinstance(getattr(own, "threshold", None), Tensor):
             _assign(own, "threshold", torch.tensor(between, dtype=torch.float64))
         else:
@@ -175,6 +176,12 @@ def _set_neuron(module: nn.Module, path: str, node: Neuron, units: _Units) -> No
     )
     parent, _, leaf = path.rpartition(".")
     setattr(module.get_submodule(parent), leaf, replacement)
+
+
+def _each_channel(scale: Any, axes: int) -> Float:
+    """One scale, or one for each channel, so that it broadcasts to neurons [C, ...]."""
+    values: Float = np.asarray(scale, np.float64)
+    return values.reshape(()) if values.size == 1 else values.reshape(-1, *[1] * (axes - 1))
 
 
 def _assign(module: nn.Module, name: str, value: Tensor) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from snn2hw import ir
+from snn2hw.placement import Placement
 from snn2hw.program_file import kind_name
-from snn2hw.targets import Target
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSummary:
-    """One node: weights counts its integers; cores is a lower bound, None where nothing has to be stored."""
+    """One node: weights counts its integers; cores is None where nothing has to be stored, or nothing was placed."""
 
     name: str
     kind: str
@@ -25,34 +24,25 @@ class LayerSummary:
     cores: int | None
 
 
-def summarise(program: ir.Program, target: Target) -> list[LayerSummary]:
-    """One row a node. A neuron layer's cores hold its neurons and the shared weights of the synapses that feed it."""
-    rows = []
-    for node in program.graph:
-        weights = weight_count(node)
-        cores = None
-        if isinstance(node, ir.Neuron):
-            stored = sum(weight_count(program.graph[source]) for source in node.inputs)
-            cores = max(
-                math.ceil(math.prod(node.shape) / target.neurons_per_core),
-                math.ceil(stored / target.weight_bytes_per_core),
-            )
-        rows.append(
-            LayerSummary(
-                name=node.name,
-                kind=kind_name(node),
-                shape=node.shape,
-                weights=weights,
-                latency=program.schedule.latency[node.name],
-                delay=max(program.schedule.delays[node.name], default=0),
-                cores=cores,
-            )
+def summarise(program: ir.Program, placement: Placement | None) -> list[LayerSummary]:
+    """One row a node."""
+    placed = placement.by_name if placement else {}
+    return [
+        LayerSummary(
+            name=node.name,
+            kind=kind_name(node),
+            shape=node.shape,
+            weights=weight_count(node),
+            latency=program.schedule.latency[node.name],
+            delay=max(program.schedule.delays[node.name], default=0),
+            cores=len(placed[node.name].cores) if node.name in placed else None,
         )
-    return rows
+        for node in program.graph
+    ]
 
 
 def weight_count(node: ir.Node) -> int:
-    """Number of stored weights of a node, one byte each."""
+    """Number of stored weights of a node."""
     if isinstance(node, ir.Conv | ir.Linear):
         return int(np.size(node.weight))
     return 1 if isinstance(node, ir.Scale) else 0

@@ -752,7 +752,7 @@ SIMULATE = ("simulate", "tiny.lava", "--data", "samples.npz")
         (("verify", "tiny.lava", "--data", "samples.npz", "--deadline", "nan"), "--deadline nan: give more than 0"),
         (("export", "tiny.pt", "--target", "gpu"), "there is no exporter for 'gpu'. Installed are lava, nir"),
         (("check", "tiny.pt", "--target", "gpu"), "there is no exporter for 'gpu'. Installed are lava, nir"),
-        (("inspect", "tiny.lava", "--chip", "loihi3"), "there is no target 'loihi3'. Known are loihi2"),
+        (("inspect", "tiny.lava", "--chip", "loihi3"), "there is no target 'loihi3'. Known are loihi1, loihi2"),
         (("export", "tiny.pt", *TO_LAVA, "--weight-bits", "1"), "1 weight bits: choose 2 to 8"),
         (("export", "tiny.pt", *TO_LAVA, "--input-bits", "9"), "9 input bits: choose 2 to 8"),
         (("export", "tiny.pt", *TO_LAVA, "--print-after", "fold"), "--print-after fold: choose calibrate, quantise,"),

@@ -21,6 +21,7 @@ from cli import arrays, fail, succeed
 from conftest import CLASSES, SAMPLES, SHAPE, TIMESTEPS, tiny_config, tiny_model
 
 from snn2hw import ir
+from snn2hw.errors import DoesNotFit
 from snn2hw.exporters.lava import read_bundle
 from snn2hw.exporters.lava.environment import clean_variables, ensure_environment
 from snn2hw.models.checkpoint import save_checkpoint
@@ -517,7 +518,29 @@ def test_inspect_shows_a_model_and_its_bundle() -> None:
         rows = {name: rest for name, *rest in cells}
         assert rows["layer2.0.conv2"] == ["conv", "4x3x3", "144", "5", "", ""]
         assert rows["layer1.0.add"] == ["merge", "3x6x6", "", "3", "2", ""]
-        assert "pipeline 7 cycles deep, at least 6 Loihi 2 cores" in out
+        assert rows["layer2.0.neuron2"] == ["neuron", "4x3x3", "", "5", "", "1"]
+        assert "pipeline 7 cycles deep." in out
+        assert "8 Loihi 2 cores on 1 chip; neurons and shared weights alone ask for 7. Fits Oheo Gulch" in out
+
+
+def test_inspect_tells_what_each_layer_takes_of_the_cores_and_what_binds_it() -> None:
+    out = succeed("inspect", "tiny.pt", "--cores", "--target", "loihi1")
+    table = out.split("Cores of Loihi 1")[1]
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if "│" in line]
+    rows = {name: rest for name, *rest in cells}
+    assert rows["layer2.0.neuron2"] == ["1x1x1", "1", "36", "144", "180", "9", "36", "neurons", "4 %"]
+    assert "Loihi 1 has spikes of at most 1, but these emit more: input" in out
+    assert "Not checked: input_axons_per_core" in succeed("inspect", "tiny.lava", "--cores", "--target", "loihi2")
+
+
+def test_inspect_shows_a_net_whose_cores_cannot_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise DoesNotFit("layer1.0.conv1: too large.")
+
+    monkeypatch.setattr("snn2hw.commands.inspect.place", refuse)
+    assert "Does not fit Loihi 2: layer1.0.conv1: too large." in succeed("inspect", "tiny.pt")
+    assert fail("inspect", "tiny.pt", "--cores") == "layer1.0.conv1: too large."
+    assert "there is no target 'loihi3'. Known are loihi1, loihi2." in fail("inspect", "tiny.pt", "--target", "loihi3")
 
 
 def test_the_doctor_is_content_where_the_tests_run() -> None:

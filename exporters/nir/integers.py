@@ -83,7 +83,8 @@ def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
 
 def _neuron(node: ir.Neuron) -> Neuron:
     threshold = np.broadcast_to((node.threshold + HALF_LSB).astype(np.float32), node.shape)
-    metadata: dict[str, object] = {"scale": node.scale, "reset_amount": _one_or_each(node.reset_amount, node)}
+    scale = np.array(node.scale) if isinstance(node.scale, tuple) else node.scale
+    metadata: dict[str, object] = {"scale": scale, "reset_amount": _one_or_each(node.reset_amount, node)}
     if node.decay.any() or np.any(node.current_decay != NO_MEMORY):  # what truncation needs to be put back
         metadata |= {"decay": np.atleast_1d(node.decay), "current_decay": np.atleast_1d(node.current_decay)}
     if node.reset is not Reset.ZERO:

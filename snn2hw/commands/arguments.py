@@ -37,21 +37,7 @@ def compile_model(
     """Compile a loaded model, calibrated on the given data or what it was trained on, with a progress bar."""
     if print_after is not None and print_after not in STAGES:
         raise OptionError(f"--print-after {print_after}: choose {', '.join(STAGES)}.")
-    data = calibrate or loaded.data
-    if data is None:
-        raise OptionError(
-            f"{loaded.source.model} does not say on which data it was trained: give samples that set the ranges of "
-            "inputs and currents with --calibrate FILE.npz."
-        )
-    samples = read_data(
-        data,
-        loaded.input_shape,
-        CALIBRATION_SAMPLES,
-        split="train",
-        timesteps=options.timesteps,
-        skip_corrupt=skip_corrupt,
-        bars=bars,
-    )
+    samples = calibration_samples(loaded, calibrate, skip_corrupt=skip_corrupt, bars=bars)
 
     def observe(stage: str, result: object) -> None:
         if print_after in (stage, "all"):
@@ -59,6 +45,30 @@ def compile_model(
 
     with console.bars() as bars:
         return deploy(loaded, samples, options, observe=observe, progress=lambda a, b: bars("calibrate", a, b))
+
+
+def calibration_samples(
+    loaded: LoadedModel, calibrate: str | None, *, skip_corrupt: bool = False, bars: Bars | None = None
+) -> Samples:
+    """As many samples as calibration takes, of the given data or of what the model was trained on.
+
+    Raises OptionError where neither is known.
+    """
+    data = calibrate or loaded.data
+    if data is None:
+        raise OptionError(
+            f"{loaded.source.model} does not say on which data it was trained: give samples that set the ranges of "
+            "inputs and currents with --calibrate FILE.npz."
+        )
+    return read_data(
+        data,
+        loaded.input_shape,
+        CALIBRATION_SAMPLES,
+        split="train",
+        timesteps=loaded.timesteps,
+        skip_corrupt=skip_corrupt,
+        bars=bars,
+    )
 
 
 def take_samples(

@@ -27,6 +27,7 @@ def export(
     *,
     weight_bits: int,
     input_bits: int,
+    method: str,
     print_after: str | None,
     skip_corrupt: bool,
     own: dict[str, Any],
@@ -39,7 +40,7 @@ def export(
     if target in OUTPUT_CHECKS:
         OUTPUT_CHECKS[target](destination)
     loaded = load(model, options)
-    bits = Options(timesteps=loaded.timesteps, weight_bits=weight_bits, input_bits=input_bits)
+    bits = Options(timesteps=loaded.timesteps, weight_bits=weight_bits, input_bits=input_bits, method=method)
     deployment = compile_model(loaded, calibrate, bits, print_after, skip_corrupt=skip_corrupt)
     lines = exporter(deployment, destination, **own)
     program = deployment.program

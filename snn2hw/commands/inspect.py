@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snn2hw import console
+from snn2hw import console, ir
 from snn2hw.commands.arguments import is_bundle
-from snn2hw.errors import OptionError
+from snn2hw.commands.cores import show_placement, show_total, show_unknown
+from snn2hw.errors import DoesNotFit, OptionError
 from snn2hw.exporters.lava import read_bundle
 from snn2hw.model_options import ModelOptions
 from snn2hw.passes.calibrate import UNCALIBRATED
+from snn2hw.passes.place import place
 from snn2hw.pipeline import Options, compile_calibrated
 from snn2hw.provenance import load
 from snn2hw.simulator.layers import Layers
 from snn2hw.summary import summarise
-from snn2hw.targets import load_target
+from snn2hw.targets import Target, load_target
 
 
-def inspect(model: str, options: ModelOptions, chip: str, *, kernels: bool) -> None:
+def inspect(model: str, options: ModelOptions, chip: str, *, cores: bool, kernels: bool) -> None:
     """Print the layers of a model or bundle."""
     target = load_target(chip)
     if is_bundle(model):
         bundle = read_bundle(Path(model))
         program = bundle.program
-        console.show_layers(summarise(program, target), chip=target.title, depth=program.schedule.depth)
+        _show_layers(program, target, cores=cores)
         if kernels:
             console.show_kernels(Layers(program))
         console.show_heads(program)
@@ -34,6 +36,25 @@ def inspect(model: str, options: ModelOptions, chip: str, *, kernels: bool) -> N
         raise OptionError("--kernels: kernels follow from ranges, which calibration sets. Export a bundle and name it.")
     loaded = load(model, options, default_timesteps=1)
     program = compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps))
-    console.show_layers(summarise(program, target), chip=target.title, depth=program.schedule.depth)
+    _show_layers(program, target, cores=cores)
     console.show_heads(program)
     console.show_conventions(loaded.conventions)
+
+
+def _show_layers(program: ir.Program, target: Target, *, cores: bool) -> None:
+    """The layers, and the cores they take. That a layer fits no core stops nothing unless cores were asked for."""
+    try:
+        placement, problem = place(program, target), None
+    except DoesNotFit as error:
+        if cores:
+            raise
+        placement, problem = None, error
+    console.show_layers(summarise(program, placement), depth=program.schedule.depth)
+    if placement is None:
+        console.say(f"Does not fit {target.title}: {problem}")
+        return
+    if cores:
+        show_placement(placement)
+    show_total(placement)
+    if cores:
+        show_unknown(placement)

@@ -27,13 +27,18 @@ WEIGHT_ENTRIES = ("state_dict", "model_state_dict", "model", "net")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """A model from a file, with what the file or a hint says about it, and what was converted or taken for granted."""
+    """A model from a file, with what the file or a hint says about it, and what was converted or taken for granted.
+
+    arch and config: of a net of this project's family.
+    """
 
     model: nn.Module
     input_shape: Shape | None
     timesteps: int | None
     data: str | None = None
     notes: tuple[str, ...] = ()
+    arch: str | None = None
+    config: Mapping[str, Any] | None = None
 
 
 def read_checkpoint(path: Path, hints: Hints | None = None, *, trust_pickle: bool = False) -> Checkpoint:
@@ -77,6 +82,8 @@ def read_checkpoint(path: Path, hints: Hints | None = None, *, trust_pickle: boo
         input_shape=tuple(said["input_shape"]),
         timesteps=said["timesteps"],
         notes=(*notes, *found.notes),
+        arch=found.arch,
+        config=said,
     )
 
 
@@ -101,6 +108,8 @@ def _own_checkpoint(path: Path, content: Mapping[Any, Any]) -> Checkpoint:
         timesteps=int(config["timesteps"]),
         data=data if isinstance(data, str) else None,
         notes=notes,
+        arch=content["arch"],
+        config=config,
     )
 
 

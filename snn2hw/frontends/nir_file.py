@@ -204,7 +204,8 @@ def _check_metadata(where: str, metadata: Any) -> None:
         if not numbers or not np.size(values) or not np.all(np.isfinite(values)):
             raise ModelError(f"{where}the metadata's {key} holds no finite numbers. Export the network again.")
         whole = key in ("scale", "reset_amount") or np.array_equal(values, np.rint(values))
-        several = "heads" in metadata and key == "scale"  # an Output with several heads has a scale for each logit
+        # An Output with several heads has a scale for each logit, a neuron may have one for each channel.
+        several = key == "scale" and ("heads" in metadata or "reset_amount" in metadata)
         if not whole or (key in ("scale", "low", "high") and np.size(values) != 1 and not several):
             raise ModelError(f"{where}the metadata's {key} is {np.ravel(values)[:3].tolist()}: no whole number.")
 

@@ -56,7 +56,7 @@ def payloads_of(network: nir.NIRGraph, samples: Samples) -> Samples:
 
 def in_model_units(calibration: Calibration, graph: ir.Graph) -> Calibration:
     """Ranges that were seen in integers, in the units of the model that the integers came from."""
-    scale = {node.name: node.scale for node in graph if isinstance(node, ir.Neuron)}
+    scale = {node.name: node.largest_scale for node in graph if isinstance(node, ir.Neuron)}
     return replace(
         calibration,
         current={name: value / scale[name] for name, value in calibration.current.items()},
@@ -149,7 +149,7 @@ class _Adopter:
             bias_exponent=exponent,
             reset=rule.reset,
             reset_amount=_whole(name, "reset_amount", compact(node.metadata.get("reset_amount", 0))),
-            scale=_scale(name, node),
+            scale=_scales(name, node, self.layout.shapes[name][0]),
         )
 
     def _sources(self, name: str) -> tuple[str, ...]:
@@ -196,9 +196,23 @@ def _decay(keep: Float) -> Int:
 
 
 def _scale(name: str, node: nir.NIRNode) -> float:
+    return _metadata_scale(name, node).item()
+
+
+def _scales(name: str, node: nir.NIRNode, channels: int) -> float | tuple[float, ...]:
+    """One scale, or one for each channel."""
+    values = _metadata_scale(name, node).reshape(-1)
+    if values.size == 1:
+        return float(values[0])
+    if values.size != channels:
+        raise QuantisationError.at(name, f"{values.size} scales for {channels} channels", AGAIN)
+    return tuple(values.tolist())
+
+
+def _metadata_scale(name: str, node: nir.NIRNode) -> Float:
     if "scale" not in node.metadata:
         raise QuantisationError.at(name, "a quantised network says the scale of this node in its metadata", AGAIN)
-    return float(np.asarray(node.metadata["scale"]).item())
+    return np.asarray(node.metadata["scale"], np.float64)
 
 
 def _whole(name: str, what: str, values: Float) -> Int:

@@ -108,6 +108,6 @@ def _decayed(state: int, decay: int) -> int:
 
 
 def _observed(node: ir.Neuron, calibration: Calibration) -> float:
-    current = calibration.current.get(node.name, 0.0) * node.scale / INPUT_LIMIT
-    membrane = calibration.membrane.get(node.name, 0.0) * node.scale * (1 << MEMBRANE_SHIFT) / MEMBRANE_LIMIT
+    current = calibration.current.get(node.name, 0.0) * node.largest_scale / INPUT_LIMIT
+    membrane = calibration.membrane.get(node.name, 0.0) * node.largest_scale * (1 << MEMBRANE_SHIFT) / MEMBRANE_LIMIT
     return round(max(current, membrane), 6)

@@ -114,13 +114,9 @@ class Current:
     groups: int = 1
     pools: tuple[PoolStep, ...] = ()
 
-    def peak(self, gain: Float) -> float:
-        """Largest absolute real contribution of one unit to the membrane."""
-        return float(np.abs(self._gained(gain)).max())
-
     def identity_step(self, gain: Float) -> float | None:
         """For a one-to-one synapse the contribution of one unit, which the scale must turn into a whole weight."""
-        return None if self.layer is not None else float(self._gained(gain))
+        return None if self.layer is not None else float(self.gained(gain))
 
     def through_weights(self, name: str, node: nir.Conv2d | nir.Affine | nir.Linear, shape: ir.Shape) -> Current:
         if (rows := placed_rows(node)) is not None:
@@ -176,9 +172,13 @@ class Current:
     def as_current(self, name: str) -> Current:
         return self
 
-    def nodes(self, scale: float, gain: Float) -> list[ir.Node]:
-        """The integer nodes of this current at `scale`: the synapse and its pools."""
-        weight = round_to_int(scale * self._gained(gain))
+    def nodes(self, scale: Float, gain: Float, largest: int) -> list[ir.Node]:
+        """The integer nodes of this current at `scale`, one number or one a channel: the synapse and its pools.
+
+        Weights beyond `largest` saturate.
+        """
+        scaled = scale * self.gained(gain) if scale.size == 1 else self.gained(gain * scale)
+        weight = np.clip(round_to_int(scaled), -largest, largest)
         chain: list[ir.Node] = [self._synapse(weight)]
         for step in self.pools:
             if len(step.shape) == 1:  # the flatten behind a global pool
@@ -210,7 +210,7 @@ class Current:
             case _:
                 return ir.Linear(name=self.name, inputs=self.sources, shape=self.layer_shape, weight=weight)
 
-    def _gained(self, gain: Float) -> Float:
+    def gained(self, gain: Float) -> Float:
         """The weights times the neuron's gain, which must be one number, or one a channel."""
         channels = gain.reshape(gain.shape[0], -1)
         if np.any(channels != channels[:, :1]):

@@ -3,7 +3,8 @@
 Every integer stands for a real number by a unit: a spike has unit 1, an average pool over k values emits integers of
 unit 1/k, an input payload has the input's scale. All that flows into one neuron must share one unit, 1/scale: a weight
 w behind a source of unit u becomes round(scale * gain * u * w), where gain is the neuron's own (neuron_rule.py). The
-scale is the largest that keeps weights, biases, thresholds and calibrated currents within their formats.
+scale is what the calibration method asks for (weight_scales.py), and at most what keeps biases, thresholds and
+calibrated currents within their formats.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from snn2hw.neuron_rule import Float, NeuronRule, compact, rule_of
 from snn2hw.nir_graph import Layout, lay_out
 from snn2hw.passes.calibrate import Calibration
 from snn2hw.passes.currents import Current, Emitted, Flow, align, emits_integers
+from snn2hw.passes.weight_scales import METHODS, WHOLE_LAYER, on_lattice
 
 MARGIN = 2.0  # how many times the currents and membranes seen in calibration must fit
 READOUT_LIMIT = 1 << 53  # of a read-out's bias: so far a float64 counts
@@ -40,23 +42,36 @@ WEIGHT_BITS = range(2, 9)
 INPUT_BITS = range(2, 9)
 
 
-def quantise(network: nir.NIRGraph, calibration: Calibration, *, weight_bits: int = 8, input_bits: int = 8) -> ir.Graph:
+def quantise(
+    network: nir.NIRGraph,
+    calibration: Calibration,
+    *,
+    weight_bits: int = 8,
+    input_bits: int = 8,
+    method: str = "max",
+) -> ir.Graph:
     """The integer graph of `network`: signed weights of `weight_bits`, a signed graded input of `input_bits`.
 
+    method: how the weights' scales are chosen, one of weight_scales.METHODS.
+
     Raises:
-        OptionError: bits out of range.
+        OptionError: bits out of range, or an unknown method.
         QuantisationError: with every layer that has no integer form, by name, the numbers and what to change.
         ModelError: the graph is malformed.
     """
     for label, bits, allowed in (("weight", weight_bits, WEIGHT_BITS), ("input", input_bits, INPUT_BITS)):
         if bits not in allowed:
             raise OptionError(f"{bits} {label} bits: choose {allowed.start} to {allowed.stop - 1}.")
-    return _Quantiser(network, calibration, weight_bits, input_bits).run()
+    if method not in METHODS:
+        raise OptionError(f"calibration {method!r}: choose {', '.join(METHODS)}.")
+    return _Quantiser(network, calibration, weight_bits, input_bits, method).run()
 
 
 class _Quantiser:
-    def __init__(self, network: nir.NIRGraph, calibration: Calibration, weight_bits: int, input_bits: int) -> None:
-        self.network, self.calibration = network, calibration
+    def __init__(
+        self, network: nir.NIRGraph, calibration: Calibration, weight_bits: int, input_bits: int, method: str
+    ) -> None:
+        self.network, self.calibration, self.method = network, calibration, method
         self.weight_max = (1 << (weight_bits - 1)) - 1
         self.payload_max = (1 << (input_bits - 1)) - 1
         self.layout: Layout = lay_out(network)
@@ -185,66 +200,70 @@ class _Quantiser:
         currents = [flow.as_current(f"{name}.shortcut") for flow in incoming]
         bias = drive + sum(rule.gain * current.bias for current in currents)
         scale = self._neuron_scale(name, currents, rule, threshold, bias)
-        sources = self._synapses(name, currents, scale, rule.gain)
-        mantissa, exponent = split_bias(compact(scale * bias) * (1 << MEMBRANE_SHIFT))
+        each = scale.reshape(-1, *[1] * (len(self.layout.shapes[name]) - 1)) if scale.size > 1 else scale
+        sources = self._synapses(name, currents, each, rule.gain)
+        mantissa, exponent = split_bias(compact(each * bias) * (1 << MEMBRANE_SHIFT))
         decay = np.clip(round_to_int((1 - compact(rule.keep)) * (1 << DECAY_SHIFT)), 0, DECAY_MAX)
         return self._emit(
             ir.Neuron(
                 name=name,
                 inputs=sources,
                 shape=self.layout.shapes[name],
-                threshold=integer_threshold(rule.threshold, rule.reset_value, scale),
+                threshold=integer_threshold(rule.threshold, rule.reset_value, each),
                 decay=decay,
                 current_decay=np.clip(round_to_int((1 - compact(rule.current_keep)) * NO_MEMORY), 1, NO_MEMORY),
                 bias_mantissa=mantissa,
                 bias_exponent=exponent,
                 reset=rule.reset,
-                reset_amount=round_to_int(scale * compact(rule.reset_amount)),
-                scale=scale,
+                reset_amount=round_to_int(each * compact(rule.reset_amount)),
+                scale=float(scale) if scale.size == 1 else tuple(scale.tolist()),
             )
         )
 
     def _neuron_scale(
         self, name: str, currents: Sequence[Current], rule: NeuronRule, threshold: Float, bias: Float
-    ) -> float:
-        """Input units per unit of the float membrane."""
+    ) -> Float:
+        """Input units per unit of the float membrane: one number, or one a channel."""
         bias_peak = float(np.abs(bias).max())
         highest = max(float(threshold.max()), float(rule.reset_amount.max()))
         reach = highest + MARGIN * self.calibration.current.get(name, 0.0) + bias_peak
-        limits = {"weights": self._weight_limit(name, currents, rule.gain), "threshold": (INPUT_LIMIT - 1) / reach}
+        weights = self._weight_scale(name, currents, rule.gain)
+        limits = {"weights": float(weights.min()), "threshold": (INPUT_LIMIT - 1) / reach}
         if seen := self.calibration.membrane.get(name, 0.0):
             limits["membrane"] = (INPUT_LIMIT - 1) / (MARGIN * seen + float(np.abs(rule.reset_value).max()))
         if bias_peak > 0:
             limits["bias"] = (BIAS_MAX >> MEMBRANE_SHIFT) / bias_peak
         limited_by = min(limits, key=lambda key: limits[key])
-        limit = limits[limited_by]
+        limit = np.minimum(weights, min(value for key, value in limits.items() if key != "weights"))
         steps = [abs(step) for current in currents if (step := current.identity_step(rule.gain)) is not None]
-        lattice = steps or [float(threshold.min())]
-        whole = np.floor(limit * lattice[0])
-        if whole >= 1 and lattice[0] > 0:
-            limit = whole / lattice[0]  # the shortcut's weight, or else the threshold, becomes a whole number
-        elif steps:
+        if steps and limit * steps[0] < 1:
             raise QuantisationError.at(
                 name,
                 f"the shortcut's spikes need a weight of at least 1, but the {limited_by} of its other inputs allow "
-                f"{limit * lattice[0]:.3g}",
+                f"{float(limit) * steps[0]:.3g}",
                 "Scale the layer's weights down",
             )
-        return float(limit)
+        return on_lattice(limit, steps[0] if steps else float(threshold.min()))
 
-    def _weight_limit(self, name: str, currents: Sequence[Current], gain: Float) -> float:
-        peak = max(current.peak(gain) for current in currents)
-        if peak == 0:
+    def _weight_scale(self, name: str, currents: Sequence[Current], gain: Float, *, whole_layer: bool = False) -> Float:
+        """The scale that the calibration method asks for, of the weights that meet in one layer; a shortcut's fits."""
+        layers = [current.gained(gain) for current in currents if current.layer is not None]
+        layers = [weights for weights in layers if np.any(weights)]
+        steps = [abs(step) for current in currents if (step := current.identity_step(gain))]
+        if not layers and not steps:
             raise QuantisationError.at(
                 name, "all weights that feed it are 0", "The layer is dead; remove or retrain it"
             )
-        return self.weight_max / peak
+        method = (WHOLE_LAYER if steps or whole_layer else METHODS)[self.method]
+        asked = [method(layers, self.weight_max)] if layers else []
+        scale: Float = np.minimum.reduce([*asked, *(np.asarray(self.weight_max / step) for step in steps)])
+        return scale
 
-    def _synapses(self, name: str, currents: Sequence[Current], scale: float, gain: Float) -> tuple[str, ...]:
+    def _synapses(self, name: str, currents: Sequence[Current], scale: Float, gain: Float) -> tuple[str, ...]:
         """The layers that feed a neuron, at its scale. One that another neuron reads too is made again for this one."""
         ends = []
         for current in currents:
-            chain = current.nodes(scale, gain)
+            chain = current.nodes(scale, gain, self.weight_max)
             names = {node.name: self._free(node.name) for node in chain}
             for node in chain:
                 inputs = tuple(names.get(source, source) for source in node.inputs)
@@ -266,7 +285,7 @@ class _Quantiser:
             return
         currents = [flow.as_current(f"{name}.sum") for flow in incoming]
         gain = np.ones(shape)
-        scale = self._weight_limit(name, currents, gain)
+        scale = self._weight_scale(name, currents, gain, whole_layer=True)
         if steps := [step for current in currents if (step := current.identity_step(gain)) is not None]:
             scale = np.floor(scale * steps[0]) / steps[0]
         sources = self._synapses(name, currents, scale, gain)
@@ -293,16 +312,16 @@ class _Quantiser:
             currents.append(flow.as_current(f"{name}.sum"))
         scaled = []
         for head in heads:
-            peak = max(float(np.abs(current.weight[head.start : head.stop]).max()) for current in currents)
-            if peak == 0:
+            rows = [current.weight[head.start : head.stop] for current in currents]
+            if not any(np.any(own) for own in rows):
                 raise QuantisationError.at(
                     name, f"all weights of head {head.name} are 0", "Remove the head or retrain it"
                 )
-            scaled.append(replace(head, scale=self.weight_max / peak))
+            scaled.append(replace(head, scale=float(WHOLE_LAYER[self.method](rows, self.weight_max))))
         readout = ir.Readout(
             name=name, inputs=(), shape=shape, bias=np.array(0), scale=scaled[0].scale, heads=tuple(scaled)
         )
-        sources = self._synapses(name, currents, 1.0, readout.scales)
+        sources = self._synapses(name, currents, np.ones(()), readout.scales)
         bias = round_to_int(readout.scales * np.broadcast_to(sum(current.bias for current in currents), shape))
         self.nodes.append(replace(readout, inputs=sources, bias=bias))
 
@@ -332,7 +351,7 @@ def _refuse_flat(name: str, flow: Flow) -> None:
         raise QuantisationError.at(name, "it joins flattened spikes", "Join them first and flatten behind")
 
 
-def integer_threshold(threshold: Float, rest: Float, scale: float) -> Int:
+def integer_threshold(threshold: Float, rest: Float, scale: Float | float) -> Int:
     """The integer t for which, on whole numbers, v > scale * (threshold - rest) and v > t are the same.
 
     A threshold one float below a short decimal is read as that decimal with >=, as frameworks that fire at >= write it.

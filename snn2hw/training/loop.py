@@ -15,11 +15,15 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from snn2hw.errors import OptionError
+from snn2hw.data import Samples
+from snn2hw.errors import ModelError, OptionError
+from snn2hw.frontends.checkpoint import read_checkpoint
 from snn2hw.models.checkpoint import build_model, save_checkpoint
 from snn2hw.models.neurons import run_timesteps
 from snn2hw.models.sew_resnet import GATES, Stage
+from snn2hw.pipeline import CALIBRATION_SAMPLES
 from snn2hw.training.datasets import Dataset, digits_test, digits_train
+from snn2hw.training.quantised import QuantisationAware
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def train(
     The loss is the cross-entropy of the mean logits over `timesteps` steps; AdamW, its rate warmed up and then annealed
     by a cosine to zero, minimises it. Every image is shifted by up to one pixel each way. BN learns its statistics in
     the first half of the epochs and keeps them in the second. `seed` sets the order of the samples and the shifts: on
-    one machine, with the same number of threads, the same seed and initial model give the same weights.
+    one machine, with the same number of threads, the same seed and initial model give the same weights. A
+    QuantisationAware model is quantised again after every step.
 
     Raises OptionError for options out of range and if the loss stops being a finite number.
     """
@@ -68,6 +73,8 @@ def train(
     steps = epochs * math.ceil(len(train) / batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
+    if isinstance(model, QuantisationAware):
+        optimizer.register_step_post_hook(lambda *_: model.refresh())
     history = []
     for number in range(1, epochs + 1):
         model.train()
@@ -180,30 +187,74 @@ def train_digits(
     _check_options(timesteps, epochs, batch_size, learning_rate)
     if not 0 <= beta <= 1:
         raise OptionError(f"beta is {beta}; it must be from 0 to 1")
-    if not output.parent.is_dir() or output.is_dir():
-        raise OptionError(f"cannot write {output}: it must be a file in a folder that exists")
+    _check_output(output)
     arch, config = digits_config(connect, timesteps=timesteps, beta=beta)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(arch, config)
+    settings: dict[str, Any] = dict(
+        timesteps=timesteps, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed
+    )
+    result = _train_on_digits(model, f"training digits, {connect}", **settings)
+    save_checkpoint(output, model, arch, config, data="digits")
+    return result
 
+
+def tune_digits(
+    start: Path,
+    *,
+    output: Path,
+    weight_bits: int,
+    method: str = "max",
+    epochs: int = 10,
+    seed: int = 0,
+    batch_size: int = 64,
+    learning_rate: float = 3e-4,
+) -> TrainingResult:
+    """Fine-tune the network of checkpoint `start` on digits for weights of so many bits, and write it to `output`.
+
+    What is written are its real weights; exported with the same bits and the same calibration `method` it has the test
+    accuracy that is returned. Shows a progress bar on a terminal.
+
+    Raises OptionError for options out of range, an output where no file can be, a network that does not take digits,
+    and a loss that stops being a finite number; ModelError for a start that is no network of this project's family;
+    QuantisationError where so few bits hold no integer form of it. The output is written whole or not at all.
+    """
+    _check_options(1, epochs, batch_size, learning_rate)
+    _check_output(output)
+    found = read_checkpoint(start)
+    if found.arch is None or found.config is None:
+        raise ModelError(f"{start}: this is no network of this project's own family, which alone can be trained here.")
+    train_set = digits_train()
+    shape, classes = tuple(found.config["input_shape"]), found.config["classes"]
+    if shape != tuple(train_set.x.shape[1:]) or classes <= int(train_set.y.max()):
+        raise OptionError(
+            f"{start}: it takes {list(shape)} and has {classes} classes, but digits are "
+            f"{list(train_set.x.shape[1:])} of 10 classes. Name a network that was trained on digits."
+        )
+    steps = int(found.config["timesteps"])
+    samples = Samples(train_set.x[:CALIBRATION_SAMPLES].numpy(), None, False, "digits")
+    quantised = QuantisationAware(found.model, samples, timesteps=steps, weight_bits=weight_bits, method=method)
+    settings: dict[str, Any] = dict(
+        timesteps=steps, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed
+    )
+    result = _train_on_digits(quantised, f"tuning for {weight_bits} bits", **settings)
+    save_checkpoint(output, found.model, found.arch, found.config, data="digits")
+    return result
+
+
+def _check_output(output: Path) -> None:
+    if not output.parent.is_dir() or output.is_dir():
+        raise OptionError(f"cannot write {output}: it must be a file in a folder that exists")
+
+
+def _train_on_digits(model: nn.Module, label: str, *, epochs: int, **settings: Any) -> TrainingResult:
+    """`train` on digits with a progress bar."""
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(f"training digits, {connect}", total=epochs)
+        bar = progress.add_task(label, total=epochs)
 
         def show(epoch: Epoch) -> None:
             progress.update(bar, completed=epoch.number, description=f"loss {epoch.loss:.4f}")
 
-        result = train(
-            model,
-            digits_train(),
-            digits_test(),
-            timesteps=timesteps,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            seed=seed,
-            on_epoch=show,
-        )
-    save_checkpoint(output, model, arch, config, data="digits")
-    return result
+        return train(model, digits_train(), digits_test(), epochs=epochs, on_epoch=show, **settings)

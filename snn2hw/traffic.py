@@ -1,0 +1,129 @@
+"""Spikes between cores, counted exactly from a placement and the spikes of a simulation.
+
+A spike becomes one message to every core that reads it, by each synapse that reads it there. On one chip a message
+travels along the rows of the mesh and then along its columns; a hop is the way from one tile to the next. Between chips
+it leaves the mesh: how chips are joined depends on the system, so such messages are counted, their hops are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.errors import DataError
+from snn2hw.placement import PlacedLayer, Placement
+from snn2hw.populations import AXES, Feed
+
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """The messages from one layer to another: all, those that stay on a tile, those that go to another chip, and the
+    hops of the others along rows (east and west) and columns (north and south).
+    """
+
+    source: str
+    target: str
+    messages: int
+    within_tile: int
+    between_chips: int
+    hops_x: int
+    hops_y: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """The messages of a run. received: by each core, in the order of their numbers. uncounted: layers that emit, but of
+    which no spikes were given: relays, which no simulator records.
+    """
+
+    links: tuple[Link, ...]
+    received: tuple[int, ...]
+    uncounted: tuple[str, ...]
+
+    def total(self, quantity: str) -> int:
+        """The sum of one of the quantities of all links."""
+        return sum(getattr(link, quantity) for link in self.links)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, texts and lists, for JSON."""
+        quantities = ("messages", "within_tile", "between_chips", "hops_x", "hops_y")
+        return {
+            "totals": {quantity: self.total(quantity) for quantity in quantities},
+            "links": [asdict(link) for link in self.links],
+            "received": list(self.received),
+            "uncounted": list(self.uncounted),
+        }
+
+
+def traffic(placement: Placement, spikes: Mapping[str, NDArray[np.integer[Any]]]) -> Traffic:
+    """Messages and hops for so many spikes of each neuron.
+
+    Args:
+        spikes: for each placed layer that emits, how often each of its neurons did, an integer array of the layer's
+            shape. A graded spike is one message. Relays may be left out; layers that are not placed are ignored.
+    Raises:
+        DataError: counts of a layer are missing, no whole numbers from 0, or of another shape.
+    """
+    received = np.zeros(placement.cores, np.int64)
+    links, uncounted = [], set()
+    for layer in placement.layers:
+        for feed in layer.population.feeds:
+            source = placement.by_name.get(feed.source)
+            if source is None:  # the input: it comes from outside the mesh
+                continue
+            if source.name not in spikes and source.population.kind == "relay":
+                uncounted.add(source.name)
+                continue
+            links.append(_link(placement, source, layer, feed, _counts(source, spikes), received))
+    return Traffic(
+        links=tuple(links),
+        received=tuple(int(count) for count in received),
+        uncounted=tuple(layer.name for layer in placement.layers if layer.name in uncounted),
+    )
+
+
+def _counts(layer: PlacedLayer, spikes: Mapping[str, NDArray[np.integer[Any]]]) -> Int:
+    shape = layer.population.shape
+    if layer.name not in spikes:
+        raise DataError(f"{layer.name}: no spike counts were given for this layer. Record it in the simulation.")
+    counts = np.asarray(spikes[layer.name])
+    if counts.size != layer.population.neurons or (*counts.shape, 1, 1)[:3] != shape:
+        raise DataError(f"{layer.name}: spike counts of shape {list(counts.shape)}, but the layer has {list(shape)}.")
+    if not np.issubdtype(counts.dtype, np.integer):
+        raise DataError(f"{layer.name}: spike counts must be whole numbers, not {counts.dtype}.")
+    if counts.min() < 0:
+        raise DataError(f"{layer.name}: a spike count is {counts.min()}; counts go from 0.")
+    return counts.astype(np.int64).reshape(shape)
+
+
+def _link(
+    placement: Placement, source: PlacedLayer, target: PlacedLayer, feed: Feed, counts: Int, received: Int
+) -> Link:
+    """Count the messages of one feed; those that each core receives are added to `received`."""
+    reach = [feed.reach[axis].of_parts(target.edges[axis]) for axis in AXES]
+    places = np.array([[core.chip, core.x, core.y] for core in source.cores]).reshape(-1, 3)
+    sums = dict.fromkeys(("messages", "within_tile", "between_chips", "hops_x", "hops_y"), 0)
+    numbers = [source.core_number(*part) - source.first_core for part in np.ndindex(*source.parts)]
+    for part, core in zip(target.boxes(), target.cores, strict=True):
+        read = counts
+        for axis in AXES:
+            chosen = np.where(reach[axis][part[axis]].reshape([-1 if a == axis else 1 for a in AXES]), read, 0)
+            read = np.add.reduceat(chosen, source.edges[axis][:-1], axis=axis)
+        sent = np.zeros(len(source.cores), np.int64)
+        sent[numbers] = read.ravel()
+        same_chip = places[:, 0] == core.chip
+        across = np.abs(places[:, 1] - core.x)
+        along = np.abs(places[:, 2] - core.y)
+        received[target.core_number(*part)] += sent.sum()
+        sums["messages"] += int(sent.sum())
+        sums["between_chips"] += int(sent[~same_chip].sum())
+        sums["within_tile"] += int(sent[same_chip & (across + along == 0)].sum())
+        sums["hops_x"] += int((sent * across)[same_chip].sum())
+        sums["hops_y"] += int((sent * along)[same_chip].sum())
+    return Link(source=source.name, target=target.name, **sums)

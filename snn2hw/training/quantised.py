@@ -1,0 +1,133 @@
+"""Quantisation-aware training: forward with the integers that would be deployed, backward as if they were not rounded.
+
+Before each step the model is compiled as `snn2hw export` compiles it, and the integers are put back into it in its own
+real numbers, as `snn2hw verify` does. So training sees every rounding of weights, biases, thresholds and inputs that
+the chip will see. Gradients pass the rounding straight through (Bengio et al. 2013, arXiv 1308.3432), also where
+BatchNorm is folded (Jacob et al. 2018, arXiv 1712.05877).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from snn2hw import ir
+from snn2hw.data import Samples
+from snn2hw.exporters.nir import integer_graph
+from snn2hw.fixed_point import MEMBRANE_SHIFT
+from snn2hw.frontends.trace import Traced, trace
+from snn2hw.neuron_rule import rule_of
+from snn2hw.passes.calibrate import calibrate
+from snn2hw.passes.quantise import quantise
+from snn2hw.requantise import requantise
+
+
+class QuantisationAware(nn.Module):
+    """A model of this project's family that computes with its quantised parameters and learns its real ones.
+
+    Only the neurons stay as they are: a leak is not truncated to 12 bits as the deployed one is. BatchNorm keeps its
+    statistics, for what is folded must be what runs; `train` leaves the model in eval mode. Call `refresh` whenever the
+    parameters have changed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        samples: Samples,
+        *,
+        timesteps: int,
+        weight_bits: int,
+        input_bits: int = 8,
+        method: str = "max",
+    ) -> None:
+        """`samples` set the ranges, as for export; `method` is one of passes/weight_scales.py.
+
+        Raises what trace, calibrate and quantise raise.
+        """
+        super().__init__()
+        self.model = model
+        self.input_shape = samples.shape
+        self.options = {"weight_bits": weight_bits, "input_bits": input_bits}
+        self.method = method
+        self.calibration = calibrate(trace(model, samples.shape).network, samples, timesteps=timesteps)
+        self.substitutes: dict[str, Tensor] = {}
+        self.levels: dict[str, Tensor] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Quantise the parameters as they are now. Raises QuantisationError where they have no integer form."""
+        traced = trace(self.model, self.input_shape)
+        graph = quantise(traced.network, self.calibration, **self.options, method=self.method)
+        self.input = graph.input
+        self.levels = _levels(traced, graph)
+        targets = _parameters(self.model, traced, requantise(traced, integer_graph(graph)).module)
+        known = dict(self.model.named_parameters())
+        self.substitutes = {name: known[name] + (values - known[name]).detach() for name, values in targets.items()}
+
+    def train(self, mode: bool = True) -> QuantisationAware:
+        """Stay in eval mode: only the statistics of BatchNorm would change in the other."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        payloads = (x / self.input.scale).round().clamp(self.input.low, self.input.high)
+        with _thresholds(self.model, self.levels):
+            logits: Tensor = functional_call(self.model, self.substitutes, (payloads * self.input.scale,))
+        return logits
+
+
+def _parameters(model: nn.Module, traced: Traced, quantised: nn.Module) -> dict[str, Tensor]:
+    """What the parameters of each layer, with its BatchNorm, must be for `model` to compute what `quantised` does."""
+    found: dict[str, Tensor] = {}
+    for path in sorted(traced.layers):
+        layer, own = model.get_submodule(path), quantised.get_submodule(path)
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        weight: Tensor = own.get_parameter("weight")
+        if (norm_path := traced.norms.get(path)) is None:
+            if layer.bias is not None:
+                found[f"{path}.bias"] = own.get_parameter("bias")
+        else:
+            norm: Any = model.get_submodule(norm_path)
+            identity = quantised.get_submodule(norm_path)
+            gain = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach().double()
+            mean = norm.running_mean if layer.bias is None else norm.running_mean - layer.bias.detach()
+            found[f"{norm_path}.bias"] = identity.get_parameter("bias") + mean * gain
+            spread = gain.reshape(-1, *[1] * (weight.dim() - 1))
+            weight = torch.where(spread == 0, layer.weight, weight / spread)
+        found[f"{path}.weight"] = weight
+    return {name: values.detach().to(torch.float32) for name, values in found.items()}
+
+
+def _levels(traced: Traced, graph: ir.Graph) -> dict[str, Tensor]:
+    """The threshold of each neuron layer in the model's own units, half a membrane unit above the integer one, where
+    no rounding of floats can change a decision; one number or one a channel.
+    """
+    found = {}
+    for node in graph:
+        if isinstance(node, ir.Neuron):
+            scale = np.array(node.scale).reshape(-1, *[1] * (len(node.shape) - 1))
+            rest = rule_of(node.name, traced.network.nodes[node.name]).reset_value
+            level = (node.threshold + 0.5 / (1 << MEMBRANE_SHIFT)) / scale + rest
+            found[node.name] = torch.tensor(level, dtype=torch.float32)
+    return found
+
+
+@contextmanager
+def _thresholds(model: nn.Module, levels: dict[str, Tensor]) -> Iterator[None]:
+    """The model with other thresholds, for a while. snnTorch and SpikingJelly have different names for them."""
+    neurons = {path: model.get_submodule(path) for path in levels}
+    names = {path: "threshold" if hasattr(neuron, "threshold") else "v_threshold" for path, neuron in neurons.items()}
+    own = {path: getattr(neurons[path], names[path]) for path in levels}
+    try:
+        for path, level in levels.items():
+            setattr(neurons[path], names[path], level)
+        yield
+    finally:
+        for path, value in own.items():
+            setattr(neurons[path], names[path], value)
