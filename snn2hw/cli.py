@@ -24,8 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Take a trained spiking residual network to neuromorphic hardware, and prove that nothing changed on the way.",
 )
-train_app = typer.Typer(no_args_is_help=True, help="Train a network of this project's own family.")
-app.add_typer(train_app, name="train")
 
 INTERRUPTED = 130  # the exit code that shells give a command ended by Ctrl-C
 
@@ -306,18 +304,33 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-@train_app.command("digits")
-def train_digits(
+@app.command()
+def train(
+    data: Annotated[str, typer.Argument(help="digits, moving-digits, NAME:FOLDER, or an .npz with x and y.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the checkpoint.")],
+    test: Annotated[str | None, typer.Option(help="What to measure on. Default: the test split of DATA.")] = None,
+    net: Annotated[
+        str | None, typer.Option(help="digits, little-7b, 7b, wide-7b, resnet18 to resnet152, ... Default: by DATA.")
+    ] = None,
     connect: Annotated[
-        str | None, typer.Option(help="ADD, AND, IAND, or spiking for the plain Spiking ResNet.")
+        str | None, typer.Option(help="ADD, AND, IAND, plain, or spiking for the Spiking ResNet.")
     ] = None,
-    timesteps: Annotated[int | None, typer.Option(help="Time steps a sample. Default: 4.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 0,
     beta: Annotated[
-        float | None, typer.Option(help="Share of the membrane kept each step; 1, the default, is IF.")
+        float | None,
+        typer.Option(help="Of the net digits: share of the membrane kept each step; 1, the default, is IF."),
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Hyper-parameters, by the name of a set. Default: by DATA.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="plain, or trt for temporal reversed training.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples a batch, of all processes together.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    timesteps: Annotated[int | None, typer.Option(help="Time steps a sample.")] = None,
+    trained_timesteps: Annotated[
+        int | None, typer.Option(help="Steps that training sees, drawn for each batch: random temporal delete.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 0,
     start: Annotated[Path | None, typer.Option(help="With --qat: the checkpoint to fine-tune.")] = None,
     qat: Annotated[
         int | None, typer.Option(help="Fine-tune for weights of so many bits, quantised in every step.")
@@ -325,20 +338,36 @@ def train_digits(
     calibration: Annotated[
         str | None, typer.Option(help="With --qat: how export will choose the weights' scales. Default: max.")
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training of OUTPUT that was cut.")] = False,
+    log: Annotated[Path | None, typer.Option(help="Write a .csv with a row an epoch.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda. Several processes: torchrun -m snn2hw train ...")] = "cpu",
 ) -> None:
-    """Train a small residual network on scikit-learn's digits, or fine-tune one for few bits."""
-    from snn2hw.commands.train import train_digits as work
+    """Train a network of the papers' family, or fine-tune one for few bits."""
+    from snn2hw.commands.train import train as work
 
     work(
-        connect,
+        data,
         output,
-        timesteps=timesteps,
-        epochs=epochs,
-        seed=seed,
+        test=test,
+        net=net,
+        connect=connect,
         beta=beta,
+        recipe=recipe,
+        method=method,
+        changes={
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "timesteps": timesteps,
+            "trained_timesteps": trained_timesteps,
+        },
+        seed=seed,
         start=start,
         qat=qat,
         calibration=calibration,
+        resume=resume,
+        log=log,
+        device=device,
     )
 
 

@@ -28,7 +28,11 @@ from snn2hw.models.sew_resnet import (
     wide_seven_b_net,
     zero_initialise,
 )
-from snn2hw.training.loop import digits_config
+from snn2hw.training import nets
+
+
+def digits_config(connect: str, **options: float) -> tuple[str, dict[str, Any]]:
+    return nets.architecture(connect), nets.digits(connect, **options) | {"timesteps": 4}
 
 
 class LearnedDecay(nn.Module):
@@ -270,7 +274,7 @@ def test_a_net_of_stateless_modules_is_traced_by_symbolic_trace() -> None:
 
 @pytest.mark.parametrize("connect", ["ADD", "AND", "IAND", "spiking"])
 def test_checkpoint_rebuilds_the_same_function(connect: str, tmp_path: Path) -> None:
-    arch, config = digits_config(connect, timesteps=4, beta=0.875)
+    arch, config = digits_config(connect, beta=0.875)
     model = build_model(arch, config).eval()
     give_norms_statistics(model)
     x = torch.rand(3, 1, 8, 8)
@@ -288,7 +292,7 @@ def test_checkpoint_rebuilds_the_same_function(connect: str, tmp_path: Path) -> 
 
 
 def test_the_same_model_gives_the_same_bytes_and_nothing_else(tmp_path: Path) -> None:
-    arch, config = digits_config("ADD", timesteps=4, beta=1.0)
+    arch, config = digits_config("ADD")
     model = build_model(arch, config)
     save_checkpoint(tmp_path / "one.pt", model, arch, config)
     state = torch.load(tmp_path / "one.pt", weights_only=True)["state_dict"]
@@ -301,7 +305,7 @@ def test_the_same_model_gives_the_same_bytes_and_nothing_else(tmp_path: Path) ->
 
 
 def test_a_config_of_another_model_is_not_written(tmp_path: Path) -> None:
-    arch, config = digits_config("ADD", timesteps=4, beta=1.0)
+    arch, config = digits_config("ADD")
     model = build_model(arch, config)
     with pytest.raises(ModelError, match="builds another model"):
         save_checkpoint(tmp_path / "net.pt", model, arch, config | {"classes": 11})
@@ -339,7 +343,7 @@ def test_unknown_architecture_names_the_known_ones() -> None:
     ],
 )
 def test_wrong_config_is_named(path: list[Any], value: object, message: str) -> None:
-    arch, config = digits_config("ADD", timesteps=4, beta=1.0)
+    arch, config = digits_config("ADD")
     config = copy.deepcopy(config)
     place: Any = config
     for key in path[:-1]:
@@ -350,14 +354,14 @@ def test_wrong_config_is_named(path: list[Any], value: object, message: str) -> 
 
 
 def test_all_problems_of_a_config_are_reported_at_once() -> None:
-    arch, config = digits_config("ADD", timesteps=4, beta=1.0)
+    arch, config = digits_config("ADD")
     del config["block"], config["classes"]
     with pytest.raises(ModelError, match=r"(?s)'block' is missing.*'classes' is missing.*'colour' is unknown"):
         build_model(arch, config | {"colour": 1})
 
 
 def test_spiking_resnet_takes_no_connect_function() -> None:
-    _, config = digits_config("ADD", timesteps=4, beta=1.0)
+    _, config = digits_config("ADD")
     with pytest.raises(ModelError, match="config of spiking_resnet: 'connect' is 'ADD'"):
         build_model("spiking_resnet", config)
 

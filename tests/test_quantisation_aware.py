@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,22 @@ import numpy as np
 import pytest
 import torch
 from cli import fail, succeed
-from conftest import SHAPE, TIMESTEPS, tiny_model
+from conftest import SHAPE, TIMESTEPS, tiny_config, tiny_model
 from nets import random_samples
 from torch import nn
 
 from snn2hw import ir
 from snn2hw.frontends.trace import trace
+from snn2hw.models.checkpoint import save_checkpoint
 from snn2hw.models.neurons import run_timesteps
 from snn2hw.passes.weight_scales import METHODS
 from snn2hw.pipeline import Options, compile_calibrated
 from snn2hw.simulator import fast
 from snn2hw.training.datasets import Dataset
-from snn2hw.training.loop import accuracy, train, tune_digits
 from snn2hw.training.quantised import QuantisationAware
+from snn2hw.training.recipes import RECIPES
+from snn2hw.training.run import Job, Tuning
+from snn2hw.training.trainer import accuracy
 
 SAMPLES = random_samples(6, shape=SHAPE)
 DIGITS = Path(__file__).parent.parent / "examples" / "digits"
@@ -88,21 +93,28 @@ def test_the_gradient_passes_the_rounding_straight_through() -> None:
     assert all(parameters[name].grad.any() for name in scaled)
 
 
+@pytest.mark.usefixtures("tiny")
 def test_a_step_quantises_the_new_weights() -> None:
-    model = tiny_model()
-    own = aware(model)
+    save_checkpoint("tiny.pt", tiny_model(), "sew_resnet", tiny_config())
     generator = torch.Generator().manual_seed(0)
     data = Dataset(torch.rand(32, *SHAPE, generator=generator), torch.arange(32) % 4, "mine")
+    recipe = replace(RECIPES["digits"], timesteps=TIMESTEPS, epochs=2, batch_size=16, learning_rate=1e-2, shift=0)
+    tuning = Tuning(start=Path("tiny.pt"), weight_bits=4)
+    job = Job(arch="sew_resnet", config=tiny_config(), recipe=recipe, data="mine", tuning=tuning)
+    model, trainer = job.trainer(data)
+    own = trainer.model
+    assert isinstance(own, QuantisationAware)
     before = {name: values.detach().clone() for name, values in own.substitutes.items()}
     statistics = model.get_buffer("bn1.running_mean").clone()
-    result = train(own, data, data, timesteps=TIMESTEPS, epochs=2, batch_size=16, learning_rate=1e-2, seed=0)
+    trainer.epoch()
+    trainer.epoch()
     assert any(not torch.equal(own.substitutes[name], values) for name, values in before.items())
     assert torch.equal(model.get_buffer("bn1.running_mean"), statistics)
     again = aware(model)
     again.calibration = own.calibration
     again.refresh()
     assert all(torch.equal(own.substitutes[name], values) for name, values in again.substitutes.items())
-    assert accuracy(again, data, TIMESTEPS) == result.test_accuracy
+    assert accuracy(again, data, TIMESTEPS) == accuracy(own, data, TIMESTEPS)
 
 
 def swept(path: Path, bits: int) -> dict[str, Any]:
@@ -119,9 +131,11 @@ def test_eight_bits_lose_half_a_point_at_most_and_four_a_point_when_tuned(tmp_pa
     trained.write_bytes((DIGITS / f"{net}.pt").read_bytes())
     before = swept(trained, 8)
     assert before["points"][0]["points_lost"] <= 0.5
-    result = tune_digits(trained, output=tuned, weight_bits=4, epochs=4)
-    assert 100 * (before["float_accuracy"] - result.test_accuracy) <= 1
-    assert swept(tuned, 4)["points"][0]["accuracy"] == result.test_accuracy  # what is exported is what was promised
+    told = succeed("train", "digits", "--start", trained, "--qat", 4, "--epochs", 4, "-o", tuned)
+    promised = float(re.findall(r"test accuracy ([0-9.]+) %", told)[0])
+    assert 100 * before["float_accuracy"] - promised <= 1.005
+    exported = swept(tuned, 4)["points"][0]["accuracy"]
+    assert round(100 * exported, 2) == promised
 
 
 @pytest.mark.usefixtures("tiny")
@@ -141,11 +155,12 @@ def test_a_tuned_net_is_exact_in_real_lava() -> None:
         (("--qat", "4", "--start", "tiny.pt", "--connect", "ADD"), "--connect: tiny.pt says it. Leave it out"),
         (("--qat", "4", "--start", "tiny.pt"), "tiny.pt: it takes [1, 6, 6] and has 4 classes, but digits are"),
         (("--qat", "9", "--start", ADD), "9 weight bits: choose 2 to 8"),
-        (("--qat", "4", "--start", ADD, "--calibration", "best"), "calibration 'best': choose max, percentile"),
+        (("--qat", "4", "--start", ADD, "--calibration", "best"), "--calibration best: choose max, percentile"),
+        (("--qat", "4", "--start", ADD, "--method", "trt"), "--method: "),
         (("--qat", "4", "--start", "none.pt"), "none.pt: there is no such file"),
         (("--start", "tiny.pt"), "--start goes with --qat BITS"),
         (("--calibration", "mse", "--connect", "ADD"), "--calibration goes with --qat BITS"),
-        ((), "--connect: give ADD, AND, IAND, or spiking"),
+        ((), "--connect: give ADD, AND, IAND, plain, or spiking"),
     ],
 )
 def test_options_that_do_not_go_together_are_told(options: tuple[Any, ...], message: str) -> None:

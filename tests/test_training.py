@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cli
+import numpy as np
 import pytest
 import torch
+from cli import fail, succeed
 
-from snn2hw.errors import DataError, OptionError
+from snn2hw.errors import DataError
 from snn2hw.models.checkpoint import build_model
 from snn2hw.models.neurons import leaky
 from snn2hw.models.sew_resnet import SEWResNet, Stage
+from snn2hw.training.augment import shift
 from snn2hw.training.datasets import NAMED_DATASETS, Dataset, digits_test, digits_train, load_digits
-from snn2hw.training.loop import Epoch, TrainingResult, accuracy, shift, train, train_digits
+from snn2hw.training.recipes import RECIPES
+from snn2hw.training.trainer import Trainer, accuracy
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "digits"
 
@@ -35,17 +42,14 @@ def part(data: Dataset, size: int) -> Dataset:
     return Dataset(data.x[:size], data.y[:size], data.name)
 
 
-def train_tiny(model: SEWResNet, *, epochs: int = 2, learning_rate: float = 1e-2, seed: int = 0) -> TrainingResult:
-    return train(
-        model,
-        part(digits_train(), 256),
-        part(digits_test(), 64),
-        timesteps=2,
-        epochs=epochs,
-        batch_size=32,
-        learning_rate=learning_rate,
-        seed=seed,
-    )
+RECIPE = replace(RECIPES["digits"], timesteps=2, batch_size=32, learning_rate=1e-2)
+
+
+def train_tiny(model: SEWResNet, *, epochs: int = 2, seed: int = 0) -> Trainer:
+    trainer = Trainer(model, replace(RECIPE, epochs=epochs), part(digits_train(), 256), seed=seed)
+    for _ in range(epochs):
+        trainer.epoch()
+    return trainer
 
 
 # Data
@@ -102,37 +106,26 @@ def test_shift_moves_the_image_and_keeps_the_frames_together(shape: tuple[int, .
 
 
 def test_training_reduces_the_loss() -> None:
-    result = train_tiny(tiny_net(), epochs=3)
-    assert result.epochs[0].loss > result.epochs[1].loss > result.epochs[2].loss
-    assert 0 <= result.test_accuracy <= 1 and result.seconds > 0
+    losses = [epoch.loss for epoch in train_tiny(tiny_net(), epochs=3).history]
+    assert losses[0] > losses[1] > losses[2]
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not() -> None:
     models = [tiny_net() for _ in range(3)]
-    results = [train_tiny(model, seed=seed) for model, seed in zip(models, (0, 0, 1), strict=True)]
+    trainers = [train_tiny(model, seed=seed) for model, seed in zip(models, (0, 0, 1), strict=True)]
     one, same, other = (torch.cat([value.flatten() for value in model.parameters()]) for model in models)
-    assert torch.equal(one, same) and results[0].epochs == results[1].epochs
-    assert not torch.equal(one, other)
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    losses = [[epoch.loss for epoch in trainer.history] for trainer in trainers]
+    assert losses[0] == losses[1]
 
 
 def test_batch_norm_keeps_its_statistics_in_the_second_half() -> None:
     model = tiny_net()
-    means: list[torch.Tensor] = []
-
-    def note(_epoch: Epoch) -> None:
+    trainer = Trainer(model, replace(RECIPE, epochs=4), part(digits_train(), 64))
+    means = []
+    for _ in range(4):
+        trainer.epoch()
         means.append(model.state_dict()["bn1.running_mean"].clone())
-
-    train(
-        model,
-        part(digits_train(), 64),
-        part(digits_test(), 16),
-        timesteps=2,
-        epochs=4,
-        batch_size=32,
-        learning_rate=1e-2,
-        seed=0,
-        on_epoch=note,
-    )
     assert not torch.equal(means[0], means[1])
     assert torch.equal(means[1], means[3])
 
@@ -146,58 +139,82 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
     assert accuracy(AlwaysThree(), data, timesteps=1, batch_size=100) == data.y.tolist().count(3) / 359
 
 
-def test_training_stops_where_the_loss_is_no_number() -> None:
-    model = tiny_net()
-    torch.nn.init.constant_(model.get_submodule("fc").get_parameter("bias"), math.nan)
-    with pytest.raises(OptionError, match=r"the loss became nan in epoch 1: lower the learning rate, now 0\.01"):
-        train_tiny(model)
+# The command
 
 
-@pytest.mark.parametrize("option", ["timesteps", "epochs", "batch_size", "learning_rate"])
-def test_options_out_of_range_are_named(option: str) -> None:
-    options = {"timesteps": 1, "epochs": 1, "batch_size": 1, "learning_rate": 0.1} | {option: 0}
-    with pytest.raises(OptionError, match=f"{option} is 0"):
-        train(tiny_net(), digits_train(), digits_test(), seed=0, **options)  # type: ignore[arg-type]
+def trained(*options: object, output: Path, data: str = "digits") -> dict[str, Any]:
+    """The checkpoint that `snn2hw train` wrote."""
+    succeed("train", data, "--epochs", 1, "--batch-size", 512, "-o", output, *options)
+    checkpoint: dict[str, Any] = torch.load(output, weights_only=True)
+    return checkpoint
 
 
-# The digits networks
-
-
-def test_train_digits_writes_a_checkpoint_that_has_the_accuracy_it_says(tmp_path: Path) -> None:
-    state = torch.random.get_rng_state()
-    result = train_digits("IAND", output=tmp_path / "net.pt", timesteps=2, epochs=1, beta=0.5)
-    assert torch.equal(torch.random.get_rng_state(), state)
-    checkpoint = torch.load(tmp_path / "net.pt", weights_only=True)
+def test_train_writes_a_checkpoint_that_has_the_accuracy_it_says(tmp_path: Path) -> None:
+    output = tmp_path / "net.pt"
+    told = succeed("train", "digits", "--connect", "IAND", "--timesteps", 2, "--epochs", 1, "--beta", 0.5, "-o", output)
+    checkpoint = torch.load(output, weights_only=True)
     assert checkpoint["config"]["connect"] == "IAND" and checkpoint["config"]["timesteps"] == 2
     assert checkpoint["config"]["neuron"] == {"kind": "Leaky", "beta": 0.5, "threshold": 1.0}
     assert NAMED_DATASETS[checkpoint["data"]].test().name == "digits (test)"
     model = build_model(checkpoint["arch"], checkpoint["config"])
     model.load_state_dict(checkpoint["state_dict"])
-    assert accuracy(model, digits_test(), 2) == result.test_accuracy
+    assert f"test accuracy {100 * accuracy(model, digits_test(), 2):.2f} %" in told
 
 
-def test_train_digits_prints_nothing_where_there_is_no_terminal(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    train_digits("ADD", output=tmp_path / "net.pt", timesteps=1, epochs=1, batch_size=512)
-    assert capfd.readouterr() == ("", "")
+def test_each_set_has_its_net_and_its_recipe(tmp_path: Path) -> None:
+    config = trained("--connect", "ADD", output=tmp_path / "net.pt", data="moving-digits")["config"]
+    assert config["neuron"]["kind"] == "ParametricLIFNode"
+    assert (config["input_shape"], config["classes"], config["timesteps"]) == ([2, 16, 16], 12, 8)
+
+
+def test_a_method_a_net_and_a_file_of_samples_can_be_named(tmp_path: Path) -> None:
+    data = tmp_path / "mine.npz"
+    digits = part(digits_train(), 64)
+    np.savez(data, x=digits.x.numpy(), y=digits.y.numpy())
+    options = ("--connect", "plain", "--net", "little-7b", "--recipe", "digits", "--method", "trt", "--test", data)
+    checkpoint = trained(*options, output=tmp_path / "net.pt", data=str(data))
+    assert checkpoint["arch"] == "plain_net" and checkpoint["config"]["input_shape"] == [1, 8, 8]
+    assert "data" not in checkpoint
+
+
+def test_a_training_that_was_cut_goes_on_by_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output, log = tmp_path / "net.pt", tmp_path / "log.csv"
+    options = ("train", "digits", "--connect", "ADD", "--timesteps", 1, "--epochs", 2, "-o", output, "--log", log)
+
+    def interrupted(*_: object, **__: object) -> float:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("snn2hw.training.run.accuracy", interrupted)
+        assert cli.run(*options).code == 130
+    assert "--resume" in fail(*options)
+    succeed(*options, "--resume")
+    assert len(log.read_text().splitlines()) == 3
 
 
 def test_a_training_that_diverges_writes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="lower the learning rate"):
-        train_digits("ADD", output=tmp_path / "net.pt", timesteps=1, epochs=2, learning_rate=1e30)
+    wild = ("--connect", "ADD", "--timesteps", 1, "--epochs", 2, "--learning-rate", 1e30)
+    assert "lower the learning rate" in fail("train", "digits", *wild, "-o", tmp_path / "net.pt")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_wrong_options_of_train_digits_are_named_before_any_training(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"connect is 'XOR'; it must be one of ADD, AND, IAND, spiking"):
-        train_digits("XOR", output=tmp_path / "net.pt")
-    with pytest.raises(OptionError, match=r"beta is 1\.5"):
-        train_digits("ADD", output=tmp_path / "net.pt", beta=1.5)
-    with pytest.raises(OptionError, match="in a folder that exists"):
-        train_digits("ADD", output=tmp_path / "missing" / "net.pt")
-    with pytest.raises(OptionError, match="timesteps is 0"):
-        train_digits("ADD", output=tmp_path / "net.pt", timesteps=0)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("digits", "--connect", "XOR"), "connect is 'XOR'; it must be one of ADD, AND, IAND, spiking, plain"),
+        (("digits", "--connect", "ADD", "--beta", 1.5), "beta is 1.5; it must be from 0 to 1"),
+        (("digits", "--connect", "ADD", "--timesteps", 0), "timesteps is 0; it must be at least 1"),
+        (("digits", "--connect", "ADD", "--trained-timesteps", 5), "of 4 time steps it must be 1 to 4"),
+        (("digits", "--connect", "ADD", "--net", "vgg"), "--net: there is no net 'vgg': digits, little-7b, 7b"),
+        (("digits", "--connect", "ADD", "--recipe", "cake"), "there is no recipe 'cake'. Name one with --recipe"),
+        (("digits", "--connect", "ADD", "--method", "magic"), "method 'magic': choose plain, trt"),
+        (("moving-digits", "--connect", "ADD", "--beta", 0.5), "--beta is for the net digits"),
+        (("nowhere.npz", "--connect", "ADD", "--recipe", "digits"), "nowhere.npz: there is no such file"),
+    ],
+)
+def test_wrong_options_are_named_before_any_training(tmp_path: Path, options: tuple[object, ...], message: str) -> None:
+    assert message in fail("train", *options, "-o", tmp_path / "net.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

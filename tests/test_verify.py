@@ -23,7 +23,7 @@ from snn2hw.exporters.lava.worker import run_lava
 from snn2hw.models.checkpoint import build_model
 from snn2hw.simulator import lava as lava_engine
 from snn2hw.training.datasets import digits_test
-from snn2hw.training.loop import accuracy
+from snn2hw.training.trainer import accuracy
 from snn2hw.verify import Verification
 
 TRAINED = Path(__file__).parent.parent / "examples" / "digits"

@@ -8,16 +8,21 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
+from snn2hw.data import Samples
 from snn2hw.errors import OptionError
+from snn2hw.frontends.checkpoint import read_checkpoint
 from snn2hw.models.blocks import zero_initialise
 from snn2hw.models.checkpoint import build_model, save_checkpoint
+from snn2hw.pipeline import CALIBRATION_SAMPLES
+from snn2hw.training.datasets import NAMED_DATASETS
 from snn2hw.training.distributed import Group
 from snn2hw.training.objectives import Loss, cross_entropy, temporal_reversed
+from snn2hw.training.quantised import QuantisationAware
 from snn2hw.training.recipes import Recipe
 from snn2hw.training.trainer import Data, Epoch, Trainer, accuracy
 from snn2hw.training.trt import TemporalReversedTraining
@@ -30,8 +35,20 @@ METHODS: dict[str, Callable[[], Loss]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """Fine-tuning for weights of few bits: which net, how many bits, and how export will choose the weights' scales."""
+
+    start: Path
+    weight_bits: int
+    calibration: str = "max"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a training is: a training that was cut goes on only as the same."""
+    """What a training is: a training that was cut goes on only as the same.
+
+    data: the name of the set. tuning: where it begins, if not with first weights that `seed` sets.
+    """
 
     arch: str
     config: dict[str, Any]
@@ -39,15 +56,48 @@ class Job:
     data: str
     method: str = "plain"
     seed: int = 0
+    tuning: Tuning | None = None
 
     def build(self) -> nn.Module:
-        """The model with its first weights, which `seed` sets."""
+        """The net as the training finds it."""
+        if self.tuning is not None:
+            return read_checkpoint(self.tuning.start).model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = build_model(self.arch, self.config)
         if self.recipe.zero_init:
             zero_initialise(model)
         return model
+
+    def trainer(self, train: Data, *, device: str = "cpu", group: Group | None = None) -> tuple[nn.Module, Trainer]:
+        """The net, and what trains it: for few bits a QuantisationAware of it.
+
+        Raises OptionError for an unknown method and one that does not go with fine-tuning; of fine-tuning what
+        QuantisationAware raises.
+        """
+        if self.method not in METHODS:
+            raise OptionError(f"method {self.method!r}: choose {', '.join(METHODS)}")
+        model = trained = self.build()
+        if self.tuning is not None:
+            if self.method != "plain":
+                raise OptionError(f"method {self.method!r}: fine-tuning for few bits knows the plain one alone")
+            trained = self._quantised(model, train)
+        loss = METHODS[self.method]()
+        trainer = Trainer(trained, self.recipe, train, loss=loss, seed=self.seed, device=device, group=group)
+        if isinstance(trained, QuantisationAware):
+            trainer.optimizer.register_step_post_hook(lambda *_: trained.refresh())
+        return model, trainer
+
+    def _quantised(self, model: nn.Module, train: Data) -> QuantisationAware:
+        tuning = cast(Tuning, self.tuning)
+        x, _ = train.batch(torch.arange(min(len(train), CALIBRATION_SAMPLES)))
+        return QuantisationAware(
+            model,
+            Samples(x.numpy(), None, x.dim() == 5, train.name),
+            timesteps=self.recipe.timesteps,
+            weight_bits=tuning.weight_bits,
+            method=tuning.calibration,
+        )
 
 
 @dataclass(frozen=True)
@@ -82,19 +132,17 @@ def run(
     goes on from there, and on a CPU ends with the same weights as one that was not. `log`, a .csv, has a row an epoch.
     `on_batch(done, of)` and `on_epoch` are told how far it is. Of several processes the one that leads writes.
 
-    Raises OptionError for an unknown method, a state file of another training or one that is in the way, none to resume
-    from, and a loss that stops being a finite number: the state of the last epoch before is kept. OSError where a file
-    cannot be written; the one that was there is.
+    Raises OptionError as Job.trainer does, for a state file of another training or one that is in the way, none to
+    resume from, and a loss that stops being a finite number: the state of the last epoch before is kept. OSError where
+    a file cannot be written; the one that was there is.
     """
-    if job.method not in METHODS:
-        raise OptionError(f"method {job.method!r}: choose {', '.join(METHODS)}")
     group = group or Group()
-    trainer = Trainer(
-        job.build(), job.recipe, train, loss=METHODS[job.method](), seed=job.seed, device=device, group=group
-    )
+    model, trainer = job.trainer(train, device=device, group=group)
     kept = state_file(output)
     if resume:
         trainer.load_state_dict(read_state(kept, job))
+        if isinstance(trainer.model, QuantisationAware):
+            trainer.model.refresh()
     elif kept.exists():
         raise OptionError(
             f"{kept} holds a training that was cut. Go on with it by --resume, or remove the file to begin anew."
@@ -109,7 +157,7 @@ def run(
             on_epoch(epoch)
     result = TrainingResult(accuracy(trainer.model, test, job.recipe.timesteps, group=group), tuple(trainer.history))
     if group.leads:
-        save_checkpoint(output, trainer.model, job.arch, job.config, data=job.data)
+        save_checkpoint(output, model, job.arch, job.config, data=job.data if job.data in NAMED_DATASETS else None)
         kept.unlink(missing_ok=True)
     return result
 
@@ -122,7 +170,7 @@ def state_file(output: Path) -> Path:
 def write_state(path: Path, job: Job, state: dict[str, Any]) -> None:
     """Write the state of a training whole, or leave what was there."""
     archive = io.BytesIO()
-    torch.save({"schema": SCHEMA, "job": asdict(job), "state": state}, archive)
+    torch.save({"schema": SCHEMA, "job": _flat(job), "state": state}, archive)
     _write(path, archive.getvalue())
 
 
@@ -138,7 +186,7 @@ def read_state(path: Path, job: Job) -> dict[str, Any]:
         raise OptionError(f"{path}: this is no state of a training ({reason}). Remove it and begin anew.") from None
     if not known:
         raise OptionError(f"{path}: its schema is {content['schema']!r}, not {SCHEMA!r}. Remove it and begin anew.")
-    begun, asked = _flat(content["job"]), _flat(asdict(job))
+    begun, asked = content["job"], _flat(job)
     if differences := [name for name in asked if begun.get(name) != asked[name]]:
         listed = ", ".join(f"{name} {begun.get(name)!r}, not {asked[name]!r}" for name in differences)
         raise OptionError(f"{path}: that training was begun with {listed}. Ask for the same, or leave out --resume.")
@@ -146,12 +194,11 @@ def read_state(path: Path, job: Job) -> dict[str, Any]:
     return state
 
 
-def _flat(job: dict[str, Any]) -> dict[str, Any]:
-    """A job as one level of names."""
-    found = {name: value for name, value in job.items() if not isinstance(value, dict)}
-    for name in ("config", "recipe"):
-        found |= dict(job[name])
-    return found
+def _flat(job: Job) -> dict[str, Any]:
+    """A job as one level of names, with values that torch.load reads."""
+    values: dict[str, Any] = asdict(job)
+    config, recipe, tuning = values.pop("config"), values.pop("recipe"), values.pop("tuning") or {}
+    return {**config, **recipe, **values, **{name: str(value) for name, value in tuning.items()}}
 
 
 def _write_log(path: Path, history: list[Epoch]) -> None:

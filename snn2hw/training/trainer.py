@@ -29,6 +29,10 @@ class Data(Protocol):
     def name(self) -> str:
         """What it is, for messages."""
 
+    @property
+    def y(self) -> Tensor:
+        """The class of every sample, int64 [N]."""
+
     def __len__(self) -> int: ...
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
