@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ from snn2hw.training.quantised import QuantisationAware
 SAMPLES = random_samples(6, shape=SHAPE)
 DIGITS = Path(__file__).parent.parent / "examples" / "digits"
 ADD = DIGITS / "add.pt"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As `make test` asks for: a run of the fast simulator in the same process leaves torch with all cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def aware(model: nn.Module, bits: int = 4, **options: Any) -> QuantisationAware:
@@ -119,6 +129,7 @@ def test_eight_bits_lose_half_a_point_at_most_and_four_a_point_when_tuned(tmp_pa
     trained.write_bytes((DIGITS / f"{net}.pt").read_bytes())
     before = swept(trained, 8)
     assert before["points"][0]["points_lost"] <= 0.5
+    torch.set_num_threads(1)
     result = tune_digits(trained, output=tuned, weight_bits=4, epochs=4)
     assert 100 * (before["float_accuracy"] - result.test_accuracy) <= 1
     assert swept(tuned, 4)["points"][0]["accuracy"] == result.test_accuracy  # what is exported is what was promised
