@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,15 @@ from snn2hw.training.trainer import accuracy
 SAMPLES = random_samples(6, shape=SHAPE)
 DIGITS = Path(__file__).parent.parent / "examples" / "digits"
 ADD = DIGITS / "add.pt"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As `make test` asks for: a run of the fast simulator in the same process leaves torch with all cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def aware(model: nn.Module, bits: int = 4, **options: Any) -> QuantisationAware:
@@ -131,6 +141,7 @@ def test_eight_bits_lose_half_a_point_at_most_and_four_a_point_when_tuned(tmp_pa
     trained.write_bytes((DIGITS / f"{net}.pt").read_bytes())
     before = swept(trained, 8)
     assert before["points"][0]["points_lost"] <= 0.5
+    torch.set_num_threads(1)
     told = succeed("train", "digits", "--start", trained, "--qat", 4, "--epochs", 4, "-o", tuned)
     promised = float(re.findall(r"test accuracy ([0-9.]+) %", told)[0])
     assert 100 * before["float_accuracy"] - promised <= 1.005
