@@ -36,7 +36,11 @@ SkipCorruptOption = Annotated[
 SaturateOption = Annotated[
     bool, typer.Option("--saturate", help="Clip values outside the range seen in calibration, as a chip does.")
 ]
-ProcessesOption = Annotated[str, typer.Option(help="Lava processes: fused, or structural (stock processes, slow).")]
+ProcessesOption = Annotated[
+    str,
+    typer.Option(help="Lava processes: fused; structural (one for each node, slow); stock (Lava's own alone, slower)."),
+]
+StockOption = Annotated[bool, typer.Option("--stock-only", help="The same as --processes stock.")]
 LavaProcessesOption = Annotated[
     int | None,
     typer.Option(help="At most so many fused Lava processes, 2 to 300. Default: 2 a core, and the source."),
@@ -112,6 +116,7 @@ def simulate(
     skip_corrupt: SkipCorruptOption = False,
     saturate: SaturateOption = False,
     processes: ProcessesOption = "fused",
+    stock_only: StockOption = False,
     lava_processes: LavaProcessesOption = None,
     deadline: DeadlineOption = None,
     calibrate: Annotated[str | None, typer.Option(help="For a model: data that sets the ranges.")] = None,
@@ -133,7 +138,7 @@ def simulate(
         jobs=jobs,
         skip_corrupt=skip_corrupt,
         saturate=saturate,
-        processes=processes,
+        processes="stock" if stock_only else processes,
         lava_processes=lava_processes,
         deadline=deadline,
     )
@@ -151,6 +156,7 @@ def verify(
     skip_corrupt: SkipCorruptOption = False,
     saturate: SaturateOption = False,
     processes: ProcessesOption = "fused",
+    stock_only: StockOption = False,
     lava_processes: LavaProcessesOption = None,
     deadline: DeadlineOption = None,
 ) -> None:
@@ -167,7 +173,7 @@ def verify(
         trust_pickle=trust_pickle,
         skip_corrupt=skip_corrupt,
         saturate=saturate,
-        processes=processes,
+        processes="stock" if stock_only else processes,
         lava_processes=lava_processes,
         deadline=deadline,
     )

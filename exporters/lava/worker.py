@@ -30,6 +30,7 @@ def run_lava(
     *,
     processes: Processes = "fused",
     lava_processes: int | None = None,
+    models: Path | None = None,
     samples: int | None = None,
     deadline: float | None = None,
     program: Path | None = None,
@@ -37,7 +38,8 @@ def run_lava(
 ) -> None:
     """Run a bundle's program in Lava on the samples `x` of `input_npz` and write spikes to `output_npz`.
 
-    `lava_processes` is the most that fused ones may be; `samples` takes the first ones only; `deadline` is in seconds
+    `lava_processes` is the most that fused ones may be; `models` is a file of process models of the user's own
+    (docs/lava.md); `samples` takes the first ones only; `deadline` is in seconds
     for the whole run; `program` replaces the bundle's program.npz; `on_progress(cycles done, cycles in all)` is called
     as they grow. Whatever ends the run, the output is complete or absent and no process is left. Raises LavaError with
     the run's own message, BundleError without run.py.
@@ -49,6 +51,7 @@ def run_lava(
     command += ["--processes", processes, "--json-progress", "--parent", str(os.getpid())]
     for option, value in (
         ("--lava-processes", lava_processes),
+        ("--models", models),
         ("--samples", samples),
         ("--deadline", deadline),
         ("--program", program),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -191,13 +191,12 @@ def process_kind(name: str, most: int | None) -> Processes:
     """The value of --processes. Raises OptionError for another, or a --lava-processes that Lava cannot have."""
     if most is not None and not 2 <= most <= MOST_LAVA_PROCESSES:
         raise OptionError(f"--lava-processes {most}: 2 to {MOST_LAVA_PROCESSES} are possible.")
-    if most is not None and name == "structural":
-        raise OptionError("--lava-processes: structural processes are one for each node. Leave it out, or take fused.")
-    if name == "fused":
-        return "fused"
-    if name == "structural":
-        return "structural"
-    raise OptionError(f"--processes {name}: choose fused or structural.")
+    if most is not None and name != "fused":
+        raise OptionError(f"--lava-processes: {name} processes are one for each node. Leave it out, or take fused.")
+    for kind in get_args(Processes):
+        if name == kind:
+            return kind  # type: ignore[no-any-return]
+    raise OptionError(f"--processes {name}: choose {', '.join(get_args(Processes))}.")
 
 
 def stem(model: str) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
 from program import Array, Program, ProgramError
+from system import is_alive
 
 
 def read_payloads(path: Path, program: Program, samples: int | None) -> Array:
@@ -72,17 +75,26 @@ def create_recordings(folder: Path, program: Program, samples: int) -> None:
         np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtypes[name]), shape=shapes[name])
 
 
-def write_spikes(folder: Path, program: Program, output: Path) -> None:
-    """Pack the recordings into `output`, an .npz file that appears complete or not at all."""
+def write_spikes(folder: Path, program: Program, output: Path, check: Callable[[], None]) -> None:
+    """Pack the recordings into `output`, an .npz file that appears complete or not at all.
+
+    `check` is called now and then, and stops it by what it raises. Raises ProgramError.
+    """
+    for left in output.parent.glob(f".{glob.escape(output.name)}.*"):  # by a run that was killed while it wrote
+        owner = left.name.rpartition(".")[2]
+        if owner.isdigit() and not is_alive(int(owner)):
+            left.unlink(missing_ok=True)
     beside = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         with zipfile.ZipFile(beside, "w", allowZip64=True) as archive:
             for name, path in recording_paths(folder, program).items():
+                check()
                 archive.write(path, f"{name}.npy")
             logits = np.load(recording_paths(folder, program)["logits"], mmap_mode="r")
             for name, rows in program.readout.heads.items():
                 with archive.open(f"logits.{name}.npy", "w", force_zip64=True) as entry:
                     np.lib.format.write_array(entry, np.ascontiguousarray(logits[:, rows]))
+        check()
         os.replace(beside, output)
     except OSError as error:
         raise ProgramError(f"{output} cannot be written: {error}") from error

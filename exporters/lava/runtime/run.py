@@ -11,10 +11,12 @@ import json
 import sys
 from pathlib import Path
 
-STALL = 600.0  # seconds
-
 # Bundles are checked by content: running one must not add files to it.
 sys.dont_write_bytecode = True
+
+from signals import Interrupted, Signals  # noqa: E402
+
+STALL = 600.0  # seconds
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,6 +29,19 @@ def main(arguments: list[str] | None = None) -> int:
         from worker import work
 
         return work(options.worker)
+    signals = Signals()
+    progress = _JsonProgress() if options.json_progress else _LineProgress()
+    try:
+        return _run(options, signals, progress)
+    except Interrupted as error:
+        progress.end()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        signals.ignore()
+
+
+def _run(options: argparse.Namespace, signals: Signals, progress: _JsonProgress | _LineProgress) -> int:
     try:
         from program import ProgramError
         from supervisor import Request, supervise
@@ -46,12 +61,15 @@ def main(arguments: list[str] | None = None) -> int:
         lava_processes=options.lava_processes,
         models=options.models and options.models.resolve(),
     )
-    progress = _JsonProgress() if options.json_progress else _LineProgress()
     try:
-        supervise(request, progress.show)
+        supervise(request, signals, progress.show)
     except (ProgramError, OSError) as error:
         progress.end()
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        progress.end()
+        print(f"error: out of memory: {error}. Run fewer samples at a time (--samples).", file=sys.stderr)
         return 2
     progress.end()
     return 0

@@ -54,6 +54,17 @@ def end_group(group: int, patience: float = 10.0) -> None:
             return
 
 
+def is_alive(process: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
 def name_shared_memory(prefix: str) -> None:
     """Let all shared memory that this process makes from now on start with `prefix`, so that another can find it."""
     module = multiprocessing.shared_memory
