@@ -124,19 +124,20 @@ def start(bundle: Path) -> Iterator[Callable[..., Run]]:
         return runs[-1]
 
     yield start
-    whole = (RUNTIME / "processes/fused.py").read_bytes(), (RUNTIME / "system.py").read_bytes()
-    for name, content in zip(("processes/fused.py", "system.py"), whole, strict=True):
-        (bundle / "lava" / name).write_bytes(content)
-    again = start("--samples", "2")
-    _, message = again.process.communicate(timeout=PATIENCE)
-    assert (again.process.returncode, message) == (0, "")
-    assert (bundle / "spikes.npz").is_file()
-    assert list(again.folder.iterdir()) == []
-    for run in runs:
-        for pid in [run.process.pid, *run.processes()] if run.process.poll() is None else run.processes():
-            os.kill(pid, signal.SIGKILL)
-        run.process.communicate()
-        shutil.rmtree(run.folder, ignore_errors=True)
+    try:
+        for name in ("processes/fused.py", "system.py", "files.py"):
+            (bundle / "lava" / name).write_bytes((RUNTIME / name).read_bytes())
+        again = start("--samples", "2")
+        _, message = again.process.communicate(timeout=PATIENCE)
+        assert (again.process.returncode, message) == (0, "")
+        assert (bundle / "spikes.npz").is_file()
+        assert list(again.folder.iterdir()) == []
+    finally:
+        for run in runs:
+            for pid in [run.process.pid, *run.processes()] if run.process.poll() is None else run.processes():
+                os.kill(pid, signal.SIGKILL)
+            run.process.communicate()
+            shutil.rmtree(run.folder, ignore_errors=True)
 
 
 def sabotage(bundle: Path, old: str, new: str, file: str = "processes/fused.py") -> None:
@@ -256,7 +257,6 @@ def test_a_signal_while_the_spikes_are_written(bundle: Path, start: Callable[...
             break
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == (2, "error: interrupted by SIGTERM; nothing was written\n")
-    (bundle / "lava/files.py").write_bytes((RUNTIME / "files.py").read_bytes())
 
 
 def test_a_killed_worker(start: Callable[..., Run]) -> None:
@@ -323,7 +323,7 @@ def test_shared_memory_that_fills_up_while_lava_starts(bundle: Path, start: Call
     small = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
     if subprocess.run([*alone, small], capture_output=True, check=False).returncode:
         pytest.skip("this system lets nobody mount a file system of their own, so /dev/shm cannot be made small")
-    fill = "with open('/dev/shm/full', 'wb', 0) as f:\n            while f.write(bytes(4096)) == 4096: pass"
+    fill = "import time\n        with open(f'/dev/shm/{os.getpid()}', 'wb', 0) as f:\n            while f.write(bytes(4096)): pass"
     sabotage(bundle, INIT, f"{INIT}        {fill}\n")
     sabotage(bundle, "import numpy as np\n", UNPICKLABLE)
     run = start(prefix=(*alone, small + ' && exec "$0" "$@"'))
