@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
 # Bundles are checked by content: running one must not add files to it.
 sys.dont_write_bytecode = True
+# BLAS starts threads when numpy is imported, and never ends if it does not get their memory. Nothing is computed here.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from signals import Interrupted, Signals  # noqa: E402
 
 STALL = 600.0  # seconds
+CAUSES = {
+    "out of memory (run fewer samples at a time with --samples, or fewer processes with --lava-processes)": (
+        "MemoryError",
+        "Cannot allocate memory",
+        "can't start new thread",
+        "failed to map segment",
+    ),
+    "/dev/shm or the disk of the temporary folder is full": ("No space left on device",),
+    "too many open files (ulimit -n)": ("Too many open files",),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,22 +45,32 @@ def main(arguments: list[str] | None = None) -> int:
     signals = Signals()
     progress = _JsonProgress() if options.json_progress else _LineProgress()
     try:
-        return _run(options, signals, progress)
+        problem = _run(options, signals, progress)
     except Interrupted as error:
-        progress.end()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        problem = str(error)
+    except MemoryError as error:
+        problem = f"MemoryError {error}".rstrip()
     finally:
         signals.ignore()
+    progress.end()
+    if problem is not None:
+        print(f"error: {_with_cause(problem)}", file=sys.stderr)
+        return 2
+    return 0
 
 
-def _run(options: argparse.Namespace, signals: Signals, progress: _JsonProgress | _LineProgress) -> int:
+def _run(options: argparse.Namespace, signals: Signals, progress: _JsonProgress | _LineProgress) -> str | None:
+    """Run the program; what kept it from its end, or None."""
     try:
         from program import ProgramError
         from supervisor import Request, supervise
     except ModuleNotFoundError as error:
-        print(f"error: {error}. {sys.executable} -m pip install lava-nc==0.10.0 'numpy<2'", file=sys.stderr)
-        return 2
+        return f"{error}. {sys.executable} -m pip install lava-nc==0.10.0 'numpy<2'"
+    except ImportError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        return f"numpy is installed, but cannot be imported: {cause}"
 
     request = Request(
         program=options.program.resolve(),
@@ -64,15 +87,16 @@ def _run(options: argparse.Namespace, signals: Signals, progress: _JsonProgress 
     try:
         supervise(request, signals, progress.show)
     except (ProgramError, OSError) as error:
-        progress.end()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except MemoryError as error:
-        progress.end()
-        print(f"error: out of memory: {error}. Run fewer samples at a time (--samples).", file=sys.stderr)
-        return 2
-    progress.end()
-    return 0
+        return str(error)
+    return None
+
+
+def _with_cause(problem: str) -> str:
+    """A message that begins with what the machine lacked, where a traceback in it says so in its own words."""
+    for cause, signs in CAUSES.items():
+        if any(sign in problem for sign in signs):
+            return f"{cause}\n{problem}"
+    return problem
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -20,8 +20,8 @@ SOCKET_PATH_MAX = 107 - len("/pymp-12345678/listener-12345678")  # what a folder
 
 
 def new_prefix() -> str:
-    """What the names of a run's shared memory start with."""
-    return f"s2h{secrets.token_hex(5)}_"
+    """What the names of a run's shared memory start with: who started it, and something that never comes again."""
+    return f"s2h{os.getpid()}_{secrets.token_hex(4)}_"
 
 
 @contextmanager

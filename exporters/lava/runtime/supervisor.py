@@ -117,7 +117,7 @@ class _Run:
             self._show(self.cycles)
         finally:
             if worker is not None:
-                end_group(worker.pid)
+                end_group(worker)
             unlink_shared_memory(shared_memory)
         self.signals.check()
 

@@ -40,6 +40,7 @@ def work(folder: Path) -> int:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     die_with_parent(job["supervisor"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ends are the supervisor's business
+    signal.signal(signal.SIGTERM, lambda number, frame: _exit())  # which asks first, and kills a second later
     name_shared_memory(job["shared_memory"])
     me = os.getpid()
     os.register_at_fork(after_in_child=functools.partial(die_with_parent, me))
