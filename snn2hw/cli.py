@@ -45,6 +45,9 @@ LavaProcessesOption = Annotated[
     int | None,
     typer.Option(help="At most so many fused Lava processes, 2 to 300. Default: 2 a core, and the source."),
 ]
+OwnModelsOption = Annotated[
+    Path | None, typer.Option(metavar="FILE.py", help="Process models of your own in place of snn2hw's: docs/lava.md.")
+]
 DeadlineOption = Annotated[float | None, typer.Option(help="Seconds that a run in Lava may take.")]
 
 
@@ -118,6 +121,7 @@ def simulate(
     processes: ProcessesOption = "fused",
     stock_only: StockOption = False,
     lava_processes: LavaProcessesOption = None,
+    models: OwnModelsOption = None,
     deadline: DeadlineOption = None,
     calibrate: Annotated[str | None, typer.Option(help="For a model: data that sets the ranges.")] = None,
     *,
@@ -140,6 +144,7 @@ def simulate(
         saturate=saturate,
         processes="stock" if stock_only else processes,
         lava_processes=lava_processes,
+        models=models,
         deadline=deadline,
     )
 
@@ -158,6 +163,7 @@ def verify(
     processes: ProcessesOption = "fused",
     stock_only: StockOption = False,
     lava_processes: LavaProcessesOption = None,
+    models: OwnModelsOption = None,
     deadline: DeadlineOption = None,
 ) -> None:
     """Prove that PyTorch, the program and Lava agree spike for spike. Exits with 1 if they do not."""
@@ -175,6 +181,7 @@ def verify(
         saturate=saturate,
         processes="stock" if stock_only else processes,
         lava_processes=lava_processes,
+        models=models,
         deadline=deadline,
     )
     if verdict != "exact":

@@ -170,6 +170,14 @@ def check_deadline(deadline: float | None) -> None:
         raise OptionError(f"--deadline {deadline:g}: give more than 0 seconds.")
 
 
+def check_models(models: Path | None, kind: Processes) -> None:
+    """Raise OptionError unless the file of --models is there and the processes have models to replace."""
+    if models is not None and not models.is_file():
+        raise OptionError(f"--models {models}: there is no such file.")
+    if models is not None and kind == "stock":
+        raise OptionError("--models: stock processes have no regions whose models could be replaced. Leave one out.")
+
+
 def check_device(device: str, jobs: int, engine: str) -> None:
     """Raise OptionError for a device that is not there, or jobs that nobody can do."""
     if device not in ("cpu", "cuda"):

@@ -95,6 +95,42 @@ def test_a_killed_worker(start: Start) -> None:
     assert message.startswith(f"error: the Lava worker was killed by SIGKILL{NO_MEMORY}\n")
 
 
+def test_a_stuck_lava_process_and_a_deadline(start: Start) -> None:
+    run = start("--deadline", "4")
+    run.wait_for_cycles()
+    os.kill(run.lava_process("block"), signal.SIGSTOP)
+    code, message = run.end()
+    assert code == 2
+    assert message.startswith("error: the run did not end within its deadline of 4 s. In cycle ")
+    assert "block" in message.partition("the others wait for:")[2]
+
+
+def test_a_stuck_lava_process_and_no_deadline(start: Start) -> None:
+    run = start("--stall", "2")
+    run.wait_for_cycles()
+    os.kill(run.lava_process("block"), signal.SIGSTOP)
+    code, message = run.end()
+    assert code == 2
+    assert message.startswith("error: no Lava process finished a cycle for 2 s. In cycle ")
+    assert "block" in message.partition("the others wait for:")[2]
+
+
+def test_a_model_that_never_starts(bundle: Path, start: Start) -> None:
+    sabotage(bundle, INIT, INIT + "        import time; time.sleep(1000)\n")
+    code, message = start("--deadline", "3").end()
+    assert code == 2
+    assert message == "error: the run did not end within its deadline of 3 s. Lava was still starting 4 processes.\n"
+
+
+def test_a_killed_main_process(start: Start) -> None:
+    run = start()
+    run.wait_for_cycles()
+    assert run.shared_memory()
+    assert run.processes()
+    run.process.kill()
+    wait_until(lambda: not run.processes() and not run.shared_memory())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_main_process_alone(number: signal.Signals, start: Start) -> None:
     run = start()

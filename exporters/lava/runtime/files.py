@@ -16,11 +16,12 @@ from program import Array, Program, ProgramError
 from system import is_alive
 
 
-def read_payloads(path: Path, program: Program, samples: int | None) -> Array:
+def read_payloads(path: Path, program: Program, samples: int | None, *, saturate: bool = False) -> Array:
     """Quantise the real samples `x` of an .npz file to integer payloads.
 
     `x` is [N, *shape] (static: the same in every step) or [N, T, *shape]. Returns [N, 1 or T, *shape] in the smallest
-    type that holds the input's range. `samples` keeps the first ones only. Raises ProgramError.
+    type that holds the input's range. `samples` keeps the first ones only. `saturate` clips values outside that range.
+    Raises ProgramError.
     """
     node = program.input
     static, stepped = ("N", *node.shape), ("N", program.timesteps, *node.shape)
@@ -45,11 +46,21 @@ def read_payloads(path: Path, program: Program, samples: int | None) -> Array:
     if x.shape[0] == 0:
         raise ProgramError(f"{path} holds no sample")
     payloads = np.empty(x.shape, np.result_type(np.min_scalar_type(node.low), np.min_scalar_type(node.high)))
+    outside = 0
     for payload, sample in zip(payloads, x, strict=True):
         real = sample.astype(np.float64)
         if not np.isfinite(real).all():
             raise ProgramError(f"{path}: x holds values that are no finite numbers")
-        payload[...] = np.clip(np.rint(real / node.scale), node.low, node.high)
+        units = np.rint(real / node.scale)
+        outside += np.count_nonzero((units < node.low) | (units > node.high))
+        payload[...] = np.clip(units, node.low, node.high)
+    if outside and not saturate:
+        low, high = node.low * node.scale, node.high * node.scale
+        raise ProgramError(
+            f"{path}: {outside:,} of {x.size:,} values of x, which goes from {x.min():g} to {x.max():g}, lie outside "
+            f"the range seen in calibration, {low:g} to {high:g}. Calibrate on samples that cover it, or clip those "
+            "values as a chip does: --saturate."
+        )
     return payloads
 
 

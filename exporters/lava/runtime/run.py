@@ -83,6 +83,7 @@ def _run(options: argparse.Namespace, signals: Signals, progress: _JsonProgress 
         parent=options.parent,
         lava_processes=options.lava_processes,
         models=options.models and options.models.resolve(),
+        saturate=options.saturate,
     )
     try:
         supervise(request, signals, progress.show)
@@ -123,6 +124,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="at most so many fused Lava processes, 2 to 300 (default: 2 for each core, and the source)",
     )
     parser.add_argument("--samples", type=_positive_int, help="run only the first samples")
+    parser.add_argument(
+        "--saturate", action="store_true", help="clip values outside the range seen in calibration, as a chip does"
+    )
     parser.add_argument("--deadline", type=_positive_float, help="seconds that the whole run may take")
     parser.add_argument(
         "--stall",

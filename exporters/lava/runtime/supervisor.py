@@ -34,7 +34,8 @@ class Request:
     """One run: files, kind of process models (fused, structural, stock), number of samples, and limits in seconds.
 
     `deadline` is for the whole run; `stall` is the longest time in which no process finishes a cycle. `parent` is a
-    process whose end ends the run. `lava_processes` limits the fused processes; `models` is a file of the user's own.
+    process whose end ends the run. `lava_processes` limits the fused processes; `models` is a file of the user's own;
+    `saturate` lets values outside the input's range be clipped.
     """
 
     program: Path
@@ -47,6 +48,7 @@ class Request:
     parent: int | None
     lava_processes: int | None
     models: Path | None
+    saturate: bool
 
 
 def supervise(request: Request, signals: Signals, on_progress: Callable[[int, int], None]) -> None:
@@ -56,7 +58,7 @@ def supervise(request: Request, signals: Signals, on_progress: Callable[[int, in
     """
     check_digest(request.program)
     program = read_program(request.program)
-    payloads = read_payloads(request.input, program, request.samples)
+    payloads = read_payloads(request.input, program, request.samples, saturate=request.saturate)
     if not request.output.parent.is_dir():
         raise ProgramError(f"the folder of {request.output} does not exist")
     adopt_orphans()

@@ -72,6 +72,8 @@ def _run(folder: Path, job: dict[str, Any]) -> None:
     from stock import StockNetwork
 
     kind, program = job["processes"], read_program(Path(job["program"]))
+    if kind == "stock" and job["models"]:
+        raise ProgramError("--models: stock processes have no regions whose models could be replaced")
     models = load_models(Path(job["models"])) if job["models"] else ()
     check_models(program, models)
     if kind == "fused":
