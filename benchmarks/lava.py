@@ -91,7 +91,7 @@ def speed(case: Case, samples: int, stock_cycles: int) -> dict[str, Any]:
             plain.append(_plain(bundle, folder))
             with watched() as watch:
                 run_lava(bundle, folder / "x.npz", folder / "spikes.npz")
-            fused.append(watch.ms_a_cycle)
+            fused.append(round(watch.ms_a_cycle, 2))
         stock = _stock(bundle, folder, stock_cycles) if stock_cycles else None
     found = {"samples": samples, "fused_ms": fused, "plain_ms": plain, "stock_ms": stock, "stock_cycles": stock_cycles}
     return found | {"fused_to_plain": round(median(fused) / median(plain), 2)}
@@ -180,7 +180,7 @@ def show(document: dict[str, Any]) -> None:
     """Print the tables of docs/lava.md."""
     print("| net | processes | compile s | start s | cycles | ms a cycle | memory GB | all s | values | verdict |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for key, found in document.get("cases", {}).items():
+    for key, found in sorted(document.get("cases", {}).items(), key=lambda item: list(CASES).index(item[0])):
         cells = [found[name] for name in ("processes", "compile_s", "start_s", "cycles", "ms_a_cycle", "memory_gb")]
         cells += [found["all_s"], f"{found['values']:,} in {found['layers']} layers", found["verdict"]]
         print("| " + " | ".join(map(str, [CASES[key], *cells])) + " |")

@@ -170,11 +170,15 @@ def check_deadline(deadline: float | None) -> None:
         raise OptionError(f"--deadline {deadline:g}: give more than 0 seconds.")
 
 
-def check_models(models: Path | None, kind: Processes) -> None:
+def check_models(models: Path | None, kind: Processes, engine: str = "lava") -> None:
     """Raise OptionError unless the file of --models is there and the processes have models to replace."""
-    if models is not None and not models.is_file():
+    if models is None:
+        return
+    if not models.is_file():
         raise OptionError(f"--models {models}: there is no such file.")
-    if models is not None and kind == "stock":
+    if engine != "lava":
+        raise OptionError(f"--models: the engine {engine} has no process models. Add --engine lava.")
+    if kind == "stock":
         raise OptionError("--models: stock processes have no regions whose models could be replaced. Leave one out.")
 
 

@@ -59,7 +59,7 @@ def simulate(
         raise OptionError(f"engine {engine!r}: choose {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
     check_device(device, jobs, engine)
     kind = process_kind(processes, lava_processes)
-    check_models(models, kind)
+    check_models(models, kind, engine)
     check_deadline(deadline)
     check_file(output)
     if engine in in_clients.ENGINES:
