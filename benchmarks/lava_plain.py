@@ -24,7 +24,7 @@ from program import lava_order  # noqa: E402
 from program_file import read_program  # noqa: E402
 
 program = read_program(bundle / "program.npz")
-payloads = read_payloads(given, program, None)
+payloads = read_payloads(given, program, None, saturate=True)
 with tempfile.TemporaryDirectory() as name:
     create_recordings(Path(name), program, len(payloads))
     job = Job(program, len(payloads), recording_paths(Path(name), program))

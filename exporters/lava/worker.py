@@ -41,8 +41,8 @@ def run_lava(
     `lava_processes` is the most that fused ones may be; `models` is a file of process models of the user's own
     (docs/lava.md); `samples` takes the first ones only; values outside the input's range are clipped; `deadline` is in
     seconds for the whole run; `program` replaces the bundle's program.npz; `on_progress(cycles done, cycles in all)` is
-    called as they grow. Whatever ends the run, the output is complete or absent and no process is left. Raises LavaError with
-    the run's own message, BundleError without run.py.
+    called as they grow. Whatever ends the run, the output is complete or absent and no process is left. Raises
+    LavaError with the run's own message, BundleError without run.py.
     """
     script = bundle / "lava" / "run.py"
     if not script.is_file():

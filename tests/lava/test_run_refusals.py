@@ -168,7 +168,7 @@ EXPECTED = "expected x of shape [N, 3, 8, 8] or [N, 2, 3, 8, 8]"
         ({"x": np.zeros((2, 3, 8, 8), complex)}, "of type complex128"),
         (
             {"x": np.arange(-192, 192).reshape(2, 3, 8, 8) / 100},
-            "258 of 384 values of x, which goes from -1.92 to 1.91, lie outside the range seen in calibration, 0 to 1. ",
+            "259 of 384 values of x, which goes from -1.92 to 1.91, lie outside the range seen in calibration, 0 to 1",
         ),
     ],
 )

@@ -262,7 +262,7 @@ def test_a_bundle_runs_by_hand_from_its_own_folder_and_stays_as_it_is(tmp_path: 
     bundle = make_bundle(builder, tmp_path / "bundle")
     x = save_samples(builder, tmp_path, SAMPLES)
     before = sorted(bundle.rglob("*"))
-    command = [ensure_environment(), "lava/run.py", "--input", "../x.npz", "--output", "../spikes.npz"]
+    command = [ensure_environment(), "lava/run.py", "--input", "../x.npz", "--output", "../spikes.npz", "--saturate"]
     # The folder holds a folder named like the library, and this variable even puts it on the path.
     environment = {**clean_variables(), "PYTHONPATH": "."}
     done = subprocess.run(command, cwd=bundle, env=environment, capture_output=True, text=True, check=False)

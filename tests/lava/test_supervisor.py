@@ -141,7 +141,7 @@ def test_progress_is_for_terminals(tmp_path: Path) -> None:
     builder.readout(builder.layer("stem", "x", 2))
     make_bundle(builder, tmp_path)
     save_samples(builder, tmp_path, 2)
-    command = f"{ensure_environment()} lava/run.py --input x.npz --output spikes.npz"
+    command = f"{ensure_environment()} lava/run.py --input x.npz --output spikes.npz --saturate"
     typescript = ["script", "--quiet", "--return", "--command", command, "/dev/null"]
     shown = subprocess.run(typescript, cwd=tmp_path, env=clean_variables(), capture_output=True, check=True).stdout
     assert shown.replace(b"\r", b"").rstrip().endswith(b"cycle 4 of 4")
