@@ -181,8 +181,9 @@ def show(document: dict[str, Any]) -> None:
     print("| net | processes | compile s | start s | cycles | ms a cycle | memory GB | all s | values | verdict |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for key, found in sorted(document.get("cases", {}).items(), key=lambda item: list(CASES).index(item[0])):
-        cells = [found[name] for name in ("processes", "compile_s", "start_s", "cycles", "ms_a_cycle", "memory_gb")]
-        cells += [found["all_s"], f"{found['values']:,} in {found['layers']} layers", found["verdict"]]
+        cells = [found["processes"], f"{found['compile_s']:.1f}", f"{found['start_s']:.1f}", found["cycles"]]
+        cells += [f"{found['ms_a_cycle']:.1f}", f"{found['memory_gb']:.1f}", f"{found['all_s']:.1f}"]
+        cells += [f"{found['values']:,} in {found['layers']} layers", found["verdict"]]
         print("| " + " | ".join(map(str, [CASES[key], *cells])) + " |")
     print("\n| net | Lava, fused | one plain process | ratio | stock processes | ratio |\n|---|---|---|---|---|---|")
     for key, found in document.get("speed", {}).items():
