@@ -23,11 +23,12 @@ WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check format setup lava clean FORCE
+.PHONY: help demo test faults bench check format setup lava clean FORCE
 
 help:
 	@echo 'make demo     export, run in Lava and verify a trained SEW ResNet'
 	@echo 'make test     run the tests                  (PYTEST="-k name" selects, WORKERS=n)'
+	@echo 'make faults   inject each fault of a Lava run ten times                           (ROUNDS=n)'
 	@echo 'make bench    measure the simulator side by side with SpikingJelly and snnTorch   (CASES="18-224-4 ...")'
 	@echo 'make check    formatting, lint and types     (make format puts the first two right)'
 	@echo 'make clean    remove the environment and caches of this folder'
@@ -37,6 +38,9 @@ demo: setup lava
 
 test: setup lava
 	@$(ONE_THREAD) $(CLIENTS)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST)
+
+faults: setup lava
+	@$(ONE_THREAD) SNN2HW_FAULT_ROUNDS=$(or $(ROUNDS),10) $(CLIENTS)/bin/python -m pytest --numprocesses $(WORKERS) tests/lava/test_faults.py
 
 bench: setup
 	@$(CLIENTS)/bin/python -W ignore benchmarks/simulator.py $(CASES)

@@ -36,10 +36,17 @@ SkipCorruptOption = Annotated[
 SaturateOption = Annotated[
     bool, typer.Option("--saturate", help="Clip values outside the range seen in calibration, as a chip does.")
 ]
-ProcessesOption = Annotated[str, typer.Option(help="Lava processes: fused, or structural (stock processes, slow).")]
+ProcessesOption = Annotated[
+    str,
+    typer.Option(help="Lava processes: fused; structural (one for each node, slow); stock (Lava's own alone, slower)."),
+]
+StockOption = Annotated[bool, typer.Option("--stock-only", help="The same as --processes stock.")]
 LavaProcessesOption = Annotated[
     int | None,
     typer.Option(help="At most so many fused Lava processes, 2 to 300. Default: 2 a core, and the source."),
+]
+OwnModelsOption = Annotated[
+    Path | None, typer.Option(metavar="FILE.py", help="Process models of your own in place of snn2hw's: docs/lava.md.")
 ]
 DeadlineOption = Annotated[float | None, typer.Option(help="Seconds that a run in Lava may take.")]
 
@@ -112,7 +119,9 @@ def simulate(
     skip_corrupt: SkipCorruptOption = False,
     saturate: SaturateOption = False,
     processes: ProcessesOption = "fused",
+    stock_only: StockOption = False,
     lava_processes: LavaProcessesOption = None,
+    models: OwnModelsOption = None,
     deadline: DeadlineOption = None,
     calibrate: Annotated[str | None, typer.Option(help="For a model: data that sets the ranges.")] = None,
     *,
@@ -133,8 +142,9 @@ def simulate(
         jobs=jobs,
         skip_corrupt=skip_corrupt,
         saturate=saturate,
-        processes=processes,
+        processes="stock" if stock_only else processes,
         lava_processes=lava_processes,
+        models=models,
         deadline=deadline,
     )
 
@@ -151,7 +161,9 @@ def verify(
     skip_corrupt: SkipCorruptOption = False,
     saturate: SaturateOption = False,
     processes: ProcessesOption = "fused",
+    stock_only: StockOption = False,
     lava_processes: LavaProcessesOption = None,
+    models: OwnModelsOption = None,
     deadline: DeadlineOption = None,
 ) -> None:
     """Prove that PyTorch, the program and Lava agree spike for spike. Exits with 1 if they do not."""
@@ -167,8 +179,9 @@ def verify(
         trust_pickle=trust_pickle,
         skip_corrupt=skip_corrupt,
         saturate=saturate,
-        processes=processes,
+        processes="stock" if stock_only else processes,
         lava_processes=lava_processes,
+        models=models,
         deadline=deadline,
     )
     if verdict != "exact":

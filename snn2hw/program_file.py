@@ -136,6 +136,8 @@ def _program(description: dict[str, Any], arrays: dict[str, Any]) -> ir.Program:
         raise ValueError(f"{stray[0]} belongs to no node or holds no integers")
     if stateful := [n.name for n in nodes if isinstance(n, ir.Neuron | ir.Readout) and n.name not in offsets]:
         raise ValueError(f"{stateful[0]} has no reset offset")
+    if outside := [name for name, offset in offsets.items() if not 0 <= offset < schedule.timesteps]:
+        raise ValueError(f"the reset offset of {outside[0]} is {offsets[outside[0]]}, outside T={schedule.timesteps}")
     if sorted(name for region in regions for name in region.nodes) != sorted(set(latency) - {graph.input.name}):
         raise ValueError("the regions do not hold every node once")
     recorded = {item["name"] for item in description["recorded"]}

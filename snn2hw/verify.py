@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,7 @@ def verify(
     *,
     processes: Processes = "fused",
     lava_processes: int | None = None,
+    models: Path | None = None,
     missing_model: str = "",
     deadline: float | None = None,
     progress: Progress | None = None,
@@ -109,8 +111,9 @@ def verify(
         bundle: as read by `read_bundle`.
         samples: what to run; the whole check is exact for these samples and says nothing about others.
         traced: the model the bundle came from; None if it cannot be had, for the reason `missing_model`.
-        processes: which Lava process models run, fused ones or structural ones of stock processes.
+        processes: which Lava process models run: fused, structural or stock ones (docs/lava.md).
         lava_processes: the most that fused ones may be.
+        models: a file of process models of the user's own, to be proved too (docs/lava.md).
         deadline: seconds that each run in Lava may take.
         progress: told (engine, done, total).
         chunk: how many samples are compared at a time.
@@ -130,6 +133,7 @@ def verify(
             part,
             processes=processes,
             lava_processes=lava_processes,
+            models=models,
             deadline=deadline,
             progress=lambda done, total: tell("lava", done, total),
         )

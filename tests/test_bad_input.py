@@ -737,13 +737,19 @@ SIMULATE = ("simulate", "tiny.lava", "--data", "samples.npz")
         ((*SIMULATE, "--lava-processes", "1"), "--lava-processes 1: 2 to 300 are possible"),
         ((*SIMULATE, "--lava-processes", "301"), "--lava-processes 301: 2 to 300 are possible"),
         ((*SIMULATE, "--lava-processes", "4", "--processes", "structural"), "structural processes are one for each"),
+        ((*SIMULATE, "--models", "lost.py"), "--models lost.py: there is no such file"),
+        ((*SIMULATE, "--models", "samples.npz"), "--models: the engine fast has no process models. Add --engine lava"),
+        (
+            ("verify", "tiny.lava", "--data", "samples.npz", "--models", "samples.npz", "--stock-only"),
+            "--models: stock processes have no regions",
+        ),
         ((*SIMULATE, "--jobs", "0"), "--jobs 0: at least 1 is needed"),
         ((*SIMULATE, "--engine", "cycle", "--jobs", "2"), "--engine cycle takes neither --device nor --jobs"),
         ((*SIMULATE, "--device", "cuda", "--jobs", "2"), "--jobs 2: processes share the cores of the CPU"),
         (("inspect", "tiny.pt", "--kernels"), "--kernels: kernels follow from ranges, which calibration sets"),
         (
-            ("verify", "tiny.lava", "--data", "samples.npz", "--processes", "stock"),
-            "--processes stock: choose fused or structural",
+            ("verify", "tiny.lava", "--data", "samples.npz", "--processes", "netx"),
+            "--processes netx: choose fused, structural, stock",
         ),
         (
             ("simulate", "tiny.lava", "--data", "samples.npz", "--engine", "lava", "--deadline", "0"),

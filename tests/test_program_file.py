@@ -85,6 +85,8 @@ CONTRADICTIONS: dict[str, Callable[[dict[str, Any], dict[str, Any]], object]] = 
     "an unknown reset": lambda text, arrays: node_of(text, "2").update(reset="sometimes"),
     "a negative delay": lambda text, arrays: node_of(text, "0")["inputs"][0].update(delay=-1),
     "no latency": lambda text, arrays: node_of(text, "0").pop("latency"),
+    "a reset offset outside T": lambda text, arrays: node_of(text, "2").update(reset_offset=3),
+    "a negative reset offset": lambda text, arrays: node_of(text, "2").update(reset_offset=-1),
     "no reset offset": lambda text, arrays: node_of(text, "2").pop("reset_offset"),
     "no weights": lambda text, arrays: arrays.pop("0:weight"),
     "fractional weights": lambda text, arrays: arrays.update({"0:weight": arrays["0:weight"] / 2}),

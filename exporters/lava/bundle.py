@@ -247,10 +247,15 @@ Made by snn2hw {__version__}. It runs in any Python 3.10 with lava-nc 0.10.0 and
 
 - x.npz holds `x`: real values [N, {shape}], shown at each of {program.schedule.timesteps} steps, or
   [N, {program.schedule.timesteps}, {shape}], one frame a step. Each becomes the payload clip(rint(x / {levels:.9g}),
-  {node.low}, {node.high}).
+  {node.low}, {node.high}); values outside that range are refused, or clipped with `--saturate`.
 - spikes.npz gets `logits` [N, {program.graph.readout.shape[0]}] as integers and the spikes of every layer [N, T, ...],
-aligned to the input steps; of a model with several heads also each head's own logits as `logits.<head>`.
-- `--processes structural` runs the same network built from stock Lava processes, slowly; `--help` lists the rest.
+  aligned to the input steps; of a model with several heads also each head's own logits as `logits.<head>`.
+- `--processes structural` runs the same network, slowly, with one process for each node, Lava's own where they are
+  exact; `--stock-only` with Lava's own alone; `--help` lists the rest.
+- `--models FILE.py` puts process models of your own, such as ones for hardware, in the place of those in
+  lava/processes/fused.py. The file lists them as MODELS; each implements a Process of lava/processes/regions.py.
+  docs/lava.md of snn2hw says what a model must do, and has an example.
+- If a run fails, exit code 2 and stderr say so, and nothing is left of it.
 
 manifest.json describes the layers, their latency in cycles, their reset offsets and the bounds of their accumulators.
 program.npz holds the integers, quantised.nir the same network for other NIR tools, network.nir the float network.

@@ -30,6 +30,7 @@ def run_lava(
     *,
     processes: Processes = "fused",
     lava_processes: int | None = None,
+    models: Path | None = None,
     samples: int | None = None,
     deadline: float | None = None,
     program: Path | None = None,
@@ -37,18 +38,21 @@ def run_lava(
 ) -> None:
     """Run a bundle's program in Lava on the samples `x` of `input_npz` and write spikes to `output_npz`.
 
-    `lava_processes` is the most that fused ones may be; `samples` takes the first ones only; `deadline` is in seconds
-    for the whole run; `program` replaces the bundle's program.npz; `on_progress(cycles done, cycles in all)` is called
-    as they grow. Whatever ends the run, the output is complete or absent and no process is left. Raises LavaError with
-    the run's own message, BundleError without run.py.
+    `lava_processes` is the most that fused ones may be; `models` is a file of process models of the user's own
+    (docs/lava.md); `samples` takes the first ones only; values outside the input's range are clipped; `deadline` is in
+    seconds for the whole run; `program` replaces the bundle's program.npz; `on_progress(cycles done, cycles in all)` is
+    called as they grow. Whatever ends the run, the output is complete or absent and no process is left. Raises
+    LavaError with the run's own message, BundleError without run.py.
     """
     script = bundle / "lava" / "run.py"
     if not script.is_file():
         raise BundleError(f"{bundle} is no Lava bundle: it has no lava/run.py. Export it again with --target lava.")
     command = [str(ensure_environment()), str(script), "--input", str(input_npz), "--output", str(output_npz)]
     command += ["--processes", processes, "--json-progress", "--parent", str(os.getpid())]
+    command.append("--saturate")  # what lies outside the range is told before, once, not for each part of the samples
     for option, value in (
         ("--lava-processes", lava_processes),
+        ("--models", models),
         ("--samples", samples),
         ("--deadline", deadline),
         ("--program", program),

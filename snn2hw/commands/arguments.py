@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -170,6 +170,18 @@ def check_deadline(deadline: float | None) -> None:
         raise OptionError(f"--deadline {deadline:g}: give more than 0 seconds.")
 
 
+def check_models(models: Path | None, kind: Processes, engine: str = "lava") -> None:
+    """Raise OptionError unless the file of --models is there and the processes have models to replace."""
+    if models is None:
+        return
+    if not models.is_file():
+        raise OptionError(f"--models {models}: there is no such file.")
+    if engine != "lava":
+        raise OptionError(f"--models: the engine {engine} has no process models. Add --engine lava.")
+    if kind == "stock":
+        raise OptionError("--models: stock processes have no regions whose models could be replaced. Leave one out.")
+
+
 def check_device(device: str, jobs: int, engine: str) -> None:
     """Raise OptionError for a device that is not there, or jobs that nobody can do."""
     if device not in ("cpu", "cuda"):
@@ -191,13 +203,12 @@ def process_kind(name: str, most: int | None) -> Processes:
     """The value of --processes. Raises OptionError for another, or a --lava-processes that Lava cannot have."""
     if most is not None and not 2 <= most <= MOST_LAVA_PROCESSES:
         raise OptionError(f"--lava-processes {most}: 2 to {MOST_LAVA_PROCESSES} are possible.")
-    if most is not None and name == "structural":
-        raise OptionError("--lava-processes: structural processes are one for each node. Leave it out, or take fused.")
-    if name == "fused":
-        return "fused"
-    if name == "structural":
-        return "structural"
-    raise OptionError(f"--processes {name}: choose fused or structural.")
+    if most is not None and name != "fused":
+        raise OptionError(f"--lava-processes: {name} processes are one for each node. Leave it out, or take fused.")
+    for kind in get_args(Processes):
+        if name == kind:
+            return kind  # type: ignore[no-any-return]
+    raise OptionError(f"--processes {name}: choose {', '.join(get_args(Processes))}.")
 
 
 def stem(model: str) -> str:

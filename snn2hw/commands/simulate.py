@@ -10,6 +10,7 @@ from snn2hw import console, ir
 from snn2hw.commands.arguments import (
     check_deadline,
     check_device,
+    check_models,
     compile_model,
     is_bundle,
     process_kind,
@@ -50,6 +51,7 @@ def simulate(
     skip_corrupt: bool,
     processes: str,
     lava_processes: int | None,
+    models: Path | None,
     deadline: float | None,
 ) -> None:
     """Run a bundle or model on data with one engine; print the accuracy, write the spikes."""
@@ -57,6 +59,7 @@ def simulate(
         raise OptionError(f"engine {engine!r}: choose {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
     check_device(device, jobs, engine)
     kind = process_kind(processes, lava_processes)
+    check_models(models, kind, engine)
     check_deadline(deadline)
     check_file(output)
     if engine in in_clients.ENGINES:
@@ -95,6 +98,7 @@ def simulate(
                     chosen,
                     processes=kind,
                     lava_processes=lava_processes,
+                    models=models,
                     deadline=deadline,
                     progress=lambda a, b: bars("lava", a, b),
                 )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from snn2hw import console
-from snn2hw.commands.arguments import check_deadline, process_kind, take_samples
+from snn2hw.commands.arguments import check_deadline, check_models, process_kind, take_samples
 from snn2hw.exporters.lava import read_bundle
 from snn2hw.exporters.lava.environment import ensure_environment
 from snn2hw.output_files import check_file, write_text
@@ -27,10 +27,12 @@ def verify(
     skip_corrupt: bool,
     processes: str,
     lava_processes: int | None,
+    models: Path | None,
     deadline: float | None,
 ) -> str:
     """Verify a bundle; print and write the result; return the verdict."""
     kind = process_kind(processes, lava_processes)
+    check_models(models, kind)
     check_deadline(deadline)
     check_file(json_file)
     bundle = read_bundle(bundle_path)
@@ -44,6 +46,7 @@ def verify(
             None if loaded is None else loaded.traced,
             processes=kind,
             lava_processes=lava_processes,
+            models=models,
             missing_model=missing,
             deadline=deadline,
             progress=bars,

@@ -19,12 +19,14 @@ def simulate(
     *,
     processes: Processes = "fused",
     lava_processes: int | None = None,
+    models: Path | None = None,
     deadline: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ir.Spikes:
     """What simulator/cycle.py returns, computed by the Lava processes in the directory `bundle`.
 
-    lava_processes: the most that may run; unless given, as many as keep the cores busy. Raises LavaError.
+    lava_processes: the most that may run; unless given, as many as keep the cores busy. models: a file of process
+    models of the user's own (docs/lava.md). Raises LavaError.
     """
     with tempfile.TemporaryDirectory(prefix="snn2hw-") as folder:
         given, made = Path(folder, "x.npz"), Path(folder, "spikes.npz")
@@ -35,6 +37,7 @@ def simulate(
             made,
             processes=processes,
             lava_processes=lava_processes,
+            models=models,
             deadline=deadline,
             on_progress=progress,
         )

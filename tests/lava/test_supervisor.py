@@ -1,227 +1,89 @@
-"""Whatever happens to a run: it ends soon, says why, and leaves no process, shared memory, folder or output behind."""
+"""What the supervisor leaves to the next run and to the host that starts runs; faults are in test_faults.py."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from programs import Builder, make_bundle, save_samples
+from runs import PATIENCE, Run, small_bundle, starter, wait_until
 
 import snn2hw
 from snn2hw.errors import BundleError, LavaError
 from snn2hw.exporters.lava.environment import clean_variables, ensure_environment
 from snn2hw.exporters.lava.worker import run_lava
 
-MANY = 100_000  # samples: minutes of work
-PATIENCE = 20.0  # seconds within which a run must end
-
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """A small program and samples enough for minutes."""
-    builder = Builder(timesteps=2, shape=(1, 4, 4))
-    builder.readout(builder.sew_block("block", builder.layer("stem", "x", 2), 2, gate="ADD"))
-    make_bundle(builder, tmp_path)
-    np.savez(tmp_path / "x.npz", x=np.ones((MANY, 1, 4, 4), np.uint8))
-    return tmp_path
-
-
-class Run:
-    """A run of run.py with temporary files of its own, by which everything that belongs to it is found."""
-
-    def __init__(self, bundle: Path, *options: str) -> None:
-        self.bundle = bundle
-        self.folder = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))  # short: sockets have short names
-        command = [ensure_environment(), "lava/run.py", "--input", "x.npz", "--output", "spikes.npz", "--json-progress"]
-        self.process = subprocess.Popen(
-            [*command, *options],
-            cwd=bundle,
-            env={**clean_variables(), "TMPDIR": str(self.folder)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def wait_for_cycles(self) -> None:
-        """Until Lava works."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if json.loads(line)["cycles"] > 2:
-                return
-
-    def shared_memory(self) -> list[Path]:
-        prefixes = [json.loads(path.read_text())["shared_memory"] for path in self.folder.glob("*/job.json")]
-        return [path for prefix in prefixes for path in Path("/dev/shm").glob(f"{prefix}*")]
-
-    def worker(self) -> int:
-        return next(pid for pid in self.processes() if os.getsid(pid) == pid)
-
-    def lava_process(self, name: str) -> int:
-        """The process that runs a model. Lava forks them in the order of processes.json, then its runtime service."""
-        (path,) = self.folder.glob("*/processes.json")
-        names, worker = json.loads(path.read_text()), self.worker()
-        forked = sorted(pid for pid in self.processes() if parent(pid) == worker)
-        return forked[-len(names) - 1 :][names.index(name)]
-
-    def processes(self) -> list[int]:
-        """All processes of this run but its first, zombies not counted."""
-        mark, found = f"TMPDIR={self.folder}".encode(), []
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark in (path / "environ").read_bytes() and int(path.name) != self.process.pid:
-                    found.append(int(path.name))
-            except OSError:
-                continue
-        return found
-
-    def end(self) -> tuple[int, str]:
-        """Wait for the run to end by itself; its exit code and message. Everything must be gone with it."""
-        memory = self.shared_memory()
-        _, message = self.process.communicate(timeout=PATIENCE)
-        assert self.processes() == []
-        assert [path for path in memory if path.exists()] == []
-        assert list(self.folder.iterdir()) == []
-        assert not (self.bundle / "spikes.npz").exists()
-        assert list(self.bundle.glob(".spikes*")) == []
-        return self.process.returncode, message
-
-
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return small_bundle(tmp_path)
 
 
 @pytest.fixture
 def start(bundle: Path) -> Iterator[Callable[..., Run]]:
-    runs: list[Run] = []
-
-    def start(*options: str) -> Run:
-        runs.append(Run(bundle, *options))
-        return runs[-1]
-
-    yield start
-    for run in runs:
-        for pid in [run.process.pid, *run.processes()] if run.process.poll() is None else run.processes():
-            os.kill(pid, signal.SIGKILL)
-        run.process.communicate()
-        shutil.rmtree(run.folder)
+    """Starts runs."""
+    with starter(bundle) as start:
+        yield start
 
 
-def sabotage(bundle: Path, old: str, new: str) -> None:
-    """Change the bundle's copy of the fused model."""
-    path = bundle / "lava/processes/fused.py"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
+def test_the_next_run_removes_what_killed_ones_left(bundle: Path, start: Callable[..., Run]) -> None:
+    """All of a run is killed at once, Python's own tracker of shared memory too. A run that lives is left alone."""
+    living = start()
+    living.wait_for_cycles()
+    for pid in living.processes():  # they would take the time of the others
+        os.kill(pid, signal.SIGSTOP)
+    before = set(living.folder.iterdir())
+    killed = start(folder=living.folder)
+    killed.wait_for_cycles()
+    (left,) = set(living.folder.iterdir()) - before
+    own = [pid for pid in killed.processes() if str(left).encode() in Path(f"/proc/{pid}/environ").read_bytes()]
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in (killed.process.pid, *own):
+            os.kill(pid, number)
+    killed.process.wait(PATIENCE)
+    partial = bundle / f".spikes.npz.{killed.process.pid}"
+    partial.write_bytes(b"half")
+    assert left.is_dir()
+    assert killed.shared_memory()
+    after = start("--samples", "2", folder=living.folder)
+    assert after.process.wait(PATIENCE) == 0
+    assert not left.exists()
+    assert not killed.shared_memory()
+    assert not partial.exists()
+    (bundle / "spikes.npz").unlink()
+    assert living.shared_memory()
+    assert living.process.poll() is None
+    living.process.terminate()
+    assert living.end()[0] == 2
 
 
-UNPICKLABLE = """import os
-import numpy as np
-class Unpicklable(Exception):
-    def __init__(self, one, two):
-        super().__init__("sabotage")
-"""
-STEP = "        self.engine.begin()\n"
-INIT = '        self.engine = RegionEngine(proc_params["job"], proc_params["region"])\n'
+def test_runs_in_a_row_leave_nothing_in_the_host(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """benchmarks/lava.py --runs 50 measures the same, and memory too."""
+    folder = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    states = []
+    for _ in range(5):
+        run_lava(bundle, bundle / "x.npz", bundle / "spikes.npz", samples=1)
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        states.append((len(os.listdir("/proc/self/fd")), children, list(folder.iterdir()), own_shared_memory()))
+    assert states == states[:1] * 5
+    assert states[0][2:] == ([], [])
+    folder.rmdir()
 
 
-@pytest.mark.parametrize(
-    ("place", "fault", "expected"),
-    [
-        (STEP, "if late and stem: raise ValueError('sabotage')", "'stem' failed:\nTraceback .*sabotage"),
-        (STEP, "if late and stem: raise Unpicklable(1, 2)", "'stem' ended with exit code 0 .*Traceback .*sabotage"),
-        (STEP, "if late and stem: os._exit(3)", "'stem' ended with exit code 3 before the run did"),
-        (INIT, "raise ValueError('sabotage')", "Traceback .*sabotage"),
-        (INIT, "os.kill(os.getpid(), 9)", "was killed by SIGKILL"),
-    ],
-)  # fmt: skip
-def test_a_model_that_fails(place: str, fault: str, expected: str, bundle: Path, start: Callable[..., Run]) -> None:
-    sabotage(bundle, "import numpy as np\n", UNPICKLABLE)
-    names = "late, stem = self.engine.cycle == 5, self.engine.region.name == 'stem'"
-    sabotage(bundle, place, f"{place}        {names}\n        {fault}\n")
-    code, message = start().end()
-    assert code == 2
-    assert message.startswith("error: ")
-    assert re.search(expected, message, re.DOTALL), message
-
-
-def test_a_killed_lava_process(start: Callable[..., Run]) -> None:
-    run = start()
-    run.wait_for_cycles()
-    os.kill(run.lava_process("block"), signal.SIGKILL)
-    assert run.end() == (2, "error: the Lava process 'block' was killed by SIGKILL (Killed)\n")
-
-
-def test_a_stuck_lava_process_and_a_deadline(start: Callable[..., Run]) -> None:
-    run = start("--deadline", "5")
-    run.wait_for_cycles()
-    os.kill(run.lava_process("block"), signal.SIGSTOP)
-    code, message = run.end()
-    assert code == 2
-    assert message.startswith("error: the run did not end within its deadline of 5 s. In cycle ")
-    assert "block" in message.partition("the others wait for:")[2]
-
-
-def test_a_stuck_lava_process_and_no_deadline(start: Callable[..., Run]) -> None:
-    run = start("--stall", "2")
-    run.wait_for_cycles()
-    os.kill(run.lava_process("block"), signal.SIGSTOP)
-    code, message = run.end()
-    assert code == 2
-    assert message.startswith("error: no Lava process finished a cycle for 2 s. In cycle ")
-    assert "block" in message.partition("the others wait for:")[2]
-
-
-def test_a_model_that_never_starts(bundle: Path, start: Callable[..., Run]) -> None:
-    sabotage(bundle, INIT, INIT + "        import time; time.sleep(1000)\n")
-    code, message = start("--deadline", "3").end()
-    assert code == 2
-    assert message == "error: the run did not end within its deadline of 3 s. Lava was still starting 4 processes.\n"
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_main_process_alone(number: signal.Signals, start: Callable[..., Run]) -> None:
-    run = start()
-    run.wait_for_cycles()
-    run.process.send_signal(number)
-    assert run.end() == (2, f"error: interrupted by {number.name}; nothing was written\n")
-
-
-def test_a_signal_while_lava_starts(start: Callable[..., Run]) -> None:
-    run = start()
-    while not list(run.folder.glob("*/worker.log")):
-        time.sleep(0.01)
-    run.process.send_signal(signal.SIGTERM)
-    assert run.end()[0] == 2
-
-
-def test_a_killed_worker(start: Callable[..., Run]) -> None:
-    run = start()
-    run.wait_for_cycles()
-    os.kill(run.worker(), signal.SIGKILL)
-    code, message = run.end()
-    assert code == 2
-    assert message.startswith("error: the Lava worker was killed by SIGKILL\n")
-
-
-def test_a_killed_main_process(start: Callable[..., Run]) -> None:
-    run = start()
-    run.wait_for_cycles()
-    memory = run.shared_memory()
-    assert memory
-    assert run.processes()
-    run.process.kill()
-    wait_until(lambda: not run.processes() and not any(path.exists() for path in memory))
+def own_shared_memory() -> list[Path]:
+    """Shared memory and semaphores of runs whose supervisor is gone: other tests run at the same time."""
+    marks = re.compile(r"(?:sem\.)?s2h(\d+)_")
+    found = ((path, marks.match(path.name)) for path in Path("/dev/shm").iterdir())
+    return [path for path, mark in found if mark and not Path("/proc", mark[1]).exists()]
 
 
 def test_the_host_ends_a_run_that_it_is_interrupted_in(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,13 +131,6 @@ def state(pid: str) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def wait_until(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_no_bundle_is_told(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"has no lava/run\.py"):
         run_lava(tmp_path, tmp_path / "x.npz", tmp_path / "spikes.npz")
@@ -286,7 +141,7 @@ def test_progress_is_for_terminals(tmp_path: Path) -> None:
     builder.readout(builder.layer("stem", "x", 2))
     make_bundle(builder, tmp_path)
     save_samples(builder, tmp_path, 2)
-    command = f"{ensure_environment()} lava/run.py --input x.npz --output spikes.npz"
+    command = f"{ensure_environment()} lava/run.py --input x.npz --output spikes.npz --saturate"
     typescript = ["script", "--quiet", "--return", "--command", command, "/dev/null"]
     shown = subprocess.run(typescript, cwd=tmp_path, env=clean_variables(), capture_output=True, check=True).stdout
     assert shown.replace(b"\r", b"").rstrip().endswith(b"cycle 4 of 4")

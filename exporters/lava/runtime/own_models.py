@@ -1,4 +1,4 @@
-"""Process models of the user's own: --models FILE.py. docs/lava.md of snn2hw, and README.md of a bundle, show how."""
+"""Process models of the user's own: --models FILE.py. docs/lava.md of snn2hw says what such a model must do."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def read_node(entry: Entry, arrays: Mapping[str, Array], nodes: Mapping[str, Nod
             Neuron(
                 **base,
                 reset=entry.choice("reset", RESETS),
-                reset_offset=entry.integer("reset_offset") % timesteps,
+                reset_offset=entry.integer("reset_offset", low=0, high=timesteps - 1),
                 threshold=per_neuron("threshold", 0, THRESHOLD_LIMIT - 1),
                 decay=per_neuron("decay", 0, 4095),
                 current_decay=per_neuron("current_decay", 1, 4096),
@@ -128,7 +128,7 @@ def read_node(entry: Entry, arrays: Mapping[str, Array], nodes: Mapping[str, Nod
     elif kind == "merge":
         return _check_inputs(Merge(**base), nodes)
     elif kind == "readout":
-        offset = entry.integer("reset_offset") % timesteps
+        offset = entry.integer("reset_offset", low=0, high=timesteps - 1)
         bias = per_neuron("bias", -(1 << 62), 1 << 62)
         return _check_inputs(Readout(**base, reset_offset=offset, bias=bias, heads=_read_heads(entry, shape)), nodes)
     else:

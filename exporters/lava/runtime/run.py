@@ -8,13 +8,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
-STALL = 600.0  # seconds
-
 # Bundles are checked by content: running one must not add files to it.
 sys.dont_write_bytecode = True
+# BLAS starts threads when numpy is imported, and never ends if it does not get their memory. Nothing is computed here.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+from signals import Interrupted, Signals  # noqa: E402
+
+STALL = 600.0  # seconds
+CAUSES = {
+    "out of memory (run fewer samples at a time with --samples, or fewer processes with --lava-processes)": (
+        "MemoryError",
+        "Cannot allocate memory",
+        "can't start new thread",
+        "failed to map segment",
+    ),
+    "/dev/shm or the disk of the temporary folder is full": ("No space left on device",),
+    "too many open files (ulimit -n)": ("Too many open files",),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,12 +42,35 @@ def main(arguments: list[str] | None = None) -> int:
         from worker import work
 
         return work(options.worker)
+    signals = Signals()
+    progress = _JsonProgress() if options.json_progress else _LineProgress()
+    try:
+        problem = _run(options, signals, progress)
+    except Interrupted as error:
+        problem = str(error)
+    except MemoryError as error:
+        problem = f"MemoryError {error}".rstrip()
+    finally:
+        signals.ignore()
+    progress.end()
+    if problem is not None:
+        print(f"error: {_with_cause(problem)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(options: argparse.Namespace, signals: Signals, progress: _JsonProgress | _LineProgress) -> str | None:
+    """Run the program; what kept it from its end, or None."""
     try:
         from program import ProgramError
         from supervisor import Request, supervise
     except ModuleNotFoundError as error:
-        print(f"error: {error}. {sys.executable} -m pip install lava-nc==0.10.0 'numpy<2'", file=sys.stderr)
-        return 2
+        return f"{error}. {sys.executable} -m pip install lava-nc==0.10.0 'numpy<2'"
+    except ImportError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        return f"numpy is installed, but cannot be imported: {cause}"
 
     request = Request(
         program=options.program.resolve(),
@@ -45,16 +83,21 @@ def main(arguments: list[str] | None = None) -> int:
         parent=options.parent,
         lava_processes=options.lava_processes,
         models=options.models and options.models.resolve(),
+        saturate=options.saturate,
     )
-    progress = _JsonProgress() if options.json_progress else _LineProgress()
     try:
-        supervise(request, progress.show)
+        supervise(request, signals, progress.show)
     except (ProgramError, OSError) as error:
-        progress.end()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    progress.end()
-    return 0
+        return str(error)
+    return None
+
+
+def _with_cause(problem: str) -> str:
+    """A message that begins with what the machine lacked, where a traceback in it says so in its own words."""
+    for cause, signs in CAUSES.items():
+        if any(sign in problem for sign in signs):
+            return f"{cause}\n{problem}"
+    return problem
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -81,6 +124,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="at most so many fused Lava processes, 2 to 300 (default: 2 for each core, and the source)",
     )
     parser.add_argument("--samples", type=_positive_int, help="run only the first samples")
+    parser.add_argument(
+        "--saturate", action="store_true", help="clip values outside the range seen in calibration, as a chip does"
+    )
     parser.add_argument("--deadline", type=_positive_float, help="seconds that the whole run may take")
     parser.add_argument(
         "--stall",

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 
 from files import create_recordings, read_payloads, write_spikes
 from program import ProgramError
 from program_file import check_digest, read_program
+from run_folder import new_prefix, run_folder
+from signals import Signals
 from system import adopt_orphans, end_group, unlink_shared_memory
 
 POLL_INTERVAL = 0.05  # seconds
-SOCKET_PATH_MAX = 107 - len("/pymp-12345678/listener-12345678")  # what a folder may take of a Unix socket's path
 LOG_LINES = 20
 
 
@@ -37,7 +34,8 @@ class Request:
     """One run: files, kind of process models (fused, structural, stock), number of samples, and limits in seconds.
 
     `deadline` is for the whole run; `stall` is the longest time in which no process finishes a cycle. `parent` is a
-    process whose end ends the run. `lava_processes` limits the fused processes; `models` is a file of the user's own.
+    process whose end ends the run. `lava_processes` limits the fused processes; `models` is a file of the user's own;
+    `saturate` lets values outside the input's range be clipped.
     """
 
     program: Path
@@ -50,51 +48,26 @@ class Request:
     parent: int | None
     lava_processes: int | None
     models: Path | None
+    saturate: bool
 
 
-def supervise(request: Request, on_progress: Callable[[int, int], None]) -> None:
-    """Run a program in Lava. `on_progress(cycles done, cycles in all)` is called as they grow. Raises ProgramError."""
-    signals = Signals()
+def supervise(request: Request, signals: Signals, on_progress: Callable[[int, int], None]) -> None:
+    """Run a program in Lava. `on_progress(cycles done, cycles in all)` is called as they grow.
+
+    Raises ProgramError, Interrupted, OSError and MemoryError; nothing is left of a run that raises.
+    """
     check_digest(request.program)
     program = read_program(request.program)
-    payloads = read_payloads(request.input, program, request.samples)
+    payloads = read_payloads(request.input, program, request.samples, saturate=request.saturate)
     if not request.output.parent.is_dir():
         raise ProgramError(f"the folder of {request.output} does not exist")
     adopt_orphans()
-    folder = Path(tempfile.mkdtemp(prefix="snn2hw-"))
-    try:
-        if len(os.fsencode(folder)) > SOCKET_PATH_MAX:
-            raise ProgramError(
-                f"the temporary folder's name is too long for a socket: {folder}. Set TMPDIR to a shorter one."
-            )
+    signals.held = True  # from here on there is something to clean up
+    with run_folder() as folder:
         create_recordings(folder, program, len(payloads))
         np.save(folder / "input.npy", payloads)
         _Run(request, folder, signals, program.cycles(len(payloads)), on_progress).run(len(payloads))
-        write_spikes(folder, program, request.output)
-    finally:
-        signals.held = True  # a second Ctrl-C must not stop the clean-up
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-class Signals:
-    """Turns SIGINT, SIGTERM and SIGHUP into a ProgramError. While `held` they wait, so that nothing is half done."""
-
-    def __init__(self) -> None:
-        self.held = False
-        self.waiting: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._receive)
-
-    def release(self) -> None:
-        """Hold no longer. Raises the ProgramError of a signal that came meanwhile."""
-        self.held = False
-        if self.waiting is not None:
-            self._receive(self.waiting, None)
-
-    def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if not self.held:
-            raise ProgramError(f"interrupted by {signal.Signals(number).name}; nothing was written")
-        self.waiting = number
+        write_spikes(folder, program, request.output, signals.check)
 
 
 class _Run:
@@ -110,7 +83,7 @@ class _Run:
 
     def run(self, samples: int) -> None:
         """Start the worker and wait for it. Raises ProgramError; the worker and all it made is gone afterwards."""
-        shared_memory = f"s2h{secrets.token_hex(5)}_"
+        shared_memory = new_prefix()
         job = {
             "program": str(self.request.program),
             "processes": self.request.processes,
@@ -130,7 +103,6 @@ class _Run:
         worker: subprocess.Popen[bytes] | None = None
         try:
             with (self.folder / "worker.log").open("wb") as log:
-                self.signals.held = True
                 worker = subprocess.Popen(
                     command,
                     env=environment,
@@ -139,7 +111,6 @@ class _Run:
                     stderr=log,
                     start_new_session=True,
                 )
-            self.signals.release()
             while (code := worker.poll()) is None:
                 self._look()
                 time.sleep(POLL_INTERVAL)
@@ -147,13 +118,13 @@ class _Run:
                 raise ProgramError(self._explain(code))
             self._show(self.cycles)
         finally:
-            self.signals.held = True
             if worker is not None:
-                end_group(worker.pid)
+                end_group(worker)
             unlink_shared_memory(shared_memory)
-        self.signals.release()
+        self.signals.check()
 
     def _look(self) -> None:
+        self.signals.check()
         now = time.monotonic()
         done = self._done()
         if done is not None:
@@ -201,6 +172,8 @@ class _Run:
             message = report["message"]
         elif code < 0:
             message = f"the Lava worker was killed by {signal.Signals(-code).name}"
+            if -code == signal.SIGKILL:
+                message += "; if nobody did that, the system ran out of memory"
         else:
             message = f"the Lava worker ended with exit code {code}"
         log = (self.folder / "worker.log").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing
 import multiprocessing.shared_memory
 import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +23,7 @@ PR_SET_CHILD_SUBREAPER = 36
 OPEN_FILES = Path("/proc/sys/fs/file-nr")  # where Linux tells how many files are open, and may be, in the whole system
 DESCRIPTORS_PER_PROCESS = 11  # in the main process, measured; each process inherits those of all before it
 DESCRIPTORS_AT_START = 100
+FEWER = "--processes fused --lava-processes N"
 
 
 def _control_process(option: int, value: int) -> None:
@@ -41,10 +44,16 @@ def adopt_orphans() -> None:
     _control_process(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def end_group(group: int, patience: float = 10.0) -> None:
-    """Kill a process group and wait until every child of this process is gone, `patience` seconds at most."""
+def end_group(leader: subprocess.Popen[bytes], grace: float = 1.0, patience: float = 10.0) -> None:
+    """End a process group and wait until every child of this process is gone, `patience` seconds at most.
+
+    Its leader is asked first and has `grace` seconds: killed while it makes a semaphore, it would leave that behind.
+    """
+    leader.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        leader.wait(grace)
     with contextlib.suppress(ProcessLookupError):  # all of it has ended
-        os.killpg(group, signal.SIGKILL)
+        os.killpg(leader.pid, signal.SIGKILL)
     end = time.monotonic() + patience
     while time.monotonic() < end:
         try:
@@ -54,18 +63,31 @@ def end_group(group: int, patience: float = 10.0) -> None:
             return
 
 
+def is_alive(process: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
 def name_shared_memory(prefix: str) -> None:
-    """Let all shared memory that this process makes from now on start with `prefix`, so that another can find it."""
+    """Let the names of all shared memory and semaphores that this process makes start with `prefix`, to be found by."""
+    multiprocessing.current_process()._config["semprefix"] = f"/{prefix}"  # type: ignore[attr-defined]
     module = multiprocessing.shared_memory
     module._SHM_NAME_PREFIX = f"/{prefix}"  # type: ignore[attr-defined]
     module._SHM_SAFE_NAME_LENGTH = len(prefix) + 17  # type: ignore[attr-defined]
 
 
 def unlink_shared_memory(prefix: str) -> None:
-    """Remove all shared memory whose name starts with `prefix`. On other systems Python's own tracker does it."""
+    """Remove all that `name_shared_memory` named. On other systems Python's own tracker does it."""
     if SHARED_MEMORY.is_dir():
-        for path in SHARED_MEMORY.glob(f"{prefix}*"):
-            path.unlink(missing_ok=True)
+        for pattern in (f"{prefix}*", f"sem.{prefix}*"):
+            for path in SHARED_MEMORY.glob(pattern):
+                path.unlink(missing_ok=True)
 
 
 def check_limits(processes: int, channel_bytes: int) -> None:
@@ -76,20 +98,20 @@ def check_limits(processes: int, channel_bytes: int) -> None:
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise ProgramError(
             f"{processes} Lava processes need about {needed} open files, the hard limit is {hard}. Raise it "
-            f"(ulimit -Hn {needed}) or use fewer processes: --processes fused."
+            f"(ulimit -Hn {needed}) or use fewer processes: {FEWER}."
         )
     if OPEN_FILES.is_file():
         used, _, most = map(int, OPEN_FILES.read_text(encoding="ascii").split())
         if needed * processes > most - used:
             raise ProgramError(
                 f"{processes} Lava processes need about {needed * processes} open files between them, the system has "
-                f"{most - used} left (fs.file-max). Use fewer processes: --processes fused."
+                f"{most - used} left (fs.file-max). Use fewer processes: {FEWER}."
             )
     if SHARED_MEMORY.is_dir():
         free = shutil.disk_usage(SHARED_MEMORY).free
         if channel_bytes > free:
             raise ProgramError(
-                f"the channels between {processes} Lava processes need {channel_bytes / 1e6:.0f} MB of shared memory, "
-                f"{SHARED_MEMORY} has {free / 1e6:.0f} MB free. Enlarge it (Docker: --shm-size) or use fewer "
-                "processes: --processes fused."
+                f"the channels between {processes} Lava processes need {channel_bytes / 1e6:.1f} MB of shared memory, "
+                f"{SHARED_MEMORY} has {free / 1e6:.1f} MB free. Enlarge it (Docker: --shm-size) or use fewer "
+                f"processes: {FEWER}."
             )

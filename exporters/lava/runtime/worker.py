@@ -26,7 +26,7 @@ from files import recording_paths
 from grouping import default_limit, group_regions
 from program import ProgramError
 from program_file import read_program
-from system import check_limits, die_with_parent, name_shared_memory
+from system import SHARED_MEMORY, check_limits, die_with_parent, name_shared_memory
 
 LAVA_VERSION = "0.10.0"
 CHANNEL_SIZE = 2  # messages a channel holds; Lava's default of 64 takes 30 times the shared memory and gains nothing
@@ -40,6 +40,7 @@ def work(folder: Path) -> int:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     die_with_parent(job["supervisor"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ends are the supervisor's business
+    signal.signal(signal.SIGTERM, lambda number, frame: _exit())  # which asks first, and kills a second later
     name_shared_memory(job["shared_memory"])
     me = os.getpid()
     os.register_at_fork(after_in_child=functools.partial(die_with_parent, me))
@@ -71,6 +72,8 @@ def _run(folder: Path, job: dict[str, Any]) -> None:
     from stock import StockNetwork
 
     kind, program = job["processes"], read_program(Path(job["program"]))
+    if kind == "stock" and job["models"]:
+        raise ProgramError("--models: stock processes have no regions whose models could be replaced")
     models = load_models(Path(job["models"])) if job["models"] else ()
     check_models(program, models)
     if kind == "fused":
@@ -202,6 +205,11 @@ def _exception(actor: Any) -> tuple[BaseException, str] | None:
 
 
 def _describe_exit(code: int) -> str:
-    if code < 0:
-        return f"was killed by {signal.Signals(-code).name} ({signal.strsignal(-code)})"
-    return f"ended with exit code {code} before the run did"
+    if code >= 0:
+        return f"ended with exit code {code} before the run did"
+    hints = {
+        signal.SIGKILL: "; if nobody did that, the system ran out of memory",
+        signal.SIGBUS: f"; {SHARED_MEMORY} or the disk of the temporary folder is full",
+    }
+    number = signal.Signals(-code)
+    return f"was killed by {number.name} ({signal.strsignal(number)}){hints.get(number, '')}"
