@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from snn2hw.report.comparing import side_by_side
 from snn2hw.report.document import Report
-from snn2hw.report.page import figures, rows
+from snn2hw.report.page import cost_figures, figures, rows
 from snn2hw.report.page.core_map import core_map
 from snn2hw.report.page.network_figure import network
 from snn2hw.report.page.plots import RATES, Plot
@@ -32,9 +32,9 @@ def plots_of(report: Report) -> dict[str, Plot]:
         "rates": (figures.rates, True),
         "dead_and_saturated": (figures.dead_and_saturated, True),
         "operations": (figures.operations, True),
-        "energy_totals": (figures.energy_totals, True),
-        "energy_components": (figures.energy_components, True),
-        "layer_times": (figures.layer_times, report.latency.steps),
+        "energy_totals": (cost_figures.energy_totals, True),
+        "energy_components": (cost_figures.energy_components, True),
+        "layer_times": (cost_figures.layer_times, report.latency.steps),
         "headroom": (figures.headroom, True),
         "sqnr": (figures.sqnr, True),
         "mismatch": (figures.mismatch, report.mismatches),
