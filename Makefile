@@ -8,9 +8,11 @@ PIP := $(PY) -m pip --quiet --quiet --disable-pip-version-check
 # VENV, where demo and check run, has none of them, as a new user. sinabs asks for an old nir: what it asks for goes into a
 # folder that only its test imports from. What cannot be installed ends make.
 CLIENTS := $(VENV)/clients
-FRAMEWORKS := tests/requirements-spikingjelly.txt tests/requirements-frameworks.txt
+FRAMEWORKS := tests/requirements-spikingjelly.txt tests/requirements-frameworks.txt tests/requirements-neurobench.txt
 SINABS := tests/interop/requirements-sinabs.txt
-REQUIREMENTS := pyproject.toml constraints.txt $(FRAMEWORKS) $(SINABS)
+# SANA-FE is under the GPL: only a script that a test runs in a process of its own imports it.
+SANAFE := tests/report/requirements-sanafe.txt
+REQUIREMENTS := pyproject.toml constraints.txt $(FRAMEWORKS) $(SINABS) $(SANAFE)
 # READY is written last and holds the folder's name; UNFINISHED is there from the first step to the last.
 READY := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
@@ -23,7 +25,7 @@ WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench check format setup lava clean FORCE
+.PHONY: help demo test faults bench check format setup lava browser clean FORCE
 
 help:
 	@echo 'make demo     export, run in Lava and verify a trained SEW ResNet'
@@ -36,7 +38,7 @@ help:
 demo: setup lava
 	@$(PY) examples/demo.py
 
-test: setup lava
+test: setup lava browser
 	@$(ONE_THREAD) $(CLIENTS)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST)
 
 faults: setup lava
@@ -58,6 +60,20 @@ format: setup
 # Lava needs Python 3.10, so it has an environment of its own, kept in the user's cache folder and made once.
 lava: setup
 	@$(PY) -m snn2hw.exporters.lava.environment >/dev/null
+
+# Tests open the report's page in a headless Chromium: that of SNN2HW_CHROMIUM or of the PATH; root gets Debian's.
+browser:
+	@if [ -z "$$SNN2HW_CHROMIUM" ] && \
+	    ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null; then \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        echo 'Installing Chromium, in which the tests open the report.' >&2; \
+	        export DEBIAN_FRONTEND=noninteractive; \
+	        apt-get -qq update && apt-get -qq --yes --no-install-recommends install chromium >/dev/null; \
+	    else \
+	        echo 'There is no Chromium for the tests of the report: apt-get install chromium, or name one by' >&2; \
+	        echo 'SNN2HW_CHROMIUM. Those tests will fail.' >&2; \
+	    fi; \
+	fi
 
 setup: $(READY)
 
@@ -91,6 +107,7 @@ $(READY): $(REQUIREMENTS)
 	@$(PIP) --python $(CLIENTS)/bin/python install --no-deps --no-build-isolation --editable .
 	@$(PIP) --python $(CLIENTS)/bin/python install --no-deps $(foreach file,$(FRAMEWORKS),--requirement $(file))
 	@$(PIP) install --no-deps --target $(CLIENTS)/sinabs --requirement $(SINABS)
+	@$(PIP) install --no-deps --target $(CLIENTS)/sanafe --requirement $(SANAFE)
 	@printf '%s\n' '$(CURDIR)' >$(READY) && rm $(UNFINISHED)
 
 clean:

@@ -6,6 +6,7 @@ Each command imports its work when it is called: torch is slow to import, and --
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -309,6 +310,57 @@ def sweep(
 
 
 @app.command()
+@takes_model_options
+def report(
+    context: typer.Context,
+    given: Annotated[str | None, typer.Argument(help="A bundle, or a model.", metavar="BUNDLE_OR_MODEL")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="An .npz with x (and y), or a set: digits, moving-digits, NAME:FOLDER.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The folder that gets report.html and report.json.")
+    ] = None,
+    samples: SamplesOption = None,
+    verify_file: Annotated[
+        Path | None, typer.Option("--verify", help="What verify --json wrote for the same bundle and data.")
+    ] = None,
+    profile: Annotated[list[str] | None, typer.Option(help="A price profile; all of them unless named.")] = None,
+    prices: Annotated[Path | None, typer.Option(help="Prices of your own: a TOML file as docs/report.md says.")] = None,
+    raster: Annotated[list[int] | None, typer.Option(help="A sample whose spikes are kept one by one; 0.")] = None,
+    model: Annotated[str | None, typer.Option(help="A bundle's model, if it is no longer where it was.")] = None,
+    calibrate: Annotated[str | None, typer.Option(help="For a model: data that sets the ranges.")] = None,
+    skip_corrupt: SkipCorruptOption = False,
+    saturate: SaturateOption = False,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A B", help="Two reports side by side instead; with -o also as a page."),
+    ] = None,
+    *,
+    options: ModelOptions,
+) -> None:
+    """Count spikes and operations, price them, and write a page for people and a file for scripts."""
+    from snn2hw.commands.report import report as work
+
+    work(
+        given,
+        data,
+        output,
+        options,
+        samples=samples,
+        model=model,
+        verify=verify_file,
+        profiles=profile or [],
+        prices=prices,
+        rasters=raster or [0],
+        calibrate=calibrate,
+        skip_corrupt=skip_corrupt,
+        saturate=saturate,
+        compare=compare,
+        command=context.obj,
+    )
+
+
+@app.command()
 def doctor() -> None:
     """Show what is installed, what is missing, and how to get it. Exits with 1 if something is missing."""
     from snn2hw.commands.doctor import doctor as work
@@ -388,7 +440,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0 done, 1 a check failed, 2 the command or its input is at fault."""
     os.environ.pop("SNN2HW_DEBUG", None)
     try:
-        code: Any = app(arguments, prog_name="snn2hw", standalone_mode=False)
+        words = sys.argv[1:] if arguments is None else arguments
+        code: Any = app(words, prog_name="snn2hw", standalone_mode=False, obj=shlex.join(["snn2hw", *words]))
         if code == INTERRUPTED:  # typer ends a command so on Ctrl-C, without a word
             return _interrupted()
         return code if isinstance(code, int) else 0

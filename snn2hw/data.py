@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import tempfile
@@ -47,6 +48,15 @@ class Samples:
     def shape(self) -> Shape:
         """Shape of one step of one sample."""
         return self.x.shape[2:] if self.per_step else self.x.shape[1:]
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the samples and labels, not of the file they came in."""
+        digest = hashlib.sha256(repr((self.x.shape, self.per_step)).encode())
+        digest.update(np.ascontiguousarray(self.x).data)
+        if self.y is not None:
+            digest.update(np.ascontiguousarray(self.y).data)
+        return digest.hexdigest()
 
     def check_shape(self, shape: Shape) -> None:
         """Raise DataError if the samples do not have this shape."""

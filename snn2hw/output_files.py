@@ -57,6 +57,13 @@ def check_place(path: Path) -> None:
         ) from None
 
 
+def check_folder(path: Path) -> None:
+    """Raise OptionError if no folder can be made at `path`, or nothing written in the one that is there."""
+    if path.exists() and not path.is_dir():
+        raise OptionError(f"-o {path}: a file stands there. Name a folder.")
+    check_place(path / "report.html" if path.is_dir() else path)
+
+
 def check_file(path: Path | None) -> None:
     """Raise OptionError if a file cannot be written to `path`."""
     if path is not None:

@@ -80,7 +80,7 @@ def traffic(placement: Placement, spikes: Mapping[str, NDArray[np.integer[Any]]]
             if source.name not in spikes and source.population.kind == "relay":
                 uncounted.add(source.name)
                 continue
-            links.append(_link(placement, source, layer, feed, _counts(source, spikes), received))
+            links.append(_link(source, layer, feed, _counts(source, spikes), received))
     return Traffic(
         links=tuple(links),
         received=tuple(int(count) for count in received),
@@ -102,28 +102,27 @@ def _counts(layer: PlacedLayer, spikes: Mapping[str, NDArray[np.integer[Any]]]) 
     return counts.astype(np.int64).reshape(shape)
 
 
-def _link(
-    placement: Placement, source: PlacedLayer, target: PlacedLayer, feed: Feed, counts: Int, received: Int
-) -> Link:
+def _link(source: PlacedLayer, target: PlacedLayer, feed: Feed, counts: Int, received: Int) -> Link:
     """Count the messages of one feed; those that each core receives are added to `received`."""
-    reach = [feed.reach[axis].of_parts(target.edges[axis]) for axis in AXES]
-    places = np.array([[core.chip, core.x, core.y] for core in source.cores]).reshape(-1, 3)
-    sums = dict.fromkeys(("messages", "within_tile", "between_chips", "hops_x", "hops_y"), 0)
-    numbers = [source.core_number(*part) - source.first_core for part in np.ndindex(*source.parts)]
-    for part, core in zip(target.boxes(), target.cores, strict=True):
-        read = counts
-        for axis in AXES:
-            chosen = np.where(reach[axis][part[axis]].reshape([-1 if a == axis else 1 for a in AXES]), read, 0)
-            read = np.add.reduceat(chosen, source.edges[axis][:-1], axis=axis)
-        sent = np.zeros(len(source.cores), np.int64)
-        sent[numbers] = read.ravel()
-        same_chip = places[:, 0] == core.chip
-        across = np.abs(places[:, 1] - core.x)
-        along = np.abs(places[:, 2] - core.y)
-        received[target.core_number(*part)] += sent.sum()
-        sums["messages"] += int(sent.sum())
-        sums["between_chips"] += int(sent[~same_chip].sum())
-        sums["within_tile"] += int(sent[same_chip & (across + along == 0)].sum())
-        sums["hops_x"] += int((sent * across)[same_chip].sum())
-        sums["hops_y"] += int((sent * along)[same_chip].sum())
-    return Link(source=source.name, target=target.name, **sums)
+    read = counts.astype(np.float64)  # exact below 2^53, and float products are fast
+    for axis in AXES:
+        reached = feed.reach[axis].of_parts(target.edges[axis])
+        held = np.repeat(np.eye(source.parts[axis], dtype=np.bool_), np.diff(source.edges[axis]), axis=1)
+        pairs = (reached[:, None] & held[None]).reshape(-1, counts.shape[axis])
+        read = np.moveaxis(np.tensordot(pairs.astype(np.float64), read, axes=(1, axis)), 0, axis)
+    pairs_of_parts = [size for parts in zip(target.parts, source.parts, strict=True) for size in parts]
+    by_rows = read.reshape(pairs_of_parts).transpose(2, 4, 0, 3, 5, 1)  # cores go by rows, columns, channels
+    sent = by_rows.reshape(len(target.cores), len(source.cores)).astype(np.int64)
+    received[target.first_core : target.first_core + len(target.cores)] += sent.sum(axis=1)
+    here, there = (np.array([[core.chip, core.x, core.y] for core in layer.cores]) for layer in (target, source))
+    away = np.abs(here[:, None] - there[None])  # [cores of the target, cores of the source, (chips, tiles, tiles)]
+    same_chip, across, along = away[..., 0] == 0, away[..., 1], away[..., 2]
+    return Link(
+        source=source.name,
+        target=target.name,
+        messages=int(sent.sum()),
+        within_tile=int(sent[same_chip & (across + along == 0)].sum()),
+        between_chips=int(sent[~same_chip].sum()),
+        hops_x=int((sent * across)[same_chip].sum()),
+        hops_y=int((sent * along)[same_chip].sum()),
+    )

@@ -148,9 +148,9 @@ def verify(
         if traced is not None and integers is not None:
             steps = torch.from_numpy(part.steps(program.schedule.timesteps))
             payloads = torch.from_numpy(np.moveaxis(input_payloads(program, part), 1, 0)).double()
-            exact = _run_torch(integers, payloads * program.graph.input.scale, program, "requantised", tell)
+            exact = run_torch(integers, payloads * program.graph.input.scale, program, "requantised", tell)
             exact["logits"] = _whole(exact["logits"])
-            floats = _run_torch(traced, steps, program, "float", tell)
+            floats = run_torch(traced, steps, program, "float", tell)
             logits["requantised"], logits["float"] = exact["logits"], floats.pop("logits")
             comparisons += [
                 compare(REQUANTISED, program, expected=exact, actual=spikes, exact=True, first_sample=start),
@@ -219,7 +219,7 @@ def _merge(one: Verification, more: Verification) -> Verification:
     )
 
 
-def _run_torch(
+def run_torch(
     traced: Traced, x: torch.Tensor, program: ir.Program, engine: str, tell: Progress
 ) -> dict[str, NDArray[Any]]:
     """Spikes [N, T, *shape] of every layer the model computes too, and the summed logits in the program's units."""

@@ -40,9 +40,12 @@ def expected_files() -> set[str]:
     for package, folder in package_folders().items():
         files = [*folder.glob("*.py")]
         files += folder.glob("*.toml") if package == "snn2hw.targets" else []
+        files += folder.glob("prices/*.toml") if package == "snn2hw.targets" else []
+        files += folder.glob("*.schema.json")
+        files += (file for file in folder.glob("templates/**/*") if file.is_file())
         files += folder.glob("requirements.txt") if package == "snn2hw.exporters.lava" else []
         files += folder.glob("py.typed")
-        names |= {f"{package.replace('.', '/')}/{file.name}" for file in files}
+        names |= {f"{package.replace('.', '/')}/{file.relative_to(folder)}" for file in files}
     return names
 
 

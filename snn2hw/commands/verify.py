@@ -56,5 +56,6 @@ def verify(
     console.show_manifest_conventions(conventions)
     console.show_verdict(result)
     if json_file is not None:
-        write_text(json_file, json.dumps(result.to_json() | {"conventions": conventions}, indent=1) + "\n")
+        of = {"program_sha256": bundle.manifest["sha256"]["program.npz"], "data_sha256": chosen.sha256}
+        write_text(json_file, json.dumps(result.to_json() | of | {"conventions": conventions}, indent=1) + "\n")
     return result.verdict

@@ -1,0 +1,170 @@
+"""report.json: every number of the report, made in one pass over the samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from snn2hw.data import Samples
+from snn2hw.errors import OptionError
+from snn2hw.exporters.lava.bundle import Bundle
+from snn2hw.frontends.trace import Traced
+from snn2hw.report.accuracy import Accuracy, AccuracyCounter, LayerMismatch
+from snn2hw.report.energy import Baseline, PaperFormula, ProfileEnergy, baseline, paper_formula, price_events
+from snn2hw.report.events import EventCounter, Events
+from snn2hw.report.latency import Latency, latency
+from snn2hw.report.mapping import Mapping, map_to_chips
+from snn2hw.report.network import (
+    Approximation,
+    Footprint,
+    GraphEdge,
+    GraphNode,
+    Headroom,
+    InputCounter,
+    LayerWeights,
+    approximations,
+    graph_of,
+    headroom,
+    layer_weights,
+)
+from snn2hw.report.prices import RULES, Profile, load_profiles
+from snn2hw.report.raster import Raster, raster
+from snn2hw.report.reproducibility import Reproducibility, reproducibility
+from snn2hw.report.totals import LayerActivity, Operations, activity, footprint, operations
+from snn2hw.report.values import Values
+from snn2hw.report.verification import Verified
+from snn2hw.requantise import requantise
+from snn2hw.simulator import fast
+
+ARITHMETIC = ("45nm-fp32", "45nm-int8")  # the first also prices the formula of the papers
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that report.json holds; docs/report.md tells what each part means.
+
+    unlabelled, without_model: why parts are absent, or None. mappings: the layers on the cores of every known chip.
+    """
+
+    schema: Literal["snn2hw.report/1"] = "snn2hw.report/1"
+    timesteps: int
+    samples: int
+    silent: bool
+    unlabelled: str | None
+    without_model: str | None
+    head: str | None
+    verification: Verified | None
+    waterfall: tuple[Accuracy, ...]
+    over_time: tuple[Accuracy, ...]
+    nodes: tuple[GraphNode, ...]
+    edges: tuple[GraphEdge, ...]
+    events: Events
+    activity: tuple[LayerActivity, ...]
+    operations: Operations
+    rasters: tuple[Raster, ...]
+    counting_rules: dict[str, str]
+    profiles: tuple[Profile, ...]
+    energy: tuple[ProfileEnergy, ...]
+    baselines: tuple[Baseline, ...]
+    paper_formula: PaperFormula
+    latency: Latency
+    headroom: tuple[Headroom, ...]
+    mismatches: tuple[LayerMismatch, ...]
+    weights: tuple[LayerWeights, ...]
+    footprint: Footprint
+    approximations: tuple[Approximation, ...]
+    mappings: tuple[Mapping, ...]
+    reproducibility: Reproducibility
+
+    def to_json(self) -> str:
+        """The document of schema snn2hw.report/1 (report.schema.json) as text."""
+        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+
+
+def make_report(
+    bundle: Bundle,
+    samples: Samples,
+    traced: Traced | None,
+    *,
+    profiles: Sequence[Profile],
+    missing_model: str = "",
+    verification: Verified | None = None,
+    raster_samples: Sequence[int] = (0,),
+    command: str = "",
+    progress: Progress | None = None,
+) -> Report:
+    """Run samples once and count everything; memory does not grow with their number.
+
+    Args:
+        bundle: as read by `read_bundle`.
+        samples: what to run.
+        traced: the model the bundle came from; None if it cannot be had, for the reason `missing_model`.
+        profiles: prices for the energy part.
+        verification: what `read_verification` returns.
+        raster_samples: whose spikes to keep one by one.
+        command: the command line, for the record.
+        progress: told (engine, done, total).
+    Raises:
+        DataError, FixedPointOverflow; OptionError if there are no samples, or no such sample to keep.
+    """
+    if not len(samples):
+        raise OptionError(f"{samples.name}: there are no samples to report on.")
+    for number in raster_samples:
+        if not 0 <= number < len(samples):
+            raise OptionError(f"--raster {number}: the samples go from 0 to {len(samples) - 1}.")
+    program = bundle.program
+    tell = progress or (lambda engine, done, total: None)
+    counter = EventCounter(program)
+    inputs = InputCounter(program.graph.input)
+    right = AccuracyCounter(program, traced, None if traced is None else requantise(traced, bundle.integers))
+    rasters: dict[int, Raster] = {}
+    for part, spikes in fast.stream(program, samples, progress=lambda done, total: tell("program", done, total)):
+        batch = samples[part]
+        values = Values(program, batch, spikes)
+        counter.add(values)
+        inputs.add(batch)
+        right.add(batch, values)
+        for number in raster_samples:
+            if part.start <= number < part.stop:
+                label = None if samples.y is None else int(samples.y[number])
+                rasters[number] = raster(program, values, number - part.start, sample=number, label=label)
+        tell("compare", part.stop, len(samples))
+    events = counter.events()
+    mappings = map_to_chips(program, counter.spikes(), samples=len(samples))
+    hops = {mapping.chip: mapping.hops for mapping in mappings}
+    nodes, edges = graph_of(program)
+    weights = layer_weights(program, bundle.network)
+    arithmetic = load_profiles(ARITHMETIC)
+    return Report(
+        timesteps=program.schedule.timesteps,
+        samples=len(samples),
+        silent=events.silent,
+        unlabelled="the samples have no labels, so nothing is said of accuracy" if samples.y is None else None,
+        without_model=missing_model if traced is None else None,
+        head=program.graph.readout.heads[0].name if program.graph.readout.heads else None,
+        verification=verification,
+        waterfall=right.waterfall(),
+        over_time=right.over_time(),
+        nodes=nodes,
+        edges=edges,
+        events=events,
+        activity=activity(events),
+        operations=operations(events),
+        rasters=tuple(rasters[number] for number in dict.fromkeys(raster_samples)),
+        counting_rules={str(rule): text for rule, text in RULES.items()},
+        profiles=tuple(profiles),
+        energy=tuple(price_events(events, profile, hops.get(profile.chip or "")) for profile in profiles),
+        baselines=tuple(baseline(events, profile) for profile in arithmetic),
+        paper_formula=paper_formula(events, arithmetic[0]),
+        latency=latency(program, events, tuple(profiles)),
+        headroom=headroom(program),
+        mismatches=right.mismatches(),
+        weights=weights,
+        footprint=footprint(events, weights, traced),
+        approximations=approximations(program, inputs),
+        mappings=mappings,
+        reproducibility=reproducibility(bundle, samples, command),
+    )

@@ -1,0 +1,59 @@
+"""The layers on the cores of every known chip, and the messages between the cores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Names
+from dataclasses import dataclass
+from typing import Any
+
+from snn2hw import ir
+from snn2hw.errors import DoesNotFit
+from snn2hw.fixed_point import Int
+from snn2hw.passes.place import place
+from snn2hw.targets import known_chips, load_target
+from snn2hw.traffic import traffic
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapping:
+    """A program on one chip. mesh: tiles from west to east and from north to south, and cores of a tile.
+
+    placement: of schema snn2hw.mapping/1. traffic: messages and hops of all samples; hops: of one sample along rows and
+    columns. All None if a layer fits no core, and then does_not_fit says which and why.
+    """
+
+    chip: str
+    title: str
+    mesh: tuple[int, int, int]
+    does_not_fit: str | None
+    placement: dict[str, Any] | None
+    traffic: dict[str, Any] | None
+    hops: tuple[float, float] | None
+
+
+def map_to_chips(program: ir.Program, spikes: Names[str, Int], *, samples: int) -> tuple[Mapping, ...]:
+    """Place a program on every known chip. spikes: how often each unit of each layer emitted in so many samples."""
+    return tuple(_map(program, spikes, samples, name) for name in known_chips())
+
+
+def _map(program: ir.Program, spikes: Names[str, Int], samples: int, name: str) -> Mapping:
+    chip = load_target(name)
+    reason, placement, messages, hops = None, None, None, None
+    try:
+        placed = place(program, chip)
+    except DoesNotFit as error:
+        reason = str(error)
+    else:
+        placement = placed.as_dict()
+        found = traffic(placed, spikes)
+        messages = found.as_dict()
+        hops = (found.total("hops_x") / samples, found.total("hops_y") / samples)
+    return Mapping(
+        chip=name,
+        title=chip.title,
+        mesh=(chip.mesh_width, chip.mesh_height, chip.cores_per_tile),
+        does_not_fit=reason,
+        placement=placement,
+        traffic=messages,
+        hops=hops,
+    )

@@ -1,0 +1,58 @@
+"""How every figure of the page looks: colours that suit light and dark, and one row a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+
+Plot = dict[str, Any]
+"""A figure as Plotly's JSON: data and layout."""
+
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY, YELLOW, TEAL = (
+    "#4a8fd4",
+    "#e08a1e",
+    "#2fa36f",
+    "#d9534f",
+    "#9a78c8",
+    "#8c929b",
+    "#c4a000",
+    "#2aa5b3",
+)
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, RED, TEAL, YELLOW, GREY)
+ROW = 22  # pixels of one layer
+RATES = ((0.0, "#3f6fb5"), (0.5, "#8f9a9a"), (1.0, "#f0b429"))  # readable on both grounds and by everybody
+
+
+def plot(traces: Sequence[Any], *, height: int, x: str = "", y: str = "", **layout: Any) -> Plot:
+    """A figure from its traces. Axes are named by `x` and `y`; the page adds the colours of its theme."""
+    figure = go.Figure(list(traces))
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 12, "t": 8, "b": 44},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1, "xanchor": "left", "x": 0},
+        hoverlabel={"align": "left"},
+        template=None,
+        colorway=PALETTE,
+        xaxis={"title": {"text": x}, "automargin": True},
+        yaxis={"title": {"text": y}, "automargin": True},
+    )
+    figure.update_layout(**layout)
+    made: Plot = figure.to_plotly_json()
+    return made
+
+
+def layer_plot(traces: Sequence[Any], layers: Sequence[str], *, x: str, **layout: Any) -> Plot:
+    """A figure of one row a layer, the first on top; its traces are horizontal."""
+    rows = {"categoryorder": "array", "categoryarray": [label(name) for name in layers], "autorange": "reversed"}
+    height = 90 + ROW * len(layers)
+    made = plot(traces, height=height, x=x, **layout)
+    made["layout"]["yaxis"] |= rows | {"type": "category", "dtick": 1}
+    return made
+
+
+def label(name: str) -> str:
+    """A name as Plotly shows it: without the markup that it would otherwise read in it."""
+    return escape(name, quote=False)

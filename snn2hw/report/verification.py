@@ -1,0 +1,71 @@
+"""What `snn2hw verify --json` found, taken into a report if it is of the same bundle and data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from snn2hw.data import Samples
+from snn2hw.errors import OptionError
+from snn2hw.exporters.lava.bundle import Bundle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One comparison: how many values, how many of them differ, and whether none may."""
+
+    name: str
+    exact_required: bool
+    compared: int
+    mismatches: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """The verdict for the first `samples` samples of the data; skipped: comparisons that could not run, and why.
+
+    accuracy: share of right answers of each engine, and their number `n`; None for unlabelled samples.
+    """
+
+    verdict: Literal["exact", "diverged"]
+    samples: int
+    accuracy: dict[str, float] | None
+    comparisons: tuple[Compared, ...]
+    skipped: dict[str, str]
+
+
+def read_verification(file: Path, bundle: Bundle, samples: Samples) -> Verified:
+    """Read a verify.json.
+
+    samples: all of them, since `verify` may have taken fewer. Raises OptionError for a file that is none, and for one
+    of another program or other data.
+    """
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+        if found["schema"] != "snn2hw.verify/1":
+            raise ValueError(f"schema {found['schema']!r}")
+        if found["verdict"] not in ("exact", "diverged"):
+            raise ValueError(f"verdict {found['verdict']!r}")
+        verified = Verified(
+            verdict=found["verdict"],
+            samples=int(found["samples"]),
+            accuracy=found["accuracy"],
+            comparisons=tuple(
+                Compared(**{key: each[key] for key in Compared.__dataclass_fields__}) for each in found["comparisons"]
+            ),
+            skipped=found["skipped"],
+        )
+    except FileNotFoundError:
+        raise OptionError(f"--verify {file}: there is no such file.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OptionError(
+            f"--verify {file}: not a file of snn2hw verify --json ({type(error).__name__}: {error})."
+        ) from None
+    if found.get("program_sha256") != bundle.manifest["sha256"]["program.npz"]:
+        raise OptionError(f"--verify {file}: it is of another program than {bundle.path}. Verify this bundle again.")
+    count = verified.samples
+    if not 1 <= count <= len(samples) or found.get("data_sha256") != samples[:count].sha256:
+        raise OptionError(f"--verify {file}: it is of other samples than {samples.name}. Verify with these.")
+    return verified

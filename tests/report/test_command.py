@@ -1,0 +1,136 @@
+"""snn2hw report: what it writes and prints, and one clear message for what it cannot do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cli
+import numpy as np
+import pytest
+from conftest import tiny_config, tiny_model
+
+from snn2hw.models.checkpoint import save_checkpoint
+from snn2hw.report.comparing import read_report
+
+ON_BUNDLE = ("report", "tiny.lava", "--data", "samples.npz")
+
+
+def test_a_bundle_is_reported_with_its_model(tiny: Path) -> None:
+    printed = cli.succeed(*ON_BUNDLE, "-o", "out")
+    assert {path.name for path in Path("out").iterdir()} == {"report.html", "report.json"}
+    report = read_report(Path("out"))
+    assert [row.name for row in report.waterfall] == ["float", "requantised", "program"]
+    assert report.mismatches and report.without_model is None
+    assert report.reproducibility.command == "snn2hw report tiny.lava --data samples.npz -o out"
+    assert "Accuracy on 5 samples, T=3" in printed and "Loihi 2" in printed and "no public price" in printed
+    assert printed.endswith("Wrote out/report.html and out/report.json.\n")
+
+
+def test_a_model_is_reported_as_its_bundle_is(tiny: Path) -> None:
+    cli.succeed(*ON_BUNDLE, "-o", "bundle")
+    cli.succeed("report", "tiny.pt", "--data", "samples.npz", "--calibrate", "samples.npz", "-o", "model")
+    of_bundle, of_model = read_report(Path("bundle")), read_report(Path("model"))
+    assert (of_model.events, of_model.waterfall) == (of_bundle.events, of_bundle.waterfall)
+
+
+def test_two_runs_give_the_same_files(tiny: Path) -> None:
+    cli.succeed(*ON_BUNDLE, "-o", "out")
+    before = cli.contents(Path("out"))
+    cli.succeed(*ON_BUNDLE, "-o", "out")
+    assert cli.contents(Path("out")) == before
+
+
+def test_a_verification_is_taken_in_and_an_alien_one_is_not(tiny: Path) -> None:
+    cli.succeed("verify", "tiny.lava", "--data", "samples.npz", "--samples", "3", "--json", "verify.json")
+    printed = cli.succeed(*ON_BUNDLE, "--verify", "verify.json", "-o", "out")
+    assert "Verified: exact for 3 samples." in printed
+    found = read_report(Path("out")).verification
+    assert found is not None and (found.verdict, found.samples) == ("exact", 3)
+    assert [each.mismatches for each in found.comparisons if each.exact_required] == [0, 0]
+
+    with np.load("samples.npz") as file:
+        np.savez("other.npz", x=1 - file["x"], y=file["y"])
+    other = ("report", "tiny.lava", "--data", "other.npz", "--verify", "verify.json", "-o", "no")
+    assert cli.fail(*other).startswith("--verify verify.json: it is of other samples than other.npz.")
+    verify = json.loads(Path("verify.json").read_text())
+    for change, message in (
+        ({"program_sha256": "0"}, "--verify verify.json: it is of another program than tiny.lava."),
+        ({"schema": "snn2hw.verify/9"}, "--verify verify.json: not a file of snn2hw verify --json"),
+        ({"verdict": "fine"}, "--verify verify.json: not a file of snn2hw verify --json"),
+    ):
+        Path("verify.json").write_text(json.dumps(verify | change))
+        assert cli.fail(*ON_BUNDLE, "--verify", "verify.json", "-o", "no").startswith(message)
+    assert "there is no such file" in cli.fail(*ON_BUNDLE, "--verify", "none.json", "-o", "no")
+
+
+def test_unlabelled_samples_are_told(tiny: Path) -> None:
+    np.savez("unlabelled.npz", x=cli.arrays("samples.npz")["x"])
+    printed = cli.succeed("report", "tiny.lava", "--data", "unlabelled.npz", "-o", "out")
+    assert "The samples have no labels: no accuracy." in printed
+    assert "Accuracy" not in printed
+
+
+def test_a_silent_network_is_told_first(tiny: Path) -> None:
+    neuron = {"kind": "Leaky", "beta": 1.0, "threshold": 1000.0}
+    save_checkpoint(Path("silent.pt"), tiny_model(neuron=neuron), "sew_resnet", tiny_config(neuron=neuron))
+    printed = cli.succeed("report", "silent.pt", "--data", "samples.npz", "--calibrate", "samples.npz", "-o", "out")
+    assert printed.startswith("No neuron fired, in any layer, step or sample")
+    report = read_report(Path("out"))
+    assert report.silent and {row.rate for row in report.activity[1:]} == {0.0}
+    assert report.operations.binary == 0.0
+    assert "<strong>No neuron fired</strong>" in Path("out/report.html").read_text()
+
+
+def test_prices_of_ones_own_are_used(tiny: Path) -> None:
+    figure = '{ value = 1.0, unit = "nJ", source = "page 1", evidence = "measured" }'
+    head = 'title = "Mine"\nsource = "a"\nevidence = "b"\ngraded = "count"\nunpriced = []\n[prices]\n'
+    Path("mine.toml").write_text(f"{head}synaptic_operation = {figure}\n")
+    printed = cli.succeed(*ON_BUNDLE, "--prices", "mine.toml", "--profile", "truenorth", "-o", "out")
+    assert "Mine" in printed and "TrueNorth" in printed and "Davies" not in printed
+    Path("mine.toml").write_text(f"{head}synaptic_operation = {figure.replace('1.0', '-1.0')}\n")
+    assert cli.fail(*ON_BUNDLE, "--prices", "mine.toml", "-o", "no") == (
+        "mine.toml: prices.synaptic_operation: value = -1.0; give a number from 0."
+    )
+    Path("mine.toml").write_text(f"{head}message = {figure}\n")
+    assert cli.fail(*ON_BUNDLE, "--prices", "mine.toml", "-o", "no").startswith(
+        "mine.toml: prices.synaptic_operation is missing."
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*ON_BUNDLE, "-o", "out", "--profile", "loihi9"), "--profile loihi9: there is no such price profile."),
+        ((*ON_BUNDLE, "-o", "out", "--raster", "5"), "--raster 5: the samples go from 0 to 4."),
+        ((*ON_BUNDLE, "-o", "out", "--samples", "0"), "--samples 0: at least 1 is needed."),
+        ((*ON_BUNDLE, "-o", "samples.npz"), "-o samples.npz: a file stands there. Name a folder."),
+        ((*ON_BUNDLE, "-o", "no/such/out"), "no/such/out: nothing can be written in no/such"),
+        (ON_BUNDLE, "a report needs a bundle or model, --data DATA and -o FOLDER; or --compare A B"),
+        (("report", "tiny.lava", "-o", "out"), "a report needs a bundle or model, --data DATA and -o FOLDER"),
+        (("report",), "a report needs a bundle or model"),
+        ((*ON_BUNDLE, "--compare", "a", "b"), "--compare A B: it takes two reports and -o, no model and no data."),
+        (("report", "--compare", "a", "a"), "--compare a a: that is the same report twice."),
+        (("report", "--compare", "a", "b"), "--compare a: there is no a. `snn2hw report` writes one."),
+        (("report", "--compare", "tiny.lava", "b"), "--compare tiny.lava: there is no report.json."),
+        (
+            ("report", "--compare", "tiny.lava/manifest.json", "b"),
+            "--compare tiny.lava/manifest.json: this is no report of schema snn2hw.report/1 (schema:",
+        ),
+        (("report", "--compare", "samples.npz", "b"), "--compare samples.npz: this is no report of schema"),
+    ],
+)
+def test_what_cannot_be_reported_is_told_and_nothing_written(
+    tiny: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    assert cli.fail(*arguments).startswith(message)
+
+
+def test_two_reports_are_shown_side_by_side(tiny: Path) -> None:
+    cli.succeed(*ON_BUNDLE, "-o", "all")
+    cli.succeed(*ON_BUNDLE, "--samples", "2", "-o", "few")
+    printed = cli.succeed("report", "--compare", "all", "few/report.json", "-o", "both")
+    assert "Side by side" in printed and "They are of different samples." in printed
+    assert "loihi1-davies" in printed and "x 1.000" in printed
+    assert [path.name for path in Path("both").iterdir()] == ["compare.html"]
+    assert cli.succeed("report", "--compare", "all", "few") != ""

@@ -1,0 +1,162 @@
+"""report.json: of the shipped schema, the same from batches of any size, and honest where parts are missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+
+from snn2hw.data import Samples, load_samples
+from snn2hw.errors import OptionError
+from snn2hw.exporters.lava import read_bundle
+from snn2hw.report import document
+from snn2hw.report.accuracy import wilson
+from snn2hw.report.comparing import read_report, side_by_side
+from snn2hw.report.document import Report, make_report
+from snn2hw.report.prices import load_profiles
+
+SCHEMA = Path(document.__file__).with_name("report.schema.json")
+UPDATE = "SNN2HW_UPDATE_GOLDEN"  # set to 1, the test writes the schema instead of comparing
+
+
+def samples() -> Samples:
+    return load_samples("samples.npz", (1, 6, 6))
+
+
+def report_on(data: Samples, **options: Any) -> Report:
+    """A report on the bundle of the current folder, without the model."""
+    return make_report(
+        read_bundle(Path("tiny.lava")),
+        data,
+        None,
+        profiles=load_profiles(()),
+        missing_model="its file is not there",
+        **options,
+    )
+
+
+def schema() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(SCHEMA.read_text())
+    return found
+
+
+def test_the_shipped_schema_is_that_of_the_report() -> None:
+    expected = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    expected |= TypeAdapter(Report).json_schema(mode="serialization")
+    if os.environ.get(UPDATE):
+        SCHEMA.write_text(json.dumps(expected, indent=1) + "\n")
+    assert schema() == expected
+    jsonschema.Draft202012Validator.check_schema(expected)
+
+
+def test_a_report_is_of_the_schema_and_reads_back_as_it_was(tiny: Path) -> None:
+    report = report_on(samples())
+    text = report.to_json()
+    jsonschema.Draft202012Validator(schema()).validate(json.loads(text))
+    (tiny / "report.json").write_text(text)
+    assert read_report(tiny).to_json() == text
+    assert report_on(samples()).to_json() == text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found.pop("events"),
+        lambda found: found.update(schema="snn2hw.report/2"),
+        lambda found: found["events"].update(samples="five"),
+        lambda found: found["energy"][0].update(rule="guess"),
+        lambda found: found["activity"][0].pop("dead"),
+    ],
+)
+def test_what_is_no_report_does_not_pass(tiny: Path, change: Any) -> None:
+    found = json.loads(report_on(samples()).to_json())
+    change(found)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(schema()).validate(found)
+    (tiny / "report.json").write_text(json.dumps(found))
+    with pytest.raises(OptionError, match=r"no report of schema snn2hw\.report/1"):
+        read_report(tiny)
+
+
+def test_the_wilson_interval_is_that_of_the_textbook() -> None:
+    """Agresti and Coull 1998 give 0 of 10: 0 to 0.278."""
+    found = wilson("program", 0, 10)
+    assert found.interval[0] == 0.0 and found.interval[1] == pytest.approx(0.2775, abs=1e-4)
+    half = wilson("program", 50, 100)
+    assert half.interval == pytest.approx((0.4038, 0.5962), abs=1e-4)
+
+
+def test_unlabelled_samples_give_no_accuracy_and_say_so(tiny: Path) -> None:
+    report = report_on(replace(samples(), y=None))
+    assert (report.waterfall, report.over_time) == ((), ())
+    assert report.unlabelled == "the samples have no labels, so nothing is said of accuracy"
+    assert report.rasters[0].label is None
+    assert report.events == report_on(samples()).events
+
+
+def test_without_the_model_only_the_program_is_judged(tiny: Path) -> None:
+    report = report_on(samples())
+    assert [row.name for row in report.waterfall] == ["program"]
+    assert (report.without_model, report.mismatches) == ("its file is not there", ())
+    assert report.footprint.model_bytes is None
+
+
+def test_accuracy_at_the_last_step_is_that_of_the_program(tiny: Path) -> None:
+    report = report_on(samples())
+    assert report.over_time[-1].correct == report.waterfall[-1].correct
+
+
+def test_rasters_hold_the_spikes_of_the_samples_that_were_asked_for(tiny: Path) -> None:
+    data = samples()
+    report = report_on(data, raster_samples=(3, 1, 3))
+    assert [raster.sample for raster in report.rasters] == [3, 1]
+    single = report_on(data[3:4])
+    by_name = {row.name: row for row in single.activity}
+    for layer in report.rasters[0].layers:
+        assert len(layer.neurons) == layer.size <= 128
+        assert len(layer.events) == sum(single.events[layer.name].unit.spikes) and layer.name in by_name  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("number", [-1, 5])
+def test_a_sample_that_is_not_there_is_refused(tiny: Path, number: int) -> None:
+    with pytest.raises(OptionError, match=f"--raster {number}: the samples go from 0 to 4"):
+        report_on(samples(), raster_samples=(number,))
+
+
+def test_a_report_on_no_sample_is_refused(tiny: Path) -> None:
+    with pytest.raises(OptionError, match="there are no samples"):
+        report_on(samples()[:0])
+
+
+def test_side_by_side_shows_what_changed(tiny: Path) -> None:
+    one, other = report_on(samples()), report_on(samples()[:2])
+    found = side_by_side(one, other)
+    pairs = {pair.name: pair for pair in found.pairs}
+    assert (pairs["samples"].a, pairs["samples"].b) == ("5", "2")
+    assert pairs["cycles, one sample alone"].change == "x 1.000"
+    ratio = other.operations.graded_by_value / one.operations.graded_by_value
+    assert pairs["synaptic operations, graded by value"].change == f"x {ratio:.3f}" != "x 1.000"
+    assert "energy, loihi2" not in pairs and "energy, loihi1-davies" in pairs
+    assert found.notes == ("They are of different samples.", "They are of the same program.")
+    assert [layer.a for layer in found.layers] == [row.rate for row in one.activity]
+    assert [layer.b for layer in found.layers] == [row.rate for row in other.activity]
+
+
+def test_every_sample_shown_twice_doubles_the_counts_and_nothing_else(tiny: Path) -> None:
+    data = samples()
+    assert data.y is not None
+    twice = Samples(np.concatenate([data.x] * 2), np.concatenate([data.y] * 2), data.per_step, name=data.name)
+    one, both = report_on(data), report_on(twice)
+    assert (one.activity, one.operations, one.footprint) == (both.activity, both.operations, both.footprint)
+    assert one.energy == both.energy
+    assert both.waterfall[-1].correct == 2 * one.waterfall[-1].correct
+    for a, b in zip(one.events.layers, both.events.layers, strict=True):
+        if a.synapses and b.synapses:
+            assert b.synapses.operations == tuple(2 * count for count in a.synapses.operations)

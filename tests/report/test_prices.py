@@ -1,0 +1,210 @@
+"""Price profiles: what ships has sources, what is wrong in a file is named, and joules are counts times prices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from counted_nets import counted
+
+from snn2hw.errors import OptionError
+from snn2hw.report.energy import baseline, paper_formula, price_events
+from snn2hw.report.latency import latency
+from snn2hw.report.prices import RULES, Profile, known_profiles, load_profiles
+from snn2hw.report.quantity import quantity
+
+MINE = """
+title = "Mine"
+source = "a data sheet"
+evidence = "measured"
+graded = "count"
+unpriced = ["static power"]
+
+[prices]
+synaptic_operation = { value = 2.0, unit = "pJ", source = "page 1", evidence = "measured" }
+message = { value = 1.0, unit = "nJ", source = "page 2", evidence = "measured" }
+"""
+
+
+def profile(name: str) -> Profile:
+    (found,) = load_profiles((name,))
+    return found
+
+
+def read(folder: Path, text: str) -> Profile:
+    file = folder / "mine.toml"
+    file.write_text(text)
+    return load_profiles(("loihi2",), file)[1]
+
+
+def refused(folder: Path, text: str) -> str:
+    with pytest.raises(OptionError) as caught:
+        read(folder, text)
+    message = str(caught.value)
+    assert message.startswith(str(folder / "mine.toml"))
+    return message.removeprefix(f"{folder / 'mine.toml'}: ")
+
+
+@pytest.mark.parametrize("name", known_profiles())
+def test_every_shipped_figure_says_where_it_is_from(name: str) -> None:
+    found = profile(name)
+    assert found.title and found.source and found.evidence and found.unpriced
+    for figure in (*found.prices.values(), *found.times.values()):
+        assert figure.source and figure.evidence and figure.si > 0
+
+
+def test_loihi_2_has_no_price() -> None:
+    events = counted("digits add").events
+    found = price_events(events, profile("loihi2"))
+    assert (found.total, found.components, found.by_rule) == (None, {}, {})
+    assert "no public energy per operation of Loihi 2" in str(profile("loihi2").no_price)
+
+
+def test_davies_prices_are_those_of_his_table() -> None:
+    found = profile("loihi1-davies")
+    picojoules = {name: round(1e12 * figure.si, 6) for name, figure in found.prices.items()}
+    assert picojoules == {
+        "synaptic_operation": 23.6,
+        "neuron_active": 81.0,
+        "neuron_inactive": 52.0,
+        "message": 1.7,
+        "hop_x": 3.0,
+        "hop_y": 4.0,
+    }
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_joules_are_counts_times_prices(tmp_path: Path, rule: str) -> None:
+    events = counted("digits add").events
+    found = price_events(events, read(tmp_path, MINE.replace('graded = "count"', f'graded = "{rule}"')))
+    expected = 0.0
+    for layer in events.layers:
+        own = layer.synapses
+        if own is None:
+            continue
+        operations, messages = sum(own.operations), sum(own.messages)
+        if own.carries == "graded" and rule == "value":
+            operations, messages = sum(own.by_value), sum(own.messages_by_value)
+        if own.carries == "graded" and rule == "dense":
+            operations = own.dense * events.timesteps * events.samples
+        expected += 2e-12 * operations + 1e-9 * messages
+    assert found.total == pytest.approx(expected / events.samples, rel=1e-12)
+    assert found.total == pytest.approx(found.by_rule[found.rule], rel=1e-12)
+    assert found.total == pytest.approx(sum(sum(layer.components.values()) for layer in found.layers), rel=1e-12)
+
+
+def test_the_rules_of_counting_differ_on_graded_spikes_alone() -> None:
+    events = counted("digits add").events
+    by_rule = [price_events(events, replace(profile("45nm-fp32"), graded=rule)).layers for rule in RULES]
+    for one, two, three in zip(*by_rule, strict=True):
+        synapses = events[one.name].synapses
+        graded = synapses is not None and synapses.carries == "graded"
+        assert (one == two == three) is not graded, one.name
+    assert price_events(events, profile("45nm-fp32")).by_rule == {
+        rule: pytest.approx(sum(sum(layer.components.values()) for layer in layers), rel=1e-12)
+        for rule, layers in zip(RULES, by_rule, strict=True)
+    }
+
+
+def test_what_has_no_price_is_listed(tmp_path: Path) -> None:
+    unpriced = price_events(counted("digits add").events, read(tmp_path, MINE)).unpriced
+    assert "static power" in unpriced
+    assert "a neuron firing (spike)" in unpriced
+    assert not any("(message)" in item or "synaptic_operation" in item for item in unpriced)
+
+
+def test_baselines_are_the_dense_pass_and_the_formula_of_the_papers() -> None:
+    events = counted("digits spiking").events
+    layers = [layer.synapses for layer in events.layers if layer.kind in ("conv", "linear") and layer.synapses]
+    fp32 = profile("45nm-fp32")
+    found = baseline(events, fp32)
+    assert found.ann == pytest.approx(4.6e-12 * sum(layer.dense for layer in layers), rel=1e-12)
+    assert found.break_even_rate is not None and found.rate is not None
+    behind = events.timesteps * sum(layer.dense for layer in layers[1:])
+    at_input = 4.6e-12 * sum(layers[0].operations) / events.samples
+    assert at_input + 0.9e-12 * found.break_even_rate * behind == pytest.approx(found.ann, rel=1e-12)
+    formula = paper_formula(events, fp32)
+    sums = sum(
+        sum(layer.operations) / (layer.dense * events.timesteps * events.samples) * 4 * layer.dense_with_padding
+        for layer in layers[1:]
+    )
+    assert formula.energy == pytest.approx(4.6e-12 * layers[0].dense_with_padding + 0.9e-12 * sums, rel=1e-12)
+
+
+def test_latency_is_the_schedule_and_the_slowest_layer() -> None:
+    net = counted("digits add")
+    davies, fp32 = profile("loihi1-davies"), profile("45nm-fp32")
+    found = latency(net.program, net.events, (davies, fp32))
+    assert (found.one_shot_cycles, found.pipelined_cycles) == (4 + net.program.schedule.depth, 4)
+    assert found.untimed == ("45nm-fp32",)
+    (step,) = found.steps
+    slowest = max(step.layers, key=lambda layer: layer.seconds)
+    assert step.bottleneck == slowest.name
+    assert step.step[1] - step.step[0] == pytest.approx((465 - 113) * 1e-9)
+    assert step.one_shot[0] == pytest.approx(found.one_shot_cycles * (slowest.seconds + 113e-9))
+    names = {layer.name for layer in step.layers}
+    assert names == {layer.name for layer in net.events.layers if layer.kind in ("neuron", "threshold", "readout")}
+    total = sum(layer.seconds * layer.cores for layer in step.layers) * net.events.samples * net.events.timesteps
+    counts = {"synaptic_operation": 0, "message": 0, "neuron_active": 0, "neuron_inactive": 0}
+    for layer in net.events.layers:
+        if layer.synapses:
+            graded = layer.synapses.carries == "graded"
+            counts["synaptic_operation"] += sum(layer.synapses.by_value if graded else layer.synapses.operations)
+            counts["message"] += sum(layer.synapses.messages_by_value if graded else layer.synapses.messages)
+        if layer.unit and layer.name in names:
+            counts["neuron_active"] += sum(layer.unit.active)
+            counts["neuron_inactive"] += sum(layer.unit.inactive)
+    assert total == pytest.approx(sum(count * davies.time(name) for name, count in counts.items()), rel=1e-9)
+
+
+def test_quantities_have_three_digits_and_a_prefix() -> None:
+    values = (0.0, 1.5e-8, 9.996e-7, 1.0, 2.5e-3, 3e-13, 0.9999)
+    texts = ["0 J", "15 nJ", "1 µJ", "1 J", "2.5 mJ", "0.3 pJ", "1 J"]
+    assert [quantity(value, "J") for value in values] == texts
+
+
+def test_an_unknown_profile_is_named_with_the_known_ones() -> None:
+    with pytest.raises(OptionError, match=r"--profile loihi9: there is no such price profile\. Known are 45nm-fp32,"):
+        load_profiles(("loihi1-davies", "loihi9"))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"none\.toml: there is no such file of prices\."):
+        load_profiles((), tmp_path / "none.toml")
+
+
+def test_a_file_named_like_a_profile_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "truenorth.toml"
+    file.write_text(MINE)
+    with pytest.raises(OptionError, match="a profile named truenorth is there already"):
+        load_profiles((), file)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("value = 2.0", "value = -2.0", "prices.synaptic_operation: value = -2.0; give a number from 0."),
+        ("value = 2.0", "value = nan", "prices.synaptic_operation: value = nan; give a number from 0."),
+        ("value = 2.0", 'value = "2"', "prices.synaptic_operation: value = '2'; give a number from 0."),
+        ("value = 2.0, ", "", "prices.synaptic_operation: value is missing."),
+        ("synaptic_operation =", "spike =", "prices.synaptic_operation is missing."),
+        ("synaptic_operation =", "synop =", "prices.synop: there is no such figure."),
+        ('unit = "pJ"', 'unit = "kJ"', "prices.synaptic_operation: unit = 'kJ'; choose fJ, pJ"),
+        (', source = "page 1"', "", "prices.synaptic_operation: source is missing."),
+        ('source = "page 1"', 'source = ""', "prices.synaptic_operation: source is missing."),
+        (', evidence = "measured" }\nmessage', " }\nmessage", "prices.synaptic_operation: evidence is missing."),
+        ('title = "Mine"', "", "title is missing."),
+        ('graded = "count"', 'graded = "some"', "graded = 'some'; choose count, value, dense."),
+        ('graded = "count"', 'no_price = "secret"\ngraded = "count"', "no_price says that there are no figures"),
+        ('["static power"]', '"static power"', "unpriced must be a list of texts"),
+        ("[prices]", "[costs]", "costs: there is no such entry."),
+        ("[prices]", "[prices", "not a readable TOML file"),
+        ("[prices]", "[times]\nspike = 3\n[prices]", "times.neurons_per_core is missing"),
+        ("[prices]", "[times]\nneurons_per_core = 0\n[prices]", "times.neurons_per_core = 0; give a whole number"),
+        ("[prices]", "[times]\nneurons_per_core = 8\nspike = 3\n[prices]", "times.spike: value is missing."),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in MINE
+    assert refused(tmp_path, MINE.replace(old, new, 1)).startswith(message)
