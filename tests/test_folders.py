@@ -79,6 +79,7 @@ def test_cifar10_dvs_trains_on_the_first_nine_tenths_of_each_class(tmp_path: Pat
 
 def test_n_mnist_has_its_own_split(tmp_path: Path) -> None:
     made = write_n_mnist(tmp_path)
+    (tmp_path / "Test" / "0" / "._00000.bin").write_bytes(b"what macOS puts beside files")
     for split in ("train", "test"):
         samples = [(digit, one) for digit, recorded in enumerate(made[split]) for one in recorded]
         assert content(opened(f"n-mnist,incomplete=yes:{tmp_path}", split)) == expected(samples, 34)
