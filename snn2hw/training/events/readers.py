@@ -156,7 +156,7 @@ def read_frames(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def read_labels(path: Path) -> list[Label]:
-    """Read a label file of DVS128 Gesture: a heading, then a gesture, its start and its end a line. Raises DataError."""
+    """Read a label file of DVS128 Gesture: a heading, then a gesture, its start and end a line. Raises DataError."""
     try:
         with path.open(newline="", encoding="ascii") as file:
             labels = [Label(*map(int, row)) for row in list(csv.reader(file))[1:] if row]
