@@ -11,7 +11,7 @@ from event_files import AEDAT2_HEADER, AEDAT3_HEADER, aedat2, aedat3, events, jo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snn2hw.errors import CorruptFile
+from snn2hw.errors import CorruptFile, DataError
 from snn2hw.training.events.frames import make_frames
 from snn2hw.training.events.readers import (
     Events,
@@ -172,7 +172,7 @@ def test_cached_frames_of_another_shape_or_without_numbers_are_named(tmp_path: P
      (b"class\na,1,2\n", "is not `class"), (b"class\n\xff,1,2\n", "is not `class")],
 )  # fmt: skip
 def test_a_label_file_of_other_lines_is_named(tmp_path: Path, content: bytes, message: str) -> None:
-    with pytest.raises(CorruptFile, match=message):
+    with pytest.raises(DataError, match=message):
         read_labels(file(tmp_path, content))
 
 

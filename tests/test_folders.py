@@ -22,7 +22,9 @@ from snn2hw.training.events.folders import EVENT_SETS
 from snn2hw.training.events.frames import By, make_frames
 from snn2hw.training.events.readers import Events
 from snn2hw.training.folders import FolderDataset, without_corrupt
+from snn2hw.training.recipes import Recipe
 from snn2hw.training.sources import open_samples
+from snn2hw.training.trainer import Trainer, accuracy
 
 T = 3
 Samples = list[tuple[int, Events]]
@@ -77,6 +79,7 @@ def test_cifar10_dvs_trains_on_the_first_nine_tenths_of_each_class(tmp_path: Pat
 
 def test_n_mnist_has_its_own_split(tmp_path: Path) -> None:
     made = write_n_mnist(tmp_path)
+    (tmp_path / "Test" / "0" / "._00000.bin").write_bytes(b"what macOS puts beside files")
     for split in ("train", "test"):
         samples = [(digit, one) for digit, recorded in enumerate(made[split]) for one in recorded]
         assert content(opened(f"n-mnist,incomplete=yes:{tmp_path}", split)) == expected(samples, 34)
@@ -149,6 +152,19 @@ def test_a_set_in_memory_and_one_in_a_folder_give_batches_alike(tmp_path: Path) 
     indices = torch.tensor([5, 0, 5])
     for one, other in zip(data.batch(indices), in_memory.batch(indices), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_folder_trains_as_the_same_samples_in_memory(tmp_path: Path) -> None:
+    write_n_mnist(tmp_path)
+    in_folder = opened(f"n-mnist,incomplete=yes:{tmp_path}")
+    in_memory = Dataset(*in_folder.batch(torch.arange(len(in_folder))), in_folder.name)
+    recipe = Recipe(epochs=1, batch_size=8, learning_rate=0.01, timesteps=T)
+    losses = []
+    for data in (in_folder, in_memory):
+        model = tiny_model(input_shape=[2, 34, 34], timesteps=T, classes=10)
+        trainer = Trainer(model, recipe, data, seed=0)
+        losses.append((trainer.epoch().loss, accuracy(model, data, T)))
+    assert losses[0] == losses[1] and math.isfinite(losses[0][0])
 
 
 # What is missing

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import CorruptFile
+from snn2hw.errors import CorruptFile, DataError
 
 Size = tuple[int, int]
 """Height and width of a camera's image in pixels."""
@@ -156,15 +156,15 @@ def read_frames(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def read_labels(path: Path) -> list[Label]:
-    """Read a label file of DVS128 Gesture: a heading, then a gesture, its start and its end a line."""
+    """Read a label file of DVS128 Gesture: a heading, then a gesture, its start and end a line. Raises DataError."""
     try:
         with path.open(newline="", encoding="ascii") as file:
             labels = [Label(*map(int, row)) for row in list(csv.reader(file))[1:] if row]
     except (ValueError, TypeError) as error:
-        raise CorruptFile(f"{path}: a line is not `class,startTime_usec,endTime_usec` in numbers ({error}).") from None
+        raise DataError(f"{path}: a line is not `class,startTime_usec,endTime_usec` in numbers ({error}).") from None
     for label in labels:
         if not 1 <= label.gesture <= 11:
-            raise CorruptFile(f"{path}: gesture {label.gesture}; DVS128 Gesture has 1 to 11.")
+            raise DataError(f"{path}: gesture {label.gesture}; DVS128 Gesture has 1 to 11.")
     return labels
 
 
