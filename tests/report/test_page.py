@@ -75,6 +75,9 @@ def test_every_figure_is_drawn_without_a_complaint(reported: Path, scheme: str, 
         assert seen.page.evaluate("document.documentElement.scrollWidth") == width
         text = seen.page.inner_text("body")
         assert "exact" in text and "not verified" not in text
+        delays = [edge.delay for edge in read_report(file.parent).edges if edge.delay]
+        shown = seen.page.locator("[data-figure=network] .textpoint", has_text="+").all_text_contents()
+        assert sorted(int(text) for text in shown) == sorted(delays) and delays
 
 
 def test_the_themes_differ_and_a_change_is_followed(reported: Path) -> None:

@@ -42,6 +42,7 @@ def network(report: Report) -> Plot:
     rates = {row.name: row.rate for row in report.activity}
     drawn = [(ways, delayed) for delayed in (False, True) if (ways := [w for w in lines if bool(w.delay) == delayed])]
     traces = [_lines(ways, rows, columns, delayed=delayed) for ways, delayed in drawn]
+    traces.append(_delays([line for line in lines if line.delay], rows, columns))
     scale = {"colorscale": RATES, "cmin": 0, "cmax": max(rates.values(), default=0) or 1}
     traces.append(_synapses([line for line in lines if line.synapses], nodes, rows, columns))
     for kind, symbol in SYMBOLS.items():
@@ -127,23 +128,32 @@ def _curve(x0: int, y0: int, x1: int, y1: int, bow: float) -> list[tuple[float, 
 def _lines(lines: list[Line], rows: dict[str, int], columns: dict[str, int], *, delayed: bool) -> go.Scatter:
     x: list[float | None] = []
     y: list[float | None] = []
-    text: list[str] = []
     for line in lines:
         points = _bend(line, rows, columns)
-        middle = len(points) // 2 if delayed else -1
         x += [*(px for px, _ in points), None]
         y += [*(py for _, py in points), None]
-        text += [f"  +{line.delay}" if at == middle else "" for at in range(len(points))] + [""]
     return go.Scatter(
         x=x,
         y=y,
-        mode="lines+text" if delayed else "lines",
-        text=text if delayed else None,
-        textposition="middle right",
-        textfont={"color": ORANGE},
+        mode="lines",
         line={"color": ORANGE if delayed else GREY, "width": 1.5, "dash": "dash" if delayed else "solid"},
         hoverinfo="skip",
         name="delayed by so many cycles" if delayed else "spikes",
+    )
+
+
+def _delays(lines: list[Line], rows: dict[str, int], columns: dict[str, int]) -> go.Scatter:
+    """The delays beside their lines; a trace of its own, since Plotly leaves out points of lines."""
+    middles = [points[len(points) // 2] for points in (_bend(line, rows, columns) for line in lines)]
+    return go.Scatter(
+        x=[x for x, _ in middles],
+        y=[y for _, y in middles],
+        mode="text",
+        text=[f"  +{line.delay}" for line in lines],
+        textposition="middle right",
+        textfont={"color": ORANGE},
+        hoverinfo="skip",
+        showlegend=False,
     )
 
 
