@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing import active_children
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -353,3 +356,22 @@ def test_what_a_process_cannot_compute_is_told_with_the_samples_own_number() -> 
     frames[3, 2:, :50] = 1 / 3
     with pytest.raises(FixedPointOverflow, match=r"^1, sample 3, step 2, cycle 16: the summed input"):
         fast.simulate(program, Samples(frames, None, True), jobs=2, batch=2)
+
+
+ONE_THREAD = """
+import torch
+torch.set_num_threads(1)
+import numba
+from nets import NEURONS, compile_model, random_samples, residual_net
+from snn2hw.simulator import fast
+samples = random_samples(2)
+_, program = compile_model(residual_net("ADD", next(iter(NEURONS.values()))), samples, timesteps=2)
+fast.simulate(program, samples)
+print(torch.get_num_threads(), numba.get_num_threads())
+"""
+
+
+def test_it_takes_no_more_threads_than_torch_has_and_leaves_torch_its_own() -> None:
+    variables = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "PYTHONWARNINGS": "ignore"}
+    ended = subprocess.run([sys.executable, "-c", ONE_THREAD], env=variables, capture_output=True, text=True)
+    assert ended.stdout == "1 1\n", ended.stderr

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
-import numba
 import torch
 
 from snn2hw import ir
@@ -60,7 +59,6 @@ def share(
 def _start(program: ir.Program) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the first process, which ends this one
     torch.set_num_threads(1)
-    numba.set_num_threads(1)
     _layers.append(Layers(program))
 
 

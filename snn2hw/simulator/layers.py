@@ -35,6 +35,8 @@ class Layers:
     def __init__(self, program: ir.Program, device: str = "cpu", *, plain: bool = False) -> None:
         self.program, self.device = program, torch.device(device)
         self.plain = plain or self.device.type != "cpu"
+        if not self.plain:
+            neuron_kernels.share_threads()
         graph = program.graph
         readers = {node.name: [other for other in graph if node.name in other.inputs] for node in graph}
         self.synapses = {

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from snn2hw.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, Reset
@@ -21,6 +22,13 @@ SHIFT = np.int32(MEMBRANE_SHIFT)
 
 compiled: Any = numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 inlined: Any = numba.njit(inline="always", error_model="numpy")
+
+
+def share_threads() -> None:
+    """Use as many threads as torch. Starting its own, numba changes the number of torch's, by OpenMP: put it back."""
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, int(vars(numba.config)["NUMBA_NUM_THREADS"])))
+    torch.set_num_threads(threads)
 
 
 class Parameters(NamedTuple):
