@@ -405,6 +405,7 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training of OUTPUT that was cut.")] = False,
     log: Annotated[Path | None, typer.Option(help="Write a .csv with a row an epoch.")] = None,
+    skip_corrupt: SkipCorruptOption = False,
     device: Annotated[str, typer.Option(help="cpu or cuda. Several processes: torchrun -m snn2hw train ...")] = "cpu",
 ) -> None:
     """Train a network of the papers' family, or fine-tune one for few bits."""
@@ -433,6 +434,7 @@ def train(
         resume=resume,
         log=log,
         device=device,
+        skip_corrupt=skip_corrupt,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
     from snn2hw.summary import LayerSummary
     from snn2hw.verify import Verification
 
+TOLD = 5  # samples left out that are named
 PIPE_WIDTH = 120  # columns of a table where no terminal says how wide it is
 
 console = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
@@ -45,6 +46,17 @@ errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 def say(message: str) -> None:
     """Print a line as it stands: names of files may hold what looks like markup."""
     console.print(message, markup=False)
+
+
+def say_left_out(data: str, reasons: Sequence[str]) -> None:
+    """Which samples of a data set cannot be read, the first few by name; nothing if all can."""
+    if not reasons:
+        return
+    say(f"{data}: {len(reasons):,} samples cannot be read and are left out:")
+    for reason in reasons[:TOLD]:
+        say(f"  {reason}")
+    if len(reasons) > TOLD:
+        say(f"  and {len(reasons) - TOLD:,} more")
 
 
 def note(message: str) -> None:

@@ -342,6 +342,18 @@ def test_commands_read_event_sets_and_leave_out_what_is_corrupt_only_on_demand()
 
 
 @pytest.mark.usefixtures("net")
+def test_a_net_is_trained_on_what_can_be_read_only_on_demand() -> None:
+    named = ("--connect", "ADD", "--net", "little-7b", "--recipe", "moving-digits", "--timesteps", T, "--epochs", 1)
+    train = ("train", EVENTS, *named, "-o", "trained.pt")
+    stopped = cli.run(*train)
+    assert stopped.code == 2 and "199 bytes are no multiple of 5" in stopped.err
+    assert stopped.err.endswith("leave out what cannot be read: --skip-corrupt.\n")
+    assert Path("trained.pt.training").exists(), "what was trained is kept"
+    told = cli.succeed(*train, "--resume", "--skip-corrupt")
+    assert "2 samples cannot be read and are left out" in told and "Wrote trained.pt" in told
+
+
+@pytest.mark.usefixtures("net")
 def test_only_the_samples_that_are_asked_for_are_read() -> None:
     cli.succeed("export", "net.pt", "--target", "lava", "--calibrate", EVENTS, "-o", "net.lava")
     assert "of 4 samples right" in cli.succeed("simulate", "net.lava", "--data", EVENTS, "--samples", 4)

@@ -22,7 +22,6 @@ from snn2hw.pipeline import CALIBRATION_SAMPLES, Options, deploy
 STAGES = ("calibrate", "quantise", "bound", "balance_delays", "partition", "all")
 MOST_LAVA_PROCESSES = 300  # each takes file descriptors of all the others
 SUFFIXES = {"lava": ".lava", "nir": ".nir"}
-TOLD = 5  # files left out that are named
 
 
 def compile_model(
@@ -121,12 +120,7 @@ def read_data(
             corrupt=left_out.append if skip_corrupt else None,
             progress=lambda done, of: shown("reading", done, of),
         )
-    if left_out:
-        console.say(f"{data}: {len(left_out):,} samples cannot be read and are left out:")
-        for error in left_out[:TOLD]:
-            console.say(f"  {error}")
-        if len(left_out) > TOLD:
-            console.say(f"  and {len(left_out) - TOLD:,} more")
+    console.say_left_out(data, [str(error) for error in left_out])
     return samples
 
 

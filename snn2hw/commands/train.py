@@ -11,12 +11,13 @@ import torch
 
 from snn2hw import console
 from snn2hw.commands.arguments import check_device
-from snn2hw.errors import DataError, ModelError, OptionError
+from snn2hw.errors import CorruptFile, DataError, ModelError, OptionError
 from snn2hw.frontends.checkpoint import read_checkpoint
 from snn2hw.output_files import check_file
 from snn2hw.passes.weight_scales import METHODS as CALIBRATIONS
 from snn2hw.training.datasets import Dataset
 from snn2hw.training.distributed import process_group
+from snn2hw.training.folders import FolderDataset, without_corrupt
 from snn2hw.training.nets import NETS, architecture
 from snn2hw.training.recipes import RECIPES, Recipe
 from snn2hw.training.run import Job, Tuning, run
@@ -52,6 +53,7 @@ def train(
     resume: bool,
     log: Path | None,
     device: str,
+    skip_corrupt: bool,
 ) -> None:
     """Train on DATA, or fine-tune for few bits, and write the checkpoint. `changes` are values of the recipe."""
     check_file(output)
@@ -70,6 +72,8 @@ def train(
             raise OptionError("--connect: give ADD, AND, IAND, plain, or spiking for the Spiking ResNet.")
         tuning, arch, config = None, architecture(connect), {}
     train_set, test_set = open_sets(data, test, chosen.timesteps)
+    if skip_corrupt:
+        train_set, test_set = _readable(train_set), _readable(test_set)
     shape, classes = _seen(train_set)
     if tuning is None:
         config = _config(net or NET_FOR.get(known), connect or "", shape, classes, beta) | {
@@ -82,18 +86,21 @@ def train(
         )
     job = Job(arch=arch, config=config, recipe=chosen, data=data, method=method or "plain", seed=seed, tuning=tuning)
     with process_group(device) as (group, own), console.bars() as bars:
-        result = run(
-            job,
-            train_set,
-            test_set,
-            output,
-            resume=resume,
-            log=log,
-            device=own,
-            group=group,
-            on_batch=(lambda done, of: bars("batches", done, of)) if group.leads else None,
-            on_epoch=(lambda epoch: bars("epochs", epoch.number, epoch.epochs)) if group.leads else None,
-        )
+        try:
+            result = run(
+                job,
+                train_set,
+                test_set,
+                output,
+                resume=resume,
+                log=log,
+                device=own,
+                group=group,
+                on_batch=(lambda done, of: bars("batches", done, of)) if group.leads else None,
+                on_epoch=(lambda epoch: bars("epochs", epoch.number, epoch.epochs)) if group.leads else None,
+            )
+        except CorruptFile as error:
+            raise CorruptFile(f"{error} Or leave out what cannot be read: --skip-corrupt.") from None
     if not group.leads:
         return
     told = f"Wrote {output}: test accuracy {100 * result.test_accuracy:.2f} %"
@@ -113,6 +120,16 @@ def open_sets(data: str, test: str | None, timesteps: int) -> tuple[Data, Data]:
             raise OptionError(f"{data}: this file has one split. Name the samples to measure on with --test FILE.npz.")
         measured = _read(test)
     return opened, measured
+
+
+def _readable(data: Data) -> Data:
+    """A set without what cannot be read, which is named. One in memory is whole."""
+    if not isinstance(data, FolderDataset):
+        return data
+    with console.bars() as bars:
+        rest, reasons = without_corrupt(data, lambda done, of: bars("reading", done, of))
+    console.say_left_out(data.name, reasons)
+    return rest
 
 
 def _read(file: str) -> Dataset:
