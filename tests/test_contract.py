@@ -280,7 +280,7 @@ def test_the_json_of_verify() -> None:
     found = verified(*VERIFY, "--samples", "4")
     assert set(found) == {
         "schema", "verdict", "samples", "timesteps", "comparisons", "skipped", "accuracy", "head", "spikes",
-        "conventions",
+        "conventions", "program_sha256", "data_sha256",
     }  # fmt: skip
     assert (found["schema"], found["verdict"]) == ("snn2hw.verify/1", "exact")
     assert (found["samples"], found["timesteps"], found["skipped"]) == (4, TIMESTEPS, {})

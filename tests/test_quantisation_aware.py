@@ -164,7 +164,10 @@ def test_a_tuned_net_is_exact_in_real_lava() -> None:
     [
         (("--qat", "4"), "--qat 4 fine-tunes a trained network. Name its checkpoint with --start"),
         (("--qat", "4", "--start", "tiny.pt", "--connect", "ADD"), "--connect: tiny.pt says it. Leave it out"),
-        (("--qat", "4", "--start", "tiny.pt"), "tiny.pt: it takes [1, 6, 6] and has 4 classes, but digits are"),
+        (
+            ("--qat", "4", "--start", "tiny.pt"),
+            "tiny.pt: it takes [1, 6, 6] and has 4 classes, but digits (training) is",
+        ),
         (("--qat", "9", "--start", ADD), "9 weight bits: choose 2 to 8"),
         (("--qat", "4", "--start", ADD, "--calibration", "best"), "--calibration best: choose max, percentile"),
         (("--qat", "4", "--start", ADD, "--method", "trt"), "--method: "),

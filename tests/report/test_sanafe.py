@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from counted_nets import count, counted_on
-from test_events import connections
+from test_event_counts import connections
 
 from snn2hw import ir
 from snn2hw.data import Samples
