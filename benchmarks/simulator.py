@@ -260,7 +260,7 @@ def growth(file: Path) -> None:
     series = {
         "time steps": [(steps, Case(18, 112, steps, 2)) for steps in (1, 2, 4, 8, 16)],
         "samples": [(batch, Case(18, 112, 4, batch)) for batch in (1, 2, 4, 8, 16)],
-        "synaptic operations of a step in 10^9 (18, 34, 50, 101, 152)": [
+        "10^9 operations a step (18 to 152)": [
             (_operations(Case(depth, 112, 4, 2)) / 1e9, Case(depth, 112, 4, 2)) for depth in depths
         ],
     }
