@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cli
+import nir_graphs
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,11 @@ from torch import nn
 from snn2hw.models.checkpoint import build_model, save_checkpoint
 
 TIMESTEPS, SAMPLES, CLASSES, SHAPE = 3, 5, 4, (1, 6, 6)
+
+
+def pytest_runtest_setup() -> None:
+    """The random weights of a test's graphs do not depend on the tests before it."""
+    nir_graphs.RANDOM.bit_generator.state = nir_graphs.START
 
 
 def tiny_config(**changes: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from snn2hw.model_options import ModelOptions
 STEPS = 4
 IMAGE = (2, 6, 6)
 RANDOM = np.random.default_rng(7)
+START = RANDOM.bit_generator.state  # where every test begins, whichever ran before it (conftest.py)
 
 
 def full(value: float, *shape: int) -> np.ndarray:
