@@ -19,10 +19,9 @@ from snn2hw.models.blocks import Block
 from snn2hw.models.neurons import IFNode, reset_states
 from snn2hw.models.sew_resnet import (
     IMAGENET_NETS,
-    IMAGENET_STRIDES,
     SEWResNet,
-    Stage,
     imagenet_net,
+    imagenet_stages,
     seven_b_net,
     wide_seven_b_net,
 )
@@ -82,10 +81,7 @@ def build(case: Case) -> SEWResNet:
             input_shape=(3, case.size, case.size),
             stem_kernel=3,
             stem_channels=64,
-            stages=[
-                Stage(channels=64 * 2**stage, blocks=blocks, stride=stride)
-                for stage, (blocks, stride) in enumerate(zip(layout.blocks, IMAGENET_STRIDES, strict=True))
-            ],
+            stages=imagenet_stages(layout),
             classes=10,
             neuron=IFNode,
             block=layout.block,

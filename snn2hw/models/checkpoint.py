@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -37,6 +36,7 @@ from snn2hw.errors import ModelError
 from snn2hw.models.blocks import BLOCKS, GATES, IAND_ORDERS, STANDARD_WIDTH
 from snn2hw.models.neurons import IFNode, LIFNode, NeuronFactory, ParametricLIFNode, leaky
 from snn2hw.models.sew_resnet import STEM_KERNELS, SEWResNet, Stage
+from snn2hw.output_files import write_bytes
 
 SCHEMA = "snn2hw.checkpoint/1"
 
@@ -188,10 +188,4 @@ def save_checkpoint(path: Path | str, model: nn.Module, arch: str, config: Confi
     archive = io.BytesIO()
     content = {"schema": SCHEMA, "arch": arch, "config": dict(config), "state_dict": state}
     torch.save(content if data is None else content | {"data": data}, archive)
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        unfinished.write_bytes(archive.getvalue())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_bytes(Path(path), archive.getvalue())

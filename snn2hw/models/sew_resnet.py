@@ -34,13 +34,16 @@ __all__ = [
     "GATES",
     "IMAGENET_NETS",
     "IMAGENET_STRIDES",
+    "SEVEN_B_STAGES",
     "STEM_KERNELS",
+    "WIDE_SEVEN_B_STAGES",
     "BasicBlock",
     "Bottleneck",
     "Layout",
     "SEWResNet",
     "Stage",
     "imagenet_net",
+    "imagenet_stages",
     "seven_b_net",
     "wide_seven_b_net",
     "zero_initialise",
@@ -198,6 +201,14 @@ IMAGENET_NETS: dict[str, Layout] = {
 IMAGENET_STRIDES = (1, 2, 2, 2)
 
 
+def imagenet_stages(layout: Layout) -> list[Stage]:
+    """The four stages of a network for ImageNet."""
+    return [
+        Stage(channels=64 * 2**i, blocks=blocks, stride=stride)
+        for i, (blocks, stride) in enumerate(zip(layout.blocks, IMAGENET_STRIDES, strict=True))
+    ]
+
+
 def imagenet_net(name: int | str, connect: str, neuron: NeuronFactory, *, iand_order: str = "paper") -> SEWResNet:
     """A network for ImageNet, images [3,224,224], 1000 classes.
 
@@ -212,10 +223,7 @@ def imagenet_net(name: int | str, connect: str, neuron: NeuronFactory, *, iand_o
         input_shape=(3, 224, 224),
         stem_kernel=7,
         stem_channels=64,
-        stages=[
-            Stage(channels=64 * 2**i, blocks=blocks, stride=stride)
-            for i, (blocks, stride) in enumerate(zip(layout.blocks, IMAGENET_STRIDES, strict=True))
-        ],
+        stages=imagenet_stages(layout),
         classes=1000,
         neuron=neuron,
         block=layout.block,
@@ -225,16 +233,22 @@ def imagenet_net(name: int | str, connect: str, neuron: NeuronFactory, *, iand_o
     )
 
 
+SEVEN_B_STAGES = [Stage(channels=32, max_pool=True)] * 7
+WIDE_SEVEN_B_STAGES = [
+    *[Stage(channels=64, max_pool=True)] * 4,
+    Stage(channels=128, transition=True, max_pool=True),
+    *[Stage(channels=128, max_pool=True)] * 2,
+]
+
+
 def seven_b_net(connect: str, neuron: NeuronFactory) -> SEWResNet:
     """The paper's 7B-Net for DVS128 Gesture: frames [2,128,128], 11 classes."""
-    return _event_net(connect, neuron, 32, [Stage(channels=32, max_pool=True)] * 7, 11)
+    return _event_net(connect, neuron, 32, SEVEN_B_STAGES, 11)
 
 
 def wide_seven_b_net(connect: str, neuron: NeuronFactory) -> SEWResNet:
     """The paper's Wide-7B-Net for CIFAR10-DVS: frames [2,128,128], 10 classes."""
-    narrow, wide = Stage(channels=64, max_pool=True), Stage(channels=128, max_pool=True)
-    transition = Stage(channels=128, transition=True, max_pool=True)
-    return _event_net(connect, neuron, 64, [narrow] * 4 + [transition] + [wide] * 2, 10)
+    return _event_net(connect, neuron, 64, WIDE_SEVEN_B_STAGES, 10)
 
 
 def _event_net(connect: str, neuron: NeuronFactory, stem_channels: int, stages: list[Stage], classes: int) -> SEWResNet:

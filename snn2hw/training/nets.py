@@ -9,7 +9,7 @@ from typing import Any
 
 from snn2hw.errors import OptionError
 from snn2hw.models.blocks import CONNECTS, GATES
-from snn2hw.models.sew_resnet import IMAGENET_NETS, IMAGENET_STRIDES, Stage
+from snn2hw.models.sew_resnet import IMAGENET_NETS, SEVEN_B_STAGES, WIDE_SEVEN_B_STAGES, Stage, imagenet_stages
 
 Config = dict[str, Any]
 
@@ -39,24 +39,18 @@ def narrow(connect: str, shape: Shape = (1, 8, 8), classes: int = 10, *, blocks:
 
 def seven_b(connect: str, shape: Shape = (2, 128, 128), classes: int = 11) -> Config:
     """The paper's 7B-Net for DVS128 Gesture."""
-    return _config(connect, shape, PLIF, (1, 32), [Stage(channels=32, max_pool=True)] * 7, classes, global_pool=False)
+    return _config(connect, shape, PLIF, (1, 32), SEVEN_B_STAGES, classes, global_pool=False)
 
 
 def wide_seven_b(connect: str, shape: Shape = (2, 128, 128), classes: int = 10) -> Config:
     """The paper's Wide-7B-Net for CIFAR10-DVS."""
-    wide = Stage(channels=128, max_pool=True)
-    stages = [*[Stage(channels=64, max_pool=True)] * 4, Stage(channels=128, transition=True, max_pool=True), wide, wide]
-    return _config(connect, shape, PLIF, (1, 64), stages, classes, global_pool=False)
+    return _config(connect, shape, PLIF, (1, 64), WIDE_SEVEN_B_STAGES, classes, global_pool=False)
 
 
 def imagenet(connect: str, shape: Shape = (3, 224, 224), classes: int = 1000, *, name: str) -> Config:
     """A net for ImageNet by its name in models/sew_resnet.py."""
     layout = IMAGENET_NETS[name]
-    stages = [
-        Stage(channels=64 * 2**i, blocks=blocks, stride=stride)
-        for i, (blocks, stride) in enumerate(zip(layout.blocks, IMAGENET_STRIDES, strict=True))
-    ]
-    config = _config(connect, shape, IF, (7, 64), stages, classes, block=layout.block)
+    config = _config(connect, shape, IF, (7, 64), imagenet_stages(layout), classes, block=layout.block)
     return config | {"groups": layout.groups, "width_per_group": layout.width_per_group}
 
 

@@ -6,7 +6,7 @@ Those of SEW ResNet (Fang et al., NeurIPS 2021, arXiv 2102.04159) are what the a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -82,6 +82,18 @@ class Recipe:
         return self.schedule == "one-cycle"
 
 
+DIGITS = Recipe(
+    epochs=40,
+    batch_size=64,
+    learning_rate=4e-3,
+    timesteps=4,
+    optimizer="AdamW",
+    weight_decay=0.01,
+    schedule="one-cycle",
+    freeze_norm=True,
+    shift=1,
+)
+
 RECIPES: dict[str, Recipe] = {
     # origin_logs/imagenet/sew_resnet: 8 processes of 32 samples each
     "imagenet": Recipe(epochs=320, batch_size=256, learning_rate=0.1, timesteps=4, amp=True),
@@ -100,25 +112,6 @@ RECIPES: dict[str, Recipe] = {
     # origin_logs/cifar10dvs
     "cifar10-dvs": Recipe(epochs=64, batch_size=16, learning_rate=0.01, timesteps=16, amp=True),
     # this project's
-    "digits": Recipe(
-        epochs=40,
-        batch_size=64,
-        learning_rate=4e-3,
-        timesteps=4,
-        optimizer="AdamW",
-        weight_decay=0.01,
-        schedule="one-cycle",
-        freeze_norm=True,
-        shift=1,
-    ),
-    "moving-digits": Recipe(
-        epochs=40,
-        batch_size=64,
-        learning_rate=4e-3,
-        timesteps=8,
-        optimizer="AdamW",
-        weight_decay=0.01,
-        schedule="one-cycle",
-        freeze_norm=True,
-    ),
+    "digits": DIGITS,
+    "moving-digits": replace(DIGITS, timesteps=8, shift=0),
 }

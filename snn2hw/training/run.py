@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,6 +17,7 @@ from snn2hw.errors import OptionError
 from snn2hw.frontends.checkpoint import read_checkpoint
 from snn2hw.models.blocks import zero_initialise
 from snn2hw.models.checkpoint import build_model, save_checkpoint
+from snn2hw.output_files import write_bytes, write_text
 from snn2hw.pipeline import CALIBRATION_SAMPLES
 from snn2hw.training.datasets import NAMED_DATASETS
 from snn2hw.training.distributed import Group
@@ -171,7 +171,7 @@ def write_state(path: Path, job: Job, state: dict[str, Any]) -> None:
     """Write the state of a training whole, or leave what was there."""
     archive = io.BytesIO()
     torch.save({"schema": SCHEMA, "job": _flat(job), "state": state}, archive)
-    _write(path, archive.getvalue())
+    write_bytes(path, archive.getvalue())
 
 
 def read_state(path: Path, job: Job) -> dict[str, Any]:
@@ -207,16 +207,4 @@ def _write_log(path: Path, history: list[Epoch]) -> None:
     names = [field.name for field in fields(Epoch)]
     writer.writerow(names)
     writer.writerows([getattr(epoch, name) for name in names] for epoch in history)
-    _write(path, text.getvalue().encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_text(path, text.getvalue())

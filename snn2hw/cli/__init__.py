@@ -1,0 +1,70 @@
+"""The command line: parse, call, print. docs of each command: snn2hw COMMAND --help.
+
+Each command imports its work when it is called: torch is slow to import, and --help does without.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import traceback
+from typing import Any
+
+import typer
+
+from snn2hw import console
+from snn2hw.cli import deploy, look, train  # noqa: F401  the commands
+from snn2hw.cli.app import app
+from snn2hw.errors import Snn2hwError
+
+INTERRUPTED = 130  # the exit code that shells give a command ended by Ctrl-C
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line. Returns the exit code: 0 done, 1 a check failed, 2 the command or its input is at fault."""
+    os.environ.pop("SNN2HW_DEBUG", None)
+    try:
+        words = sys.argv[1:] if arguments is None else arguments
+        code: Any = app(words, prog_name="snn2hw", standalone_mode=False, obj=shlex.join(["snn2hw", *words]))
+        if code == INTERRUPTED:  # typer ends a command so on Ctrl-C, without a word
+            return _interrupted()
+        return code if isinstance(code, int) else 0
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except Snn2hwError as error:
+        return _failed(error, str(error))
+    except Exception as error:
+        show = getattr(error, "show", None)  # click's own complaints about the command line know how to show themselves
+        if callable(show):
+            show()
+            return 2
+        if isinstance(error, OSError):
+            file = error.filename2 or error.filename  # of a rename the place, not what was put beside it
+            return _failed(error, f"{file or 'a file'}: {error.strerror or error}.")
+        return _failed(
+            error,
+            f"something went wrong inside snn2hw ({type(error).__name__}: {error}). Run it again as `snn2hw --debug "
+            "...` and report the traceback.",
+        )
+
+
+def _failed(error: BaseException, message: str) -> int:
+    if os.environ.get("SNN2HW_DEBUG"):
+        traceback.print_exception(error)
+    console.fail(message)
+    return 2
+
+
+def _interrupted() -> int:
+    console.fail("interrupted.")
+    return INTERRUPTED
+
+
+def run() -> None:
+    """Entry point of the `snn2hw` script."""
+    sys.exit(main())

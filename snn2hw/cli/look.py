@@ -1,0 +1,155 @@
+"""Commands that show what a model or bundle is, does and costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snn2hw.cli.app import ModelArgument, SamplesOption, SaturateOption, SkipCorruptOption, app
+from snn2hw.model_options import ModelOptions, takes_model_options
+
+
+@app.command()
+@takes_model_options
+def inspect(
+    model: Annotated[str, typer.Argument(help="A model or a bundle.", metavar="MODEL_OR_BUNDLE")],
+    target: Annotated[
+        str, typer.Option("--target", "--chip", help="The chip whose cores are counted: loihi1 or loihi2.")
+    ] = "loihi2",
+    cores: Annotated[
+        bool, typer.Option("--cores", help="Also what each layer takes of the chip's cores, and which limit binds.")
+    ] = False,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Of a bundle, also what the fast simulator computes each layer with.")
+    ] = False,
+    *,
+    options: ModelOptions,
+) -> None:
+    """Show layers, shapes, parameters, latency and cores."""
+    from snn2hw.commands.inspect import inspect as work
+
+    work(model, options, target, cores=cores, kernels=kernels)
+
+
+@app.command()
+@takes_model_options
+def report(
+    context: typer.Context,
+    given: Annotated[str | None, typer.Argument(help="A bundle, or a model.", metavar="BUNDLE_OR_MODEL")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="An .npz with x (and y), or a set: digits, moving-digits, NAME:FOLDER.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The folder that gets report.html and report.json.")
+    ] = None,
+    samples: SamplesOption = None,
+    verify_file: Annotated[
+        Path | None, typer.Option("--verify", help="What verify --json wrote for the same bundle and data.")
+    ] = None,
+    profile: Annotated[list[str] | None, typer.Option(help="A price profile; all of them unless named.")] = None,
+    prices: Annotated[Path | None, typer.Option(help="Prices of your own: a TOML file as docs/report.md says.")] = None,
+    raster: Annotated[list[int] | None, typer.Option(help="A sample whose spikes are kept one by one; 0.")] = None,
+    model: Annotated[str | None, typer.Option(help="A bundle's model, if it is no longer where it was.")] = None,
+    calibrate: Annotated[str | None, typer.Option(help="For a model: data that sets the ranges.")] = None,
+    skip_corrupt: SkipCorruptOption = False,
+    saturate: SaturateOption = False,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A B", help="Two reports side by side instead; with -o also as a page."),
+    ] = None,
+    *,
+    options: ModelOptions,
+) -> None:
+    """Count spikes and operations, price them, and write a page for people and a file for scripts."""
+    from snn2hw.commands.report import report as work
+
+    work(
+        given,
+        data,
+        output,
+        options,
+        samples=samples,
+        model=model,
+        verify=verify_file,
+        profiles=profile or [],
+        prices=prices,
+        rasters=raster or [0],
+        calibrate=calibrate,
+        skip_corrupt=skip_corrupt,
+        saturate=saturate,
+        compare=compare,
+        command=context.obj,
+    )
+
+
+@app.command()
+@takes_model_options
+def sweep(
+    model: ModelArgument,
+    bits: Annotated[str, typer.Option(help="Bits of the weights to try: numbers and ranges of 2 to 8.")] = "3-8",
+    calibration: Annotated[
+        str, typer.Option(help="Methods to try: all, or some of max,percentile,mse,balanced.")
+    ] = "all",
+    data: Annotated[
+        str | None, typer.Option(help="Labelled samples. Default: the test set of what the model was trained on.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the plot here, as HTML.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    calibrate: Annotated[str | None, typer.Option(help="Data that sets the ranges: an .npz or a set.")] = None,
+    input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8,
+    samples: SamplesOption = None,
+    device: Annotated[str, typer.Option(help="Where the programs run: cpu or cuda.")] = "cpu",
+    skip_corrupt: SkipCorruptOption = False,
+    saturate: SaturateOption = False,
+    *,
+    options: ModelOptions,
+) -> None:
+    """Show what accuracy is left at every number of weight bits, by each way of choosing the weights' scales."""
+    from snn2hw.commands.sweep import sweep as work
+
+    work(
+        model,
+        data,
+        output,
+        json_file,
+        calibrate,
+        options,
+        bits=bits,
+        calibrations=calibration,
+        input_bits=input_bits,
+        samples=samples,
+        device=device,
+        saturate=saturate,
+        skip_corrupt=skip_corrupt,
+    )
+
+
+@app.command()
+@takes_model_options
+def analyse(
+    model: Annotated[str | None, typer.Argument(help="A model whose layers are to be shown too.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Samples. Default: the test set of what the model was trained on.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the figures here, as HTML.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None,
+    samples: SamplesOption = None,
+    skip_corrupt: SkipCorruptOption = False,
+    *,
+    options: ModelOptions,
+) -> None:
+    """Show when blocks are the identity, gradients through depth and, of a model, how often its layers fire."""
+    from snn2hw.commands.analyse import analyse as work
+
+    work(model, data, output, json_file, options, samples=samples, skip_corrupt=skip_corrupt)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what is installed, what is missing, and how to get it. Exits with 1 if something is missing."""
+    from snn2hw.commands.doctor import doctor as work
+
+    if not work():
+        raise typer.Exit(1)
