@@ -1,9 +1,10 @@
-"""The two papers' claims on data that is at hand: python benchmarks/papers.py [depth|deep|gates|delete|trt ...]
+"""The two papers' claims on data that is at hand: python benchmarks/papers.py [EXPERIMENT ...]
 
-Each is a seeded run of at most 20 minutes on 2 cores; prints the tables of docs/papers.md and writes its part of
-benchmarks/papers.json. `snn2hw analyse` has what needs no training: identity and gradients.
+Each experiment is seeded and takes at most 20 minutes on 2 cores, one training on each; it prints what
+docs/papers.md says and writes its part of benchmarks/papers.json. `snn2hw analyse` has what needs no training.
 
 - depth: training loss of narrow nets of 8 to 64 blocks on digits, Spiking ResNet and SEW ResNet.
+- zero-init: the same for IAND, blocks started by chance and as the identity.
 - deep: a SEW ResNet of more than 100 layers, epoch by epoch.
 - gates: ADD, AND, IAND, the Spiking ResNet and the plain net on moving-digits.
 - delete: random temporal delete off and on, moving-digits.
@@ -17,8 +18,11 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -36,88 +40,128 @@ STUDENT_T = 4.303  # two-sided 95 % with 2 degrees of freedom
 DEPTHS = (8, 16, 32, 64)
 
 
-def train(connect: str, config: nets.Config, recipe: Recipe, data: str, *, method: str = "plain", seed: int = 0) -> Any:
-    """Train once: every epoch, and the accuracy on the test set."""
-    config = config | {"timesteps": recipe.timesteps}
-    job = Job(arch=nets.architecture(connect), config=config, recipe=recipe, data=data, method=method, seed=seed)
-    named = NAMED_DATASETS[data]
-    trainer = Trainer(job.build(), recipe, named.train(), loss=METHODS[method](), seed=seed)
-    history: list[Epoch] = [trainer.epoch() for _ in range(recipe.epochs)]
-    return history, accuracy(trainer.model, named.test(), recipe.timesteps)
+NARROW = replace(RECIPES["digits"], epochs=6, learning_rate=2e-3, freeze_norm=False, shift=0)
+MOVING = replace(RECIPES["moving-digits"], epochs=12)
+
+Row = dict[str, Any]
 
 
-def depth() -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Training:
+    """A net to be trained once on a named set; `what` is its name in the table."""
+
+    what: str
+    connect: str
+    config: nets.Config
+    recipe: Recipe
+    data: str
+    method: str = "plain"
+    seed: int = 0
+
+    def run(self) -> tuple[list[Epoch], float]:
+        """Every epoch, and the accuracy on the test set."""
+        torch.set_num_threads(1)
+        config = self.config | {"timesteps": self.recipe.timesteps}
+        job = Job(
+            arch=nets.architecture(self.connect),
+            config=config,
+            recipe=self.recipe,
+            data=self.data,
+            method=self.method,
+            seed=self.seed,
+        )
+        named = NAMED_DATASETS[self.data]
+        trainer = Trainer(job.build(), self.recipe, named.train(), loss=METHODS[self.method](), seed=self.seed)
+        history = [trainer.epoch() for _ in range(self.recipe.epochs)]
+        return history, accuracy(trainer.model, named.test(), self.recipe.timesteps)
+
+
+def run_all(trainings: Sequence[Training]) -> Iterator[tuple[list[Epoch], float]]:
+    """The trainings' results in their order, two trainings at a time."""
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        yield from pool.map(Training.run, trainings)
+
+
+def depth() -> list[Row]:
     """Loss of the last epoch against the number of blocks."""
-    recipe = replace(RECIPES["digits"], epochs=6, learning_rate=2e-3, freeze_norm=False, shift=0)
+    return by_depth([("spiking", "spiking", NARROW), ("ADD", "ADD", NARROW)])
+
+
+def zero_init() -> list[Row]:
+    """The same for IAND, whose blocks let less of their shortcut through the more they spike."""
+    return by_depth([("IAND", "IAND", NARROW), ("IAND, zero-init", "IAND", replace(NARROW, zero_init=True))])
+
+
+def by_depth(cases: Sequence[tuple[str, str, Recipe]]) -> list[Row]:
+    """Loss of the last epoch of each case, a name, a connect function and a recipe, with nets of each depth."""
+    trainings = [
+        Training(what, connect, nets.narrow(connect, blocks=blocks), recipe, "digits")
+        for what, connect, recipe in cases
+        for blocks in DEPTHS
+    ]
     rows = []
-    for connect in ("spiking", "ADD", "IAND"):
-        for blocks in DEPTHS:
-            history, found = train(connect, nets.narrow(connect, blocks=blocks), recipe, "digits")
-            rows.append({"connect": connect, "blocks": blocks, "loss": history[-1].loss, "accuracy": found})
-            show(rows[-1])
+    for training, (history, found) in zip(trainings, run_all(trainings), strict=True):
+        blocks = training.config["stages"][0]["blocks"]
+        rows.append({"what": training.what, "blocks": blocks, "loss": history[-1].loss, "accuracy": found})
+        show(rows[-1])
     return rows
 
 
-def deep() -> list[dict[str, Any]]:
+def deep() -> list[Row]:
     """A net of 54 blocks, 110 layers with weights."""
-    recipe = replace(RECIPES["digits"], epochs=10, learning_rate=2e-3, freeze_norm=False, shift=0)
-    history, found = train("ADD", nets.narrow("ADD", blocks=54), recipe, "digits")
-    rows = [{"epoch": epoch.number, "loss": epoch.loss, "accuracy": epoch.accuracy} for epoch in history]
+    recipe = replace(NARROW, epochs=10)
+    history, found = Training("ADD", "ADD", nets.narrow("ADD", blocks=54), recipe, "digits").run()
+    rows: list[Row] = [{"epoch": epoch.number, "loss": epoch.loss, "accuracy": epoch.accuracy} for epoch in history]
     rows.append({"test": found})
     for row in rows:
         show(row)
     return rows
 
 
-def gates() -> list[dict[str, Any]]:
+def gates() -> list[Row]:
     """Accuracy of each connect function on moving-digits."""
-    recipe = replace(RECIPES["moving-digits"], epochs=12)
     return repeated(
-        ("ADD", "IAND", "AND", "spiking", "plain"),
-        lambda connect, seed: train(connect, nets.little_7b(connect), recipe, "moving-digits", seed=seed)[1],
+        Training(connect, connect, nets.little_7b(connect), MOVING, "moving-digits")
+        for connect in ("ADD", "IAND", "AND", "spiking", "plain")
     )
 
 
-def delete() -> list[dict[str, Any]]:
-    """Accuracy with all 8 steps trained, and with 6 of them drawn for each batch."""
-    recipe = replace(RECIPES["moving-digits"], epochs=12)
-
-    def run(kept: str, seed: int) -> float:
-        drawn = replace(recipe, trained_timesteps=int(kept))
-        found: float = train("ADD", nets.little_7b("ADD"), drawn, "moving-digits", seed=seed)[1]
-        return found
-
-    return repeated(("8", "6"), run)
+def delete() -> list[Row]:
+    """Accuracy with all 8 steps trained, and with 6 or 4 of them drawn for each batch."""
+    net = nets.little_7b("ADD")
+    return repeated(
+        Training(f"{kept} of 8 steps", "ADD", net, replace(MOVING, trained_timesteps=kept), "moving-digits")
+        for kept in (8, 6, 4)
+    )
 
 
-def trt() -> list[dict[str, Any]]:
+def trt() -> list[Row]:
     """Accuracy of plain training and of temporal reversed training."""
-    recipes = {
-        "digits": replace(RECIPES["digits"], epochs=15),
-        "moving-digits": replace(RECIPES["moving-digits"], epochs=12),
+    cases = {
+        "digits": (nets.digits("ADD"), replace(RECIPES["digits"], epochs=15)),
+        "moving-digits": (nets.little_7b("ADD"), MOVING),
     }
-
-    def run(what: str, seed: int) -> float:
-        data, method = what.split(", ")
-        config = nets.digits("ADD") if data == "digits" else nets.little_7b("ADD")
-        found: float = train("ADD", config, recipes[data], data, method=method, seed=seed)[1]
-        return found
-
-    return repeated([f"{data}, {method}" for data in recipes for method in METHODS], run)
+    return repeated(
+        Training(f"{data}, {method}", "ADD", net, recipe, data, method=method)
+        for data, (net, recipe) in cases.items()
+        for method in METHODS
+    )
 
 
-def repeated(what: Sequence[str], run: Callable[[str, int], float]) -> list[dict[str, Any]]:
-    """Each thing with each seed: mean accuracy with its 95 % interval by Student's t."""
+def repeated(cases: Iterable[Training]) -> list[Row]:
+    """Each with each seed: mean accuracy with its 95 % interval by Student's t."""
+    cases = list(cases)
+    results = run_all([replace(case, seed=seed) for case in cases for seed in SEEDS])
     rows = []
-    for name in what:
-        found = [run(name, seed) for seed in SEEDS]
+    for case in cases:
+        found = [accuracy for _, accuracy in islice(results, len(SEEDS))]
         half = STUDENT_T * statistics.stdev(found) / math.sqrt(len(found))
-        rows.append({"what": name, "accuracy": statistics.mean(found), "interval": half, "seeds": found})
+        rows.append({"what": case.what, "accuracy": statistics.mean(found), "interval": half, "seeds": found})
         show(rows[-1])
     return rows
 
 
-def show(row: dict[str, Any]) -> None:
+def show(row: Row) -> None:
     """One row as it is found."""
     print(
         ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
@@ -126,15 +170,11 @@ def show(row: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    EXPERIMENTS = {"depth": depth, "deep": deep, "gates": gates, "delete": delete, "trt": trt}
+    EXPERIMENTS = {"depth": depth, "zero-init": zero_init, "deep": deep, "gates": gates, "delete": delete, "trt": trt}
     for name in sys.argv[1:] or EXPERIMENTS:
         print(f"\n{name}: {(EXPERIMENTS[name].__doc__ or '').strip()}", flush=True)
         started = time.perf_counter()
         rows = EXPERIMENTS[name]()
         document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        document[name] = {
-            "seconds": round(time.perf_counter() - started),
-            "threads": torch.get_num_threads(),
-            "rows": rows,
-        }
+        document[name] = {"seconds": round(time.perf_counter() - started), "rows": rows}
         RESULTS.write_text(json.dumps(document, indent=1) + "\n")

@@ -21,12 +21,12 @@ SAMPLES = "40"  # to verify in Lava
 def main(data: str, epochs: str, folder: Path) -> None:
     """Each command as one would type it."""
     folder.mkdir(parents=True, exist_ok=True)
-    model, bundle = str(folder / "net.pt"), str(folder / "net.lava")
+    model, bundle, verified = (str(folder / name) for name in ("net.pt", "net.lava", "verified.json"))
     run("train", data, "--connect", CONNECT, "--epochs", epochs, "-o", model, "--log", str(folder / "log.csv"))
     run("analyse", model, "--samples", SAMPLES, "-o", str(folder / "analysis.html"))
     run("export", model, "--target", "lava", "-o", bundle)
-    run("verify", bundle, "--data", data, "--samples", SAMPLES, "--saturate")
-    run("report", bundle, "--data", data, "-o", str(folder / "report"))
+    run("verify", bundle, "--data", data, "--samples", SAMPLES, "--saturate", "--json", verified)
+    run("report", bundle, "--data", data, "--verify", verified, "-o", str(folder / "report"))
 
 
 if __name__ == "__main__":
