@@ -21,7 +21,8 @@ from snn2hw.data import Samples
 from snn2hw.errors import DataError, OptionError, QuantisationError
 from snn2hw.frontends.trace import trace
 from snn2hw.passes.calibrate import UNCALIBRATED, Calibration, calibrate
-from snn2hw.passes.quantise import integer_threshold, quantise
+from snn2hw.passes.quantise import quantise
+from snn2hw.passes.thresholds import integer_threshold
 from snn2hw.pipeline import Options
 from snn2hw.simulator.cycle import input_payloads
 

@@ -16,7 +16,7 @@ import numpy as np
 from snn2hw.errors import Blocker, UnsupportedError
 from snn2hw.neuron_rule import DT, Float, NeuronRule, rule_of
 from snn2hw.nir_graph import Shape
-from snn2hw.passes.quantise import nominal
+from snn2hw.passes.thresholds import nominal
 
 NO_LEAK = DT * 2.0**64
 """A time constant that no arithmetic can tell from an infinite one, and whose factors are powers of two: norse steps

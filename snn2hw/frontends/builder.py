@@ -7,42 +7,15 @@ and a product of k binary values is the threshold unit "their sum exceeds k - 1/
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import nir
 import numpy as np
 
 from snn2hw.errors import Blocker
+from snn2hw.frontends.values import Shape, Value, as_integer, combine
 from snn2hw.frontends.windows import NO_MARGIN, Margin, enlarge, even_window, is_even
 from snn2hw.heads import heads_metadata, placement
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Value:
-    """A weighted sum of node outputs plus a constant.
-
-    terms: (NIR node, integer coefficient) pairs. low and high bound the value where it is an integer (spikes, sums and
-    negations of spikes); they are None for currents and analog input. margin: zeros around the image that the next
-    window takes in; they are not part of the shape. unknown marks what follows from a blocker.
-    """
-
-    terms: tuple[tuple[str, int], ...]
-    shape: Shape
-    constant: int = 0
-    low: int | None = None
-    high: int | None = None
-    margin: Margin = NO_MARGIN
-    unknown: bool = False
-
-    @property
-    def is_integer(self) -> bool:
-        return self.low is not None
-
-    @property
-    def is_binary(self) -> bool:
-        return self.low is not None and self.low >= 0 and self.high is not None and self.high <= 1
 
 
 class Refused(Exception):
@@ -75,7 +48,7 @@ class Builder:
 
     def add_spiking(self, name: str, node: nir.NIRNode, value: Value, *, is_layer: bool = False) -> Value:
         """Add a neuron or threshold unit: what it emits is 0 or 1."""
-        return _as_integer(self.add(name, node, value, value.shape, is_layer=is_layer), 0, 1)
+        return as_integer(self.add(name, node, value, value.shape, is_layer=is_layer), 0, 1)
 
     def plus(self, name: str, a: Value, b: Value) -> Value:
         """a + b. Sums of spikes get a node of their own (a Scale of 1, which sums its sources); currents stay open."""
@@ -89,7 +62,7 @@ class Builder:
     def merge(self, name: str, value: Value) -> Value:
         low, high = value.low, value.high
         merged = self.add(name, nir.Scale(scale=_everywhere(1, value.shape)), value, value.shape)
-        return merged if low is None or high is None else _as_integer(merged, low, high)
+        return merged if low is None or high is None else as_integer(merged, low, high)
 
     def times(self, name: str, a: Value, b: Value) -> Value:
         """a * b for spikes, of which one at least is binary: a threshold unit on their sum, one for each level."""
@@ -253,50 +226,10 @@ class Builder:
         return candidate
 
 
-def combine(a: Value, b: Value) -> Value:
-    """a + b as an open sum; equal terms are added up."""
-    terms: dict[str, int] = {}
-    for source, factor in (*a.terms, *b.terms):
-        terms[source] = terms.get(source, 0) + factor
-    total = Value(
-        terms=tuple((source, factor) for source, factor in terms.items() if factor),
-        constant=a.constant + b.constant,
-        shape=a.shape,
-        unknown=a.unknown or b.unknown,
-    )
-    if a.low is None or b.low is None or a.high is None or b.high is None:
-        return total
-    return _as_integer(total, a.low + b.low, a.high + b.high)
-
-
-def times_constant(value: Value, factor: int) -> Value:
-    """factor * value, still open."""
-    terms = tuple((source, factor * own) for source, own in value.terms)
-    scaled = Value(terms=terms, constant=factor * value.constant, shape=value.shape, unknown=value.unknown)
-    if value.low is None or value.high is None:
-        return scaled
-    ends = (factor * value.low, factor * value.high)
-    return _as_integer(scaled, min(ends), max(ends))
-
-
-def plus_constant(value: Value, constant: int) -> Value:
-    """value + constant, still open."""
-    moved = Value(terms=value.terms, constant=value.constant + constant, shape=value.shape, unknown=value.unknown)
-    if value.low is None or value.high is None:
-        return moved
-    return _as_integer(moved, value.low + constant, value.high + constant)
-
-
 def pooled(size: Shape, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> tuple[int, int]:
     """Height and width after a pool, rounding down."""
     height, width = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True))
     return height, width
-
-
-def _as_integer(value: Value, low: int, high: int) -> Value:
-    return Value(
-        terms=value.terms, constant=value.constant, shape=value.shape, low=low, high=high, unknown=value.unknown
-    )
 
 
 def _matrix(weight: np.ndarray, size: Shape) -> nir.NIRNode:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from snn2hw.frontends.builder import Builder, Refused, Shape, Value
+from snn2hw.frontends.builder import Builder, Refused
+from snn2hw.frontends.values import Shape, Value
 
 Kernel = tuple[slice, slice]
 

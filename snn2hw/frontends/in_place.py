@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from snn2hw.frontends.builder import Value
 from snn2hw.frontends.call import Call
+from snn2hw.frontends.values import Value
 
 _RELU = ("relu_", F.relu_, torch.relu_, F.relu)
 _IN_PLACE = (operator.iadd, operator.isub, operator.imul, "add_", "sub_", "mul_", "relu_", F.relu_, torch.relu_)

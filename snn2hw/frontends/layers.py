@@ -12,8 +12,9 @@ import torch
 from torch import fx, nn
 
 from snn2hw.frontends import neurons
-from snn2hw.frontends.builder import Builder, Refused, Shape, Value
+from snn2hw.frontends.builder import Builder, Refused
 from snn2hw.frontends.call import Call, array, pair
+from snn2hw.frontends.values import Shape, Value
 from snn2hw.frontends.windows import Margin, add_margins, around, enlarge, even_window, is_even
 from snn2hw.groups import without_groups
 from snn2hw.neuron_rule import Neuron

@@ -15,11 +15,12 @@ from torch import fx
 
 from snn2hw.errors import Blocker
 from snn2hw.frontends import layers, neurons, operations
-from snn2hw.frontends.builder import Builder, Refused, Shape, Value
+from snn2hw.frontends.builder import Builder, Refused
 from snn2hw.frontends.call import Call, Sizes, State
 from snn2hw.frontends.functional import owner
 from snn2hw.frontends.in_place import refuse_read_after_change
 from snn2hw.frontends.refusals import unknown_layer, unknown_operation
+from snn2hw.frontends.values import Shape, Value
 from snn2hw.frontends.windows import NO_MARGIN
 from snn2hw.heads import leaves
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from snn2hw.frontends.builder import Value, combine, plus_constant, times_constant
 from snn2hw.frontends.call import Call, Sizes
 from snn2hw.frontends.layers import average, flattened, padded
+from snn2hw.frontends.values import Value, combine, plus_constant, times_constant
 
 
 def add(call: Call) -> Value:

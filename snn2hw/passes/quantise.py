@@ -24,7 +24,6 @@ from snn2hw.fixed_point import (
     INPUT_LIMIT,
     MEMBRANE_SHIFT,
     NO_MEMORY,
-    Int,
     floor_to_int,
     round_to_int,
     split_bias,
@@ -34,6 +33,7 @@ from snn2hw.neuron_rule import Float, NeuronRule, compact, rule_of
 from snn2hw.nir_graph import Layout, lay_out
 from snn2hw.passes.calibrate import Calibration
 from snn2hw.passes.currents import Current, Emitted, Flow, align, emits_integers
+from snn2hw.passes.thresholds import at_rest_0, integer_threshold
 from snn2hw.passes.weight_scales import METHODS, WHOLE_LAYER, on_lattice
 
 MARGIN = 2.0  # how many times the currents and membranes seen in calibration must fit
@@ -102,7 +102,7 @@ class _Quantiser:
         incoming = [flow for flow in sources if flow is not None]
         if len(incoming) < len(sources):  # all that can be looked at behind a blocker
             if isinstance(node, nir.IF | nir.LIF | nir.CubaLIF):
-                _at_rest_0(name, rule_of(name, node))
+                at_rest_0(name, rule_of(name, node))
             return None
         match node:
             case nir.Input():
@@ -196,7 +196,7 @@ class _Quantiser:
         return self._emit(ir.Threshold(name=name, inputs=flow.sources, shape=flow.shape, threshold=threshold))
 
     def _neuron(self, name: str, rule: NeuronRule, incoming: list[Flow]) -> Flow:
-        threshold, drive = _at_rest_0(name, rule)
+        threshold, drive = at_rest_0(name, rule)
         currents = [flow.as_current(f"{name}.shortcut") for flow in incoming]
         bias = drive + sum(rule.gain * current.bias for current in currents)
         scale = self._neuron_scale(name, currents, rule, threshold, bias)
@@ -326,55 +326,6 @@ class _Quantiser:
         self.nodes.append(replace(readout, inputs=sources, bias=bias))
 
 
-def _at_rest_0(name: str, rule: NeuronRule) -> tuple[Float, Float]:
-    """Threshold and drive of variables that are shifted so that the membrane starts and resets at 0."""
-    threshold = nominal(rule.threshold) - rule.reset_value
-    drive = rule.drive - (1 - rule.keep) * rule.reset_value
-    drive = np.where(np.abs(drive) < 1e-12 * np.abs(rule.drive), 0.0, drive)  # v_leak is v_reset, up to rounding
-    if (lowest := float((rule.threshold - rule.reset_value).min())) < 0:
-        raise QuantisationError.at(
-            name,
-            f"the threshold lies {-lowest:g} below the reset value, so the neuron fires without input",
-            "Raise the threshold or lower v_reset",
-        )
-    if np.any(drive != 0) and np.any(rule.current_keep != 0):
-        raise QuantisationError.at(
-            name,
-            "its current has a memory and v_leak differs from v_reset",
-            "Only one of the two has an integer form; set v_leak to v_reset",
-        )
-    return threshold, drive
-
-
 def _refuse_flat(name: str, flow: Flow) -> None:
     if isinstance(flow, Emitted) and flow.flat:
         raise QuantisationError.at(name, "it joins flattened spikes", "Join them first and flatten behind")
-
-
-def integer_threshold(threshold: Float, rest: Float, scale: Float | float) -> Int:
-    """The integer t for which, on whole numbers, v > scale * (threshold - rest) and v > t are the same.
-
-    A threshold one float below a short decimal is read as that decimal with >=, as frameworks that fire at >= write it.
-    """
-    exact = nominal(threshold)
-    scaled = scale * (exact - rest)
-    whole = round_to_int(scaled)
-    on_lattice = np.abs(scaled - whole) < 1e-6
-    at_least = np.where(exact > threshold, whole - 1, whole)
-    return np.where(on_lattice, at_least, floor_to_int(scale * (threshold - rest)))
-
-
-def nominal(thresholds: Float) -> Float:
-    """The numbers that thresholds were written as: the next float above, where that has the shorter decimal form.
-
-    A threshold that float32 holds is taken for a float32.
-    """
-
-    def written(threshold: np.float64) -> float:
-        dtype = np.float32 if np.float32(threshold) == threshold else np.float64
-        own = dtype(threshold)
-        above = np.nextafter(own, dtype(np.inf))
-        return float(above if len(repr(above)) < len(repr(own)) else own)
-
-    values, index = np.unique(thresholds, return_inverse=True)
-    return np.array([written(value) for value in values])[index].reshape(thresholds.shape)
