@@ -131,10 +131,14 @@ def deep() -> list[Row]:
 
 
 def gates() -> list[Row]:
-    """Accuracy of each connect function on moving-digits."""
+    """Accuracy of each connect function on moving-digits; of those that can, also started as the identity."""
+    zero = replace(MOVING, zero_init=True)
     return repeated(
-        Training(connect, connect, nets.little_7b(connect), MOVING, "moving-digits")
-        for connect in ("ADD", "IAND", "AND", "spiking", "plain")
+        Training(what, connect, nets.little_7b(connect), recipe, "moving-digits")
+        for what, connect, recipe in (
+            *((connect, connect, MOVING) for connect in ("ADD", "IAND", "AND", "spiking", "plain")),
+            *((f"{connect}, zero-init", connect, zero) for connect in ("ADD", "IAND", "AND", "spiking")),
+        )
     )
 
 

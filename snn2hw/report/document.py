@@ -159,7 +159,7 @@ def make_report(
         energy=tuple(price_events(events, profile, hops.get(profile.chip or "")) for profile in profiles),
         baselines=tuple(baseline(events, profile) for profile in arithmetic),
         paper_formula=paper_formula(events, arithmetic[0]),
-        latency=latency(program, events, tuple(profiles)),
+        latency=latency(program, events, tuple(profiles), {mapping.chip: mapping.spreads() for mapping in mappings}),
         headroom=headroom(program),
         mismatches=right.mismatches(),
         weights=weights,

@@ -1,12 +1,13 @@
 """How long a sample takes: cycles from the schedule, and the length of a cycle under a profile's times.
 
-A cycle ends when the slowest layer is done. A layer's work in it is its synaptic operations, updates, spikes and the
-messages it receives, one after the other on each of the cores that it is spread over, evenly.
+A cycle ends when the slowest core is done. A layer's work in it is its synaptic operations, updates, spikes and the
+messages it receives. A core does as large a part of it as it holds of the layer's neurons, one after the other.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping as Names
 from dataclasses import dataclass
 
 from snn2hw import ir
@@ -15,8 +16,16 @@ from snn2hw.report.prices import Profile
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spread:
+    """On how many cores a layer lies, and the part of its neurons that the fullest of them holds, above 0 to 1."""
+
+    cores: int
+    largest_part: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class LayerTime:
-    """Mean seconds a cycle that a layer's work takes; cores: over how many it is spread."""
+    """Mean seconds a cycle that a layer's fullest core works; cores: over how many the layer is spread."""
 
     name: str
     cores: int
@@ -50,25 +59,31 @@ class Latency:
     untimed: tuple[str, ...]
 
 
-def latency(program: ir.Program, events: Events, profiles: tuple[Profile, ...]) -> Latency:
-    """The latency of a program whose events were counted."""
+def latency(
+    program: ir.Program, events: Events, profiles: tuple[Profile, ...], placed: Names[str, Names[str, Spread]]
+) -> Latency:
+    """The latency of a program whose events were counted.
+
+    placed: chip -> layer -> how it lies there. Under a profile whose chip is not among them, each
+    layer is spread evenly over the fewest cores that hold its neurons.
+    """
     depth, steps = program.schedule.depth, program.schedule.timesteps
     timed = [profile for profile in profiles if profile.times]
     return Latency(
         depth=depth,
         one_shot_cycles=steps + depth,
         pipelined_cycles=steps,
-        steps=tuple(_step_time(program, events, profile) for profile in timed),
+        steps=tuple(_step_time(program, events, profile, placed.get(profile.chip or "", {})) for profile in timed),
         untimed=tuple(profile.name for profile in profiles if not profile.times),
     )
 
 
-def _step_time(program: ir.Program, events: Events, profile: Profile) -> StepTime:
+def _step_time(program: ir.Program, events: Events, profile: Profile, placed: Names[str, Spread]) -> StepTime:
     layers = []
     for name, members in stages(program).items():
         work = sum(_work(events[member], events, profile) for member in members)
-        cores = math.ceil(math.prod(program.graph[name].shape) / (profile.neurons_per_core or 1))
-        layers.append(LayerTime(name=name, cores=cores, seconds=work / cores))
+        spread = placed.get(name) or _evenly(program.graph[name], profile)
+        layers.append(LayerTime(name=name, cores=spread.cores, seconds=work * spread.largest_part))
     slowest = max(layers, key=lambda layer: layer.seconds)
     step = (
         slowest.seconds + profile.time("barrier_least"),
@@ -101,6 +116,11 @@ def stages(program: ir.Program) -> dict[str, list[str]]:
                     found[node.name].append(source.name)
                     waiting += source.inputs
     return found
+
+
+def _evenly(node: ir.Node, profile: Profile) -> Spread:
+    cores = math.ceil(math.prod(node.shape) / (profile.neurons_per_core or 1))
+    return Spread(cores=cores, largest_part=1 / cores)
 
 
 def _work(layer: LayerEvents, events: Events, profile: Profile) -> float:

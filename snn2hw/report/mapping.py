@@ -10,6 +10,7 @@ from snn2hw import ir
 from snn2hw.errors import DoesNotFit
 from snn2hw.fixed_point import Int
 from snn2hw.passes.place import place
+from snn2hw.report.latency import Spread
 from snn2hw.targets import known_chips, load_target
 from snn2hw.traffic import traffic
 
@@ -29,6 +30,17 @@ class Mapping:
     placement: dict[str, Any] | None
     traffic: dict[str, Any] | None
     hops: tuple[float, float] | None
+
+    def spreads(self) -> dict[str, Spread]:
+        """How each layer lies on its cores; empty if one fits none."""
+        if self.placement is None:
+            return {}
+        held: dict[str, list[int]] = {}
+        for core in self.placement["core_list"]:
+            held.setdefault(core["layer"], []).append(core["neurons"])
+        return {
+            name: Spread(cores=len(neurons), largest_part=max(neurons) / sum(neurons)) for name, neurons in held.items()
+        }
 
 
 def map_to_chips(program: ir.Program, spikes: Names[str, Int], *, samples: int) -> tuple[Mapping, ...]:

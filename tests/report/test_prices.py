@@ -6,13 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from counted_nets import counted
+from counted_nets import counted, counted_on
 
 from snn2hw.errors import OptionError
+from snn2hw.passes.place import place
 from snn2hw.report.energy import baseline, paper_formula, price_events
 from snn2hw.report.latency import latency
+from snn2hw.report.mapping import map_to_chips
 from snn2hw.report.prices import RULES, Profile, known_profiles, load_profiles
 from snn2hw.report.quantity import quantity
+from snn2hw.targets import load_target
 
 MINE = """
 title = "Mine"
@@ -135,7 +138,7 @@ def test_baselines_are_the_dense_pass_and_the_formula_of_the_papers() -> None:
 def test_latency_is_the_schedule_and_the_slowest_layer() -> None:
     net = counted("digits add")
     davies, fp32 = profile("loihi1-davies"), profile("45nm-fp32")
-    found = latency(net.program, net.events, (davies, fp32))
+    found = latency(net.program, net.events, (davies, fp32), {})
     assert (found.one_shot_cycles, found.pipelined_cycles) == (4 + net.program.schedule.depth, 4)
     assert found.untimed == ("45nm-fp32",)
     (step,) = found.steps
@@ -156,6 +159,22 @@ def test_latency_is_the_schedule_and_the_slowest_layer() -> None:
             counts["neuron_active"] += sum(layer.unit.active)
             counts["neuron_inactive"] += sum(layer.unit.inactive)
     assert total == pytest.approx(sum(count * davies.time(name) for name, count in counts.items()), rel=1e-9)
+
+
+def test_the_fullest_core_of_a_layer_sets_its_time() -> None:
+    net = counted("SEW-ResNet-18 ADD")
+    davies = profile("loihi1-davies")
+    placed = place(net.program, load_target("loihi1"))
+    spikes = counted_on(net.program, net.samples).spikes()
+    mappings = map_to_chips(net.program, spikes, samples=len(net.samples))
+    spreads = {each.chip: each.spreads() for each in mappings}["loihi1"]
+    (evenly,) = latency(net.program, net.events, (davies,), {"loihi2": spreads}).steps
+    (found,) = latency(net.program, net.events, (davies,), {"loihi1": spreads}).steps
+    for before, after in zip(evenly.layers, found.layers, strict=True):
+        cores = [core.neurons for core in placed.by_name[after.name].cores]
+        assert after.cores == len(cores)
+        assert after.seconds == pytest.approx(before.seconds * before.cores * max(cores) / sum(cores), rel=1e-12)
+    assert [layer.cores for layer in evenly.layers] != [layer.cores for layer in found.layers]
 
 
 def test_quantities_have_three_digits_and_a_prefix() -> None:
