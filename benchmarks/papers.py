@@ -1,7 +1,8 @@
-"""The two papers' claims on data that is at hand: python benchmarks/papers.py [EXPERIMENT ...]
+"""The two papers' claims on data that is at hand: python benchmarks/papers.py [EXPERIMENT ...], or --plot
 
 Each experiment is seeded and takes at most 20 minutes on 2 cores, one training on each; it prints what
-docs/papers.md says and writes its part of benchmarks/papers.json. `snn2hw analyse` has what needs no training.
+docs/papers.md says and writes its part of benchmarks/papers.json, of which --plot draws docs/papers.png.
+`snn2hw analyse` has what needs no training.
 
 - depth: training loss of narrow nets of 8 to 64 blocks on digits, Spiking ResNet and SEW ResNet.
 - zero-init: the same for IAND, blocks started by chance and as the identity.
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scipy import stats
 
 from snn2hw.training import nets
 from snn2hw.training.datasets import NAMED_DATASETS, Dataset, NamedDataset, moving_digits_test, moving_digits_train
@@ -36,7 +38,6 @@ from snn2hw.training.trainer import Epoch, Trainer, accuracy
 
 RESULTS = Path(__file__).with_name("papers.json")
 SEEDS = (0, 1, 2)
-STUDENT_T = 4.303  # two-sided 95 % with 2 degrees of freedom
 DEPTHS = (8, 16, 32, 64)
 
 
@@ -44,6 +45,8 @@ NARROW = replace(RECIPES["digits"], epochs=6, learning_rate=2e-3, freeze_norm=Fa
 MOVING = replace(RECIPES["moving-digits"], epochs=12)
 
 Row = dict[str, Any]
+Result = tuple[list[Epoch], float]
+"""Of a training: every epoch, and the accuracy on the test set."""
 
 
 def either_way(data: Dataset) -> Dataset:
@@ -70,8 +73,8 @@ class Training:
     method: str = "plain"
     seed: int = 0
 
-    def run(self) -> tuple[list[Epoch], float]:
-        """Every epoch, and the accuracy on the test set."""
+    def run(self) -> Result:
+        """Train on one thread, then measure."""
         torch.set_num_threads(1)
         config = self.config | {"timesteps": self.recipe.timesteps}
         job = Job(
@@ -86,12 +89,6 @@ class Training:
         trainer = Trainer(job.build(), self.recipe, named.train(), loss=METHODS[self.method](), seed=self.seed)
         history = [trainer.epoch() for _ in range(self.recipe.epochs)]
         return history, accuracy(trainer.model, named.test(), self.recipe.timesteps)
-
-
-def run_all(trainings: Sequence[Training]) -> Iterator[tuple[list[Epoch], float]]:
-    """The trainings' results in their order, two trainings at a time."""
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        yield from pool.map(Training.run, trainings)
 
 
 def depth() -> list[Row]:
@@ -112,10 +109,13 @@ def by_depth(cases: Sequence[tuple[str, str, Recipe]]) -> list[Row]:
         for blocks in DEPTHS
     ]
     rows = []
-    for training, (history, found) in zip(trainings, run_all(trainings), strict=True):
+    for training, results in with_seeds(trainings):
+        loss, interval = mean([history[-1].loss for history, _ in results])
+        found, _ = mean([accuracy for _, accuracy in results])
         blocks = training.config["stages"][0]["blocks"]
-        rows.append({"what": training.what, "blocks": blocks, "loss": history[-1].loss, "accuracy": found})
-        show(rows[-1])
+        row = {"what": training.what, "blocks": blocks, "loss": loss, "interval": interval, "accuracy": found}
+        rows.append(row)
+        show(row)
     return rows
 
 
@@ -166,16 +166,55 @@ def trt() -> list[Row]:
 
 
 def repeated(cases: Iterable[Training]) -> list[Row]:
-    """Each with each seed: mean accuracy with its 95 % interval by Student's t."""
-    cases = list(cases)
-    results = run_all([replace(case, seed=seed) for case in cases for seed in SEEDS])
+    """Accuracy of each training over the seeds."""
     rows = []
-    for case in cases:
-        found = [accuracy for _, accuracy in islice(results, len(SEEDS))]
-        half = STUDENT_T * statistics.stdev(found) / math.sqrt(len(found))
-        rows.append({"what": case.what, "accuracy": statistics.mean(found), "interval": half, "seeds": found})
+    for case, results in with_seeds(list(cases)):
+        found = [accuracy for _, accuracy in results]
+        average, interval = mean(found)
+        rows.append({"what": case.what, "accuracy": average, "interval": interval, "seeds": found})
         show(rows[-1])
     return rows
+
+
+def with_seeds(trainings: Sequence[Training]) -> Iterator[tuple[Training, list[Result]]]:
+    """Each training with its results for all seeds, two trainings at a time."""
+    every = [replace(training, seed=seed) for training in trainings for seed in SEEDS]
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        results = pool.map(Training.run, every)
+        for training in trainings:
+            yield training, list(islice(results, len(SEEDS)))
+
+
+def mean(values: Sequence[float]) -> tuple[float, float]:
+    """The mean with half the width of its 95 % interval by Student's t."""
+    return statistics.mean(values), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+
+
+def plot(file: Path) -> None:
+    """Draw what was found: loss against depth, and accuracies with their intervals."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found = {name: part["rows"] for name, part in json.loads(RESULTS.read_text()).items()}
+    figure, (losses, *others) = plt.subplots(1, 3, figsize=(12, 3.6), width_ratios=(1.1, 1, 1.1))
+    for what in dict.fromkeys(row["what"] for row in (*found["depth"], *found["zero-init"])):
+        rows = [row for row in (*found["depth"], *found["zero-init"]) if row["what"] == what]
+        columns = ([row[key] for row in rows] for key in ("blocks", "loss", "interval"))
+        losses.errorbar(*columns, marker="o", capsize=3, label=what)
+    losses.axhline(math.log(10), color="grey", linewidth=0.8, linestyle=":", label="guessing")
+    losses.set(xscale="log", xlabel="blocks", ylabel="training loss", ylim=(0, None), title="Depth, digits")
+    losses.set_xticks(DEPTHS, labels=[str(depth) for depth in DEPTHS])
+    losses.legend(fontsize=7)
+    for axis, name, title in zip(others, ("gates", "trt"), ("Gates, moving-digits", "TRT"), strict=True):
+        rows = found[name][::-1]
+        values = [100 * row["accuracy"] for row in rows]
+        axis.barh([row["what"] for row in rows], values, xerr=[100 * row["interval"] for row in rows], capsize=3)
+        axis.set(xlabel="accuracy on the test set in %", xlim=(0, 100), title=title)
+        axis.tick_params(axis="y", labelsize=8)
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
 
 
 def show(row: Row) -> None:
@@ -186,12 +225,22 @@ def show(row: Row) -> None:
     sys.stdout.flush()
 
 
-if __name__ == "__main__":
-    EXPERIMENTS = {"depth": depth, "zero-init": zero_init, "deep": deep, "gates": gates, "delete": delete, "trt": trt}
-    for name in sys.argv[1:] or EXPERIMENTS:
+EXPERIMENTS = {"depth": depth, "zero-init": zero_init, "deep": deep, "gates": gates, "delete": delete, "trt": trt}
+
+
+def main(names: Sequence[str]) -> None:
+    """Run experiments, print what they find, and write it down."""
+    for name in names:
         print(f"\n{name}: {(EXPERIMENTS[name].__doc__ or '').strip()}", flush=True)
         started = time.perf_counter()
         rows = EXPERIMENTS[name]()
         document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         document[name] = {"seconds": round(time.perf_counter() - started), "rows": rows}
         RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--plot"]:
+        plot(Path(__file__).resolve().parents[1] / "docs" / "papers.png")
+    else:
+        main(sys.argv[1:] or list(EXPERIMENTS))
