@@ -151,6 +151,18 @@ def test_two_reports_stand_side_by_side_on_a_page(reported: Path) -> None:
         assert seen.complaints == []
 
 
+def test_the_figures_of_a_large_network_stay_in_their_tiles(reported: Path, tmp_path: Path) -> None:
+    report = read_report(reported / "all")
+    many = replace(report.operations, graded=16_716_194_896.0, ann_dense=11_028_499_200)
+    page = tmp_path / "large.html"
+    page.write_text(render(replace(report, operations=many)))
+    with opened(page) as seen:
+        tiles = seen.page.locator(".tile")
+        assert "16.7 G" in tiles.filter(has_text="Synaptic operations").inner_text()
+        wider = "tiles => tiles.filter(tile => tile.scrollWidth > tile.clientWidth).map(tile => tile.innerText)"
+        assert tiles.evaluate_all(wider) == []
+
+
 def test_names_are_shown_as_they_are_and_run_nothing(reported: Path, tmp_path: Path) -> None:
     evil = "</script><script>document.title='taken'</script><b>x</b>"
     report = read_report(reported / "all")

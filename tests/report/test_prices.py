@@ -14,7 +14,7 @@ from snn2hw.report.energy import baseline, paper_formula, price_events
 from snn2hw.report.latency import latency
 from snn2hw.report.mapping import map_to_chips
 from snn2hw.report.prices import RULES, Profile, known_profiles, load_profiles
-from snn2hw.report.quantity import quantity
+from snn2hw.report.quantity import large, quantity
 from snn2hw.targets import load_target
 
 MINE = """
@@ -181,6 +181,11 @@ def test_quantities_have_three_digits_and_a_prefix() -> None:
     values = (0.0, 1.5e-8, 9.996e-7, 1.0, 2.5e-3, 3e-13, 0.9999)
     texts = ["0 J", "15 nJ", "1 µJ", "1 J", "2.5 mJ", "0.3 pJ", "1 J"]
     assert [quantity(value, "J") for value in values] == texts
+
+
+def test_large_counts_take_few_characters() -> None:
+    counts = (0.0, 999.5, 999_999, 1_000_000, 999_999_999, 16_716_194_896, 2.5e15)
+    assert [large(count) for count in counts] == ["0", "1,000", "1 M", "1 M", "1 G", "16.7 G", "2.5e+03 T"]
 
 
 def test_an_unknown_profile_is_named_with_the_known_ones() -> None:

@@ -17,7 +17,7 @@ from snn2hw.report.page import cost_figures, figures, rows
 from snn2hw.report.page.core_map import core_map
 from snn2hw.report.page.network_figure import network
 from snn2hw.report.page.plots import RATES, Plot
-from snn2hw.report.quantity import quantity
+from snn2hw.report.quantity import large, quantity
 
 TEMPLATES = files("snn2hw.report.page") / "templates"
 HEADLINE = "loihi1-davies"  # the profile of the page's first figure of energy, where it is among those asked for
@@ -100,6 +100,7 @@ def _page(template: str, *, title: str, data: Mapping[str, Any], **content: Any)
         loader=PackageLoader("snn2hw.report.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["count"] = rows.count
+    environment.filters["large"] = large
     environment.filters["joules"] = lambda value: quantity(value, "J")
     return environment.get_template(template).render(
         title=title,
