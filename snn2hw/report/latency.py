@@ -80,10 +80,13 @@ def latency(
 
 def _step_time(program: ir.Program, events: Events, profile: Profile, placed: Names[str, Spread]) -> StepTime:
     layers = []
-    for name, members in stages(program).items():
-        work = sum(_work(events[member], events, profile) for member in members)
-        spread = placed.get(name) or _evenly(program.graph[name], profile)
-        layers.append(LayerTime(name=name, cores=spread.cores, seconds=work * spread.largest_part))
+    for unit, members in stages(program).items():
+        relays = [name for name in members if name != unit and name in placed]  # they have cores of their own
+        own = [name for name in members if name not in relays]
+        for name, done in [*((relay, [relay]) for relay in relays), (unit, own)]:
+            work = sum(_work(events[member], events, profile) for member in done)
+            spread = placed.get(name) or _evenly(program.graph[name], profile)
+            layers.append(LayerTime(name=name, cores=spread.cores, seconds=work * spread.largest_part))
     slowest = max(layers, key=lambda layer: layer.seconds)
     step = (
         slowest.seconds + profile.time("barrier_least"),

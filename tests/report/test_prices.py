@@ -170,11 +170,18 @@ def test_the_fullest_core_of_a_layer_sets_its_time() -> None:
     spreads = {each.chip: each.spreads() for each in mappings}["loihi1"]
     (evenly,) = latency(net.program, net.events, (davies,), {"loihi2": spreads}).steps
     (found,) = latency(net.program, net.events, (davies,), {"loihi1": spreads}).steps
-    for before, after in zip(evenly.layers, found.layers, strict=True):
-        cores = [core.neurons for core in placed.by_name[after.name].cores]
-        assert after.cores == len(cores)
-        assert after.seconds == pytest.approx(before.seconds * before.cores * max(cores) / sum(cores), rel=1e-12)
-    assert [layer.cores for layer in evenly.layers] != [layer.cores for layer in found.layers]
+    work = {layer.name: layer.seconds * layer.cores for layer in evenly.layers}  # of one core that would do it all
+    done = dict.fromkeys(work, 0.0)
+    for layer in found.layers:
+        cores = [core.neurons for core in placed.by_name[layer.name].cores]
+        assert layer.cores == len(cores)
+        reader = (
+            "output" if layer.name == "avgpool" else layer.name
+        )  # a relay, placed apart from the read-out behind it
+        done[reader] += layer.seconds * sum(cores) / max(cores)
+    assert done == pytest.approx(work, rel=1e-12)
+    assert {layer.name for layer in found.layers} == {*work, "avgpool"} == {layer.name for layer in placed.layers}
+    assert any(layer.cores > 1 for layer in found.layers)
 
 
 def test_quantities_have_three_digits_and_a_prefix() -> None:
