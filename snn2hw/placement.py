@@ -20,6 +20,7 @@ RESOURCES = ("neurons", "weights", "memory", "input axons", "output axons")
 """What a core has a limited amount of. memory: weights and neuron state together."""
 
 Needs = dict[str, int]
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class PlacedLayer:
     """
 
     population: Population
-    edges: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+    edges: tuple[Places, Places, Places]
     first_core: int
     cores: tuple[Core, ...]
     lower_bound: int
@@ -70,10 +71,10 @@ class PlacedLayer:
         channels, rows, columns = (len(edges) - 1 for edges in self.edges)
         return channels, rows, columns
 
-    def core_number(self, channel: int, row: int, column: int) -> int:
-        """The number of the core that holds a part."""
-        channels, _, columns = self.parts
-        return self.first_core + (row * columns + column) * channels + channel
+    def core_numbers(self, channels: Places, rows: Places, columns: Places) -> NDArray[np.int64]:
+        """The numbers of the cores that hold these parts of channels, rows and columns: [channels, rows, columns]."""
+        channel, row, column = np.ix_(channels, rows, columns)
+        return self.first_core + (row * self.parts[2] + column) * self.parts[0] + channel
 
     def boxes(self) -> Iterator[tuple[int, int, int]]:
         """The parts of channels, rows and columns, in the order of the cores."""

@@ -105,18 +105,23 @@ def _counts(layer: PlacedLayer, spikes: Mapping[str, NDArray[np.integer[Any]]]) 
 def _link(source: PlacedLayer, target: PlacedLayer, feed: Feed, counts: Int, received: Int) -> Link:
     """Count the messages of one feed; those that each core receives are added to `received`."""
     read = counts.astype(np.float64)  # exact below 2^53, and float products are fast
+    reading, sending = [], []  # along each axis the parts of which one reads places that the other holds
     for axis in AXES:
         reached = feed.reach[axis].of_parts(target.edges[axis])
         held = np.repeat(np.eye(source.parts[axis], dtype=np.bool_), np.diff(source.edges[axis]), axis=1)
-        pairs = (reached[:, None] & held[None]).reshape(-1, counts.shape[axis])
-        read = np.moveaxis(np.tensordot(pairs.astype(np.float64), read, axes=(1, axis)), 0, axis)
-    pairs_of_parts = [size for parts in zip(target.parts, source.parts, strict=True) for size in parts]
-    by_rows = read.reshape(pairs_of_parts).transpose(2, 4, 0, 3, 5, 1)  # cores go by rows, columns, channels
-    sent = by_rows.reshape(len(target.cores), len(source.cores)).astype(np.int64)
-    received[target.first_core : target.first_core + len(target.cores)] += sent.sum(axis=1)
-    here, there = (np.array([[core.chip, core.x, core.y] for core in layer.cores]) for layer in (target, source))
-    away = np.abs(here[:, None] - there[None])  # [cores of the target, cores of the source, (chips, tiles, tiles)]
-    same_chip, across, along = away[..., 0] == 0, away[..., 1], away[..., 2]
+        places = reached[:, None] & held[None]
+        pairs = places.any(axis=-1)
+        read = np.moveaxis(np.tensordot(places[pairs].astype(np.float64), read, axes=(1, axis)), 0, axis)
+        of_target, of_source = np.nonzero(pairs)
+        reading.append(of_target)
+        sending.append(of_source)
+    sent = read.astype(np.int64)
+    readers, senders = target.core_numbers(*reading), source.core_numbers(*sending)
+    np.add.at(received, readers, sent)
+    here = _where(target)[readers - target.first_core]
+    there = _where(source)[senders - source.first_core]
+    chips, across, along = np.moveaxis(np.abs(here - there), -1, 0)
+    same_chip = chips == 0
     return Link(
         source=source.name,
         target=target.name,
@@ -126,3 +131,8 @@ def _link(source: PlacedLayer, target: PlacedLayer, feed: Feed, counts: Int, rec
         hops_x=int((sent * across)[same_chip].sum()),
         hops_y=int((sent * along)[same_chip].sum()),
     )
+
+
+def _where(layer: PlacedLayer) -> Int:
+    """Chip, x and y of each core of a layer, [cores, 3]."""
+    return np.array([(core.chip, core.x, core.y) for core in layer.cores], np.int64)
