@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
+
+from pydantic import TypeAdapter
 
 from snn2hw.data import Samples
 from snn2hw.errors import OptionError
@@ -80,8 +82,10 @@ class Report:
     reproducibility: Reproducibility
 
     def to_json(self) -> str:
-        """The document of schema snn2hw.report/1 (report.schema.json) as text."""
-        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+        """The document of schema snn2hw.report/1 (report.schema.json) as text, each of its parts on a line."""
+        parts = TypeAdapter(Report).dump_python(self, mode="json")
+        lines = (f"{json.dumps(name)}: {json.dumps(part, allow_nan=False)}" for name, part in parts.items())
+        return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def make_report(
