@@ -198,22 +198,26 @@ def plot(file: Path) -> None:
     import matplotlib.pyplot as plt
 
     found = {name: part["rows"] for name, part in json.loads(RESULTS.read_text()).items()}
-    figure, (losses, *others) = plt.subplots(1, 3, figsize=(12, 3.6), width_ratios=(1.1, 1, 1.1))
+    figure, (losses, *others) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     for what in dict.fromkeys(row["what"] for row in (*found["depth"], *found["zero-init"])):
         rows = [row for row in (*found["depth"], *found["zero-init"]) if row["what"] == what]
         columns = ([row[key] for row in rows] for key in ("blocks", "loss", "interval"))
         losses.errorbar(*columns, marker="o", capsize=3, label=what)
     losses.axhline(math.log(10), color="grey", linewidth=0.8, linestyle=":", label="guessing")
-    losses.set(xscale="log", xlabel="blocks", ylabel="training loss", ylim=(0, None), title="Depth, digits")
-    losses.set_xticks(DEPTHS, labels=[str(depth) for depth in DEPTHS])
-    losses.legend(fontsize=7)
+    losses.set(xlabel="blocks", ylabel="training loss", ylim=(0, None), title="Depth, digits")
+    losses.set_xticks(DEPTHS)
+    losses.legend(fontsize=8, loc="center right", bbox_to_anchor=(1, 0.6))
     for axis, name, title in zip(others, ("gates", "trt"), ("Gates, moving-digits", "TRT"), strict=True):
         rows = found[name][::-1]
         values = [100 * row["accuracy"] for row in rows]
-        axis.barh([row["what"] for row in rows], values, xerr=[100 * row["interval"] for row in rows], capsize=3)
+        axis.barh(
+            [row["what"].replace("digits either way, ", "digits\neither way, ") for row in rows],
+            values,
+            xerr=[100 * row["interval"] for row in rows],
+            capsize=3,
+        )
         axis.set(xlabel="accuracy on the test set in %", xlim=(0, 100), title=title)
         axis.tick_params(axis="y", labelsize=8)
-    figure.tight_layout()
     figure.savefig(file, dpi=110)
 
 
