@@ -3,8 +3,8 @@
     python examples/from_training_to_chip.py digits
     python examples/from_training_to_chip.py moving-digits
 
-Three minutes for digits and five for moving-digits on two cores; what it wrote stays in the folder `chip-DATA`, or in
-the one that is named behind the epochs.
+Half a minute for digits and two for moving-digits; what it wrote stays in the folder `chip-DATA`, or in the one that is
+named behind the epochs.
 """
 
 from __future__ import annotations

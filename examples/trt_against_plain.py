@@ -3,7 +3,7 @@
     python examples/trt_against_plain.py digits
     python examples/trt_against_plain.py moving-digits
 
-Six minutes for digits and twelve for moving-digits on two cores: 15 epochs, 3 seeds. What it wrote stays in the folder
+Three minutes for digits and ten for moving-digits on one core: 15 epochs, 3 seeds. What it wrote stays in the folder
 `trt-DATA`. Other numbers of epochs and seeds, and another folder, are named behind the data. Temporal reversed training
 sees each batch in both orders, so an epoch of it costs twice as much.
 """
