@@ -61,6 +61,7 @@ CASES = {
     "50-32": Case("50", samples=2),
     "101-32": Case("101"),
     "152-32": Case("152"),
+    "152-32-full": Case("152", samples=44),  # more than the pipeline holds: every layer works in every cycle
     "7b": Case("7B", size=128),
     "wide7b": Case("Wide-7B", size=128),
     "152-224": Case("152", size=224),
