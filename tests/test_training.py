@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 import torch
 from cli import fail, succeed
+from torch import nn
 
 from snn2hw.errors import DataError
 from snn2hw.models.checkpoint import build_model
 from snn2hw.models.neurons import leaky
 from snn2hw.models.sew_resnet import SEWResNet, Stage
+from snn2hw.training import nets
 from snn2hw.training.augment import shift
 from snn2hw.training.datasets import NAMED_DATASETS, Dataset, digits_test, digits_train, load_digits
 from snn2hw.training.recipes import RECIPES
+from snn2hw.training.run import Job
 from snn2hw.training.trainer import Trainer, accuracy
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "digits"
@@ -108,6 +111,16 @@ def test_shift_moves_the_image_and_keeps_the_frames_together(shape: tuple[int, .
 def test_training_reduces_the_loss() -> None:
     losses = [epoch.loss for epoch in train_tiny(tiny_net(), epochs=3).history]
     assert losses[0] > losses[1] > losses[2]
+
+
+def test_a_sew_resnet_of_110_layers_learns() -> None:
+    config = nets.narrow("ADD", blocks=54) | {"timesteps": 4}
+    recipe = replace(RECIPES["digits"], epochs=10, learning_rate=2e-3, freeze_norm=False, shift=0)
+    model = Job(arch="sew_resnet", config=config, recipe=recipe, data="digits").build()
+    assert sum(isinstance(module, nn.Conv2d | nn.Linear) for module in model.modules()) == 110
+    trainer = Trainer(model, recipe, part(digits_train(), 320), seed=0)
+    losses = [trainer.epoch().loss for _ in range(4)]
+    assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0] / 2
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not() -> None:
