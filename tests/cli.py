@@ -51,7 +51,11 @@ def succeed(*arguments: object, code: int = 0) -> str:
 
 
 def fail(*arguments: object) -> str:
-    """Run a command that must blame its input, in one message, and leave the folder as it is; return the message."""
+    """Run a command that must blame its input, in one message, and leave the folder as it is; return the message.
+
+    The folder must be the test's own: into that of the repository other workers and tools write too.
+    """
+    assert not Path("pyproject.toml").exists(), "use the fixture `alone` or `tiny`"
     before = contents(Path())
     ended = run(*arguments)
     assert ended.code == 2, ended

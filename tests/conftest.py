@@ -84,3 +84,10 @@ def tiny(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     for name in set(sys.modules) - known:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
             del sys.modules[name]
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: an empty one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

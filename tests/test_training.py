@@ -190,8 +190,8 @@ def test_a_method_a_net_and_a_file_of_samples_can_be_named(tmp_path: Path) -> No
     assert "data" not in checkpoint
 
 
-def test_a_training_that_was_cut_goes_on_by_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    output, log = tmp_path / "net.pt", tmp_path / "log.csv"
+def test_a_training_that_was_cut_goes_on_by_the_command(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output, log = alone / "net.pt", alone / "log.csv"
     options = ("train", "digits", "--connect", "ADD", "--timesteps", 1, "--epochs", 2, "-o", output, "--log", log)
 
     def interrupted(*_: object, **__: object) -> float:
@@ -205,10 +205,10 @@ def test_a_training_that_was_cut_goes_on_by_the_command(tmp_path: Path, monkeypa
     assert len(log.read_text().splitlines()) == 3
 
 
-def test_a_training_that_diverges_writes_nothing(tmp_path: Path) -> None:
+def test_a_training_that_diverges_writes_nothing(alone: Path) -> None:
     wild = ("--connect", "ADD", "--timesteps", 1, "--epochs", 2, "--learning-rate", 1e30)
-    assert "lower the learning rate" in fail("train", "digits", *wild, "-o", tmp_path / "net.pt")
-    assert list(tmp_path.iterdir()) == []
+    assert "lower the learning rate" in fail("train", "digits", *wild, "-o", alone / "net.pt")
+    assert list(alone.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -225,9 +225,9 @@ def test_a_training_that_diverges_writes_nothing(tmp_path: Path) -> None:
         (("nowhere.npz", "--connect", "ADD", "--recipe", "digits"), "nowhere.npz: there is no such file"),
     ],
 )
-def test_wrong_options_are_named_before_any_training(tmp_path: Path, options: tuple[object, ...], message: str) -> None:
-    assert message in fail("train", *options, "-o", tmp_path / "net.pt")
-    assert list(tmp_path.iterdir()) == []
+def test_wrong_options_are_named_before_any_training(alone: Path, options: tuple[object, ...], message: str) -> None:
+    assert message in fail("train", *options, "-o", alone / "net.pt")
+    assert list(alone.iterdir()) == []
 
 
 @pytest.mark.parametrize(
