@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,19 @@ from snn2hw import ir
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The first place, in time, where two engines differ; `cycle` is the program's cycle, from 1."""
+    """The first place where two sides differ: in time, or among a layer's parameters.
 
-    sample: int
-    step: int
-    cycle: int
+    cycle: the program's cycle, from 1; None where nothing runs in cycles. sample and step: None for parameters, which
+    belong to no sample. detail: what else says where it lies: the parameter's name, or both membranes.
+    """
+
+    sample: int | None
+    step: int | None
+    cycle: int | None
     index: tuple[int, ...]
     expected: int | float
     actual: int | float
+    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +40,17 @@ class LayerComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two engines, layer by layer, in the order of the network."""
+    """Two sides, layer by layer, in the order of the network.
+
+    ties: values that differ only because a membrane lies on its threshold up to rounding; they are no mismatches.
+    note: what a reader must know about how it was run.
+    """
 
     name: str
     exact_required: bool
     layers: tuple[LayerComparison, ...]
+    ties: int = 0
+    note: str = ""
 
     @property
     def compared(self) -> int:
@@ -51,11 +62,29 @@ class Comparison:
 
     def first(self) -> tuple[str, Difference] | None:
         """The layer and place of the difference that comes first in the network's time."""
-        found = [(layer.first.cycle, at, layer) for at, layer in enumerate(self.layers) if layer.first]
+        found = [
+            (_never(layer.first.cycle), _never(layer.first.sample), _never(layer.first.step), at, layer)
+            for at, layer in enumerate(self.layers)
+            if layer.first
+        ]
         if not found:
             return None
-        _, _, layer = min(found, key=lambda item: item[:2])
+        *_, layer = min(found, key=lambda item: item[:4])
         return (layer.name, layer.first) if layer.first else None
+
+
+def joined(one: Comparison, more: Comparison) -> Comparison:
+    """Two comparisons of different samples as one."""
+    layers = tuple(
+        LayerComparison(
+            name=before.name,
+            compared=before.compared + after.compared,
+            mismatches=before.mismatches + after.mismatches,
+            first=before.first or after.first,
+        )
+        for before, after in zip(one.layers, more.layers, strict=True)
+    )
+    return replace(one, layers=layers, ties=one.ties + more.ties)
 
 
 def compare(
@@ -97,6 +126,11 @@ def _compare_layer(
             actual=_number(actual[tuple(where)]),
         )
     return LayerComparison(name=name, compared=int(expected.size), mismatches=int(different.sum()), first=first)
+
+
+def _never(time: int | None) -> int:
+    """A time by which to sort; what has none comes as if at the start, in the order of the network."""
+    return -1 if time is None else time
 
 
 def _number(value: Any) -> int | float:

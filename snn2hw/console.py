@@ -189,12 +189,21 @@ def show_verification(result: Verification) -> None:
     table = Table("comparison", "required", title="Spike for spike", title_justify="left")
     for heading in ("compared", "different"):
         table.add_column(heading, justify="right")
+    notes: list[str] = []
     for comparison in result.comparisons:
         required = "exact" if comparison.exact_required else "for information"
+        notes += [f"{comparison.name}: {comparison.note}."] if comparison.note else []
+        if comparison.ties:
+            notes.append(
+                f"{comparison.name}: {comparison.ties:,} values differ by ties alone, membranes that lie on their threshold up "
+                "to rounding."
+            )
         table.add_row(comparison.name, required, f"{comparison.compared:,}", f"{comparison.mismatches:,}")
     for name, reason in result.skipped.items():
         table.add_row(name, f"skipped: {escape(reason)}", "", "")
     console.print(table)
+    for line in notes:
+        say(line)
 
 
 def show_verdict(result: Verification) -> None:
@@ -202,8 +211,10 @@ def show_verdict(result: Verification) -> None:
     for comparison in result.comparisons:
         if comparison.exact_required and comparison.mismatches:
             _show_first(comparison)
-    colour = "green" if result.verdict == "exact" else "red"
+    colour = {"exact": "green", "diverged": "red", "incomplete": "yellow"}[result.verdict]
     console.print(f"Verdict: [bold {colour}]{result.verdict}[/] for these {result.samples} samples.")
+    if result.verdict == "incomplete":
+        say(f"What must be equal could not all be compared: {', '.join(result.not_compared)}.")
 
 
 def show_doctor(packages: list[tuple[str, str, str]], lava: EnvironmentStatus) -> bool:
@@ -265,8 +276,10 @@ def _show_first(comparison: Comparison) -> None:
         return
     layer, first = found
     expected, actual = comparison.name.split("-vs-")[::-1]
+    times = (("sample", first.sample), ("step", first.step), ("cycle", first.cycle))
+    where = "".join(f"{label} {time}, " for label, time in times if time is not None)
+    about = f" ({escape(first.detail)})" if first.detail else ""
     console.print(
-        f"[bold red]First difference[/] of {comparison.name}: layer {escape(layer)}, sample {first.sample}, step "
-        f"{first.step}, cycle {first.cycle}, index {list(first.index)}: {expected} gives {first.expected}, {actual} "
-        f"gives {first.actual}."
+        f"[bold red]First difference[/] of {comparison.name}: layer {escape(layer)}, {where}index {list(first.index)}: "
+        f"{expected} gives {first.expected}, {actual} gives {first.actual}{about}."
     )

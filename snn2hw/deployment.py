@@ -20,12 +20,27 @@ class Source:
     options: dict[str, object]
 
 
+@dataclass(frozen=True, kw_only=True)
+class NetworkCheck:
+    """How the float network was compared with the model that it was made of (network-vs-torch): on how many samples,
+    how many values, and how many of them were ties; note: what must be known about the run.
+    """
+
+    samples: int
+    compared: int
+    ties: int
+    note: str
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Deployment:
-    """The program, the float network it was compiled from, its source, its calibration data and conventions."""
+    """The program, the float network it was compiled from and how that was checked, its source, its calibration data
+    and conventions.
+    """
 
     program: ir.Program
     network: nir.NIRGraph
+    network_check: NetworkCheck
     source: Source
     calibrated_on: str
     calibration_samples: int

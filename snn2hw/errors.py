@@ -29,6 +29,10 @@ class Blocker:
         return f"{self.layer}: {self.problem}. {self.advice}"
 
 
+class NotTheModel(ModelError):
+    """The network that was made from a model does something else than the model, so nothing is written."""
+
+
 class DataError(Snn2hwError):
     """Input data has the wrong shape, type or range."""
 

@@ -19,8 +19,10 @@ from snn2hw.passes.bound import bound
 from snn2hw.passes.calibrate import Calibration, calibrate
 from snn2hw.passes.partition import partition
 from snn2hw.passes.quantise import quantise
+from snn2hw.verification.network_vs_torch import check_network
 
 CALIBRATION_SAMPLES = 512  # more change the ranges little and cost time
+NETWORK_SAMPLES = 2  # on which an export compares the network with the user's model; verify takes more
 
 Observe = Callable[[str, object], None]
 Progress = Callable[[int, int], None]
@@ -103,11 +105,17 @@ def deploy(
     observe: Observe | None = None,
     progress: Progress | None = None,
 ) -> Deployment:
-    """Compile a loaded model, calibrated on the first samples, into what an exporter takes."""
+    """Compile a loaded model, calibrated on the first samples, into what an exporter takes.
+
+    The network is compared with the user's own model first. Raises NotTheModel if it does something else, and what
+    `compile_network` raises.
+    """
     chosen = samples[:CALIBRATION_SAMPLES]
+    check = check_network(loaded, chosen[:NETWORK_SAMPLES], options.timesteps)
     return Deployment(
         program=compile_network(loaded.network, chosen, options, observe=observe, progress=progress),
         network=loaded.network,
+        network_check=check,
         source=loaded.source,
         calibrated_on=samples.name,
         calibration_samples=len(chosen),

@@ -49,8 +49,6 @@ def model_of(
         if named:
             raise
         return None, f"the model cannot be loaded: {error}"
-    if loaded.traced is None:
-        return None, "the bundle was made from a .nir file, which holds no PyTorch model"
     if not same_network(loaded.network, bundle.network):
         if named:
             raise ModelError(

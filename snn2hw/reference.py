@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import nir
 import numpy as np
@@ -17,22 +17,36 @@ from snn2hw.nir_graph import as_conv2d, conv_padding, lay_out, pair
 
 Step = Callable[[Tensor], Tensor]
 OnState = Callable[[str, Tensor, Tensor], None]
+Decide = Callable[[str, Tensor, Tensor], Tensor]
 
 
 class Reference:
-    """Executes a NIR graph. `dtype` is the arithmetic: float32 as most models compute, or float64."""
+    """Executes a NIR graph. `dtype` is the arithmetic: float32 as most models compute, or float64.
 
-    def __init__(self, graph: nir.NIRGraph, *, dtype: torch.dtype = torch.float32) -> None:
-        self.graph = graph
+    dt: the neurons' time step, in seconds.
+    """
+
+    def __init__(self, graph: nir.NIRGraph, *, dtype: torch.dtype = torch.float32, dt: float = DT) -> None:
+        self.graph, self.dt = graph, dt
         self.layout = lay_out(graph)
         self.dtype = dtype
 
-    def run(self, x: Tensor, *, on_state: OnState | None = None) -> Iterator[dict[str, Tensor]]:
+    def run(
+        self,
+        x: Tensor,
+        *,
+        on_state: OnState | None = None,
+        decide: Decide | None = None,
+        replaced: Mapping[str, Step] | None = None,
+    ) -> Iterator[dict[str, Tensor]]:
         """Yield what every node emits, one dict of [N, *shape] tensors a step, for x [T, N, *input shape].
 
         `on_state(name, u, v)` is told every neuron layer's current and membrane of the step, before its reset.
+        `decide(name, v, spikes)` returns the spikes [N, *shape] with which the run goes on, after seeing those of the
+        rule. `replaced`: nodes, by name, in whose place another step stands.
         """
-        step = {name: self._operation(name, node, on_state) for name, node in self.graph.nodes.items()}
+        step = {name: self._operation(name, node, on_state, decide) for name, node in self.graph.nodes.items()}
+        step |= replaced or {}
         for frame in x:
             values: dict[str, Tensor] = {}
             for name in self.layout.order:
@@ -48,11 +62,11 @@ class Reference:
             total = total + values[source]
         return total
 
-    def operation(self, name: str) -> Step:
+    def operation(self, name: str, *, on_state: OnState | None = None) -> Step:
         """One node by itself, in its initial state: what it emits for a step's summed input."""
-        return self._operation(name, self.graph.nodes[name], None)
+        return self._operation(name, self.graph.nodes[name], on_state, None)
 
-    def _operation(self, name: str, node: nir.NIRNode, on_state: OnState | None) -> Step:
+    def _operation(self, name: str, node: nir.NIRNode, on_state: OnState | None, decide: Decide | None) -> Step:
         match node:
             case nir.Input() | nir.Output():
                 return lambda x: x
@@ -62,7 +76,7 @@ class Reference:
                 groups = int(node.groups)
                 return lambda x: F.conv2d(x, weight, bias, stride, padding, dilation, groups)
             case nir.Conv1d():
-                flat = self._operation(name, as_conv2d(node, self.layout.input_shape(name)[1]), on_state)
+                flat = self._operation(name, as_conv2d(node, self.layout.input_shape(name)[1]), on_state, decide)
                 return lambda x: flat(x.unsqueeze(2)).squeeze(2)
             case nir.Affine():
                 weight, bias = self._tensor(node.weight), self._tensor(node.bias)
@@ -83,7 +97,7 @@ class Reference:
                 threshold = self._tensor(node.threshold)
                 return lambda x: (x > threshold).to(self.dtype)
             case nir.IF() | nir.LIF() | nir.CubaLIF():
-                return self._neuron(name, rule_of(name, node), on_state)
+                return self._neuron(name, rule_of(name, node, dt=self.dt), on_state, decide)
             case nir.I():
                 return self._integrator(node)
             case nir.Delay():
@@ -93,11 +107,12 @@ class Reference:
             case _:
                 raise ModelError(f"{name}: NIR nodes of type {type(node).__name__} are not supported.")
 
-    def _neuron(self, name: str, rule: NeuronRule, on_state: OnState | None) -> Step:
+    def _neuron(self, name: str, rule: NeuronRule, on_state: OnState | None, decide: Decide | None) -> Step:
         keep, gain, drive = self._tensor(rule.keep), self._tensor(rule.gain), self._tensor(rule.drive)
         current_keep = self._tensor(rule.current_keep)
         remembers = bool(current_keep.any())
         threshold, amount = self._tensor(rule.threshold), self._tensor(rule.reset_amount)
+        fires = torch.ge if rule.at_least else torch.gt
         start = self._tensor(rule.reset_value)
         v = start
         u: Tensor | float = 0.0
@@ -111,7 +126,9 @@ class Reference:
                 v = v - late
             if on_state:
                 on_state(name, u, v)
-            spike = (v > threshold).to(self.dtype)
+            spike = fires(v, threshold).to(self.dtype)
+            if decide:
+                spike = decide(name, v, spike)
             if rule.reset is Reset.ZERO:
                 v = torch.where(spike > 0, start, v)
             elif rule.reset is Reset.SUBTRACT:
@@ -123,7 +140,7 @@ class Reference:
         return step
 
     def _integrator(self, node: nir.I) -> Step:
-        gain = self._tensor(DT * np.asarray(node.r, np.float64))
+        gain = self._tensor(self.dt * np.asarray(node.r, np.float64))
         total: Tensor | float = 0.0
 
         def step(current: Tensor) -> Tensor:
@@ -134,4 +151,6 @@ class Reference:
         return step
 
     def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.tensor(np.array(values)).to(self.dtype)
+        """Parameters in the arithmetic of the run; those that are already are not copied."""
+        shareable = values.flags.writeable and values.flags.c_contiguous
+        return torch.from_numpy(values if shareable else np.array(values)).to(self.dtype)

@@ -1,38 +1,45 @@
-"""Verify: PyTorch == program == Lava, at every layer, neuron and step.
+"""Verify: the user's model == the float network == the integers == the program == Lava.
 
-Three witnesses that share as little as possible: the Program in the fast simulator, the user's own PyTorch model with
-the integer parameters of quantised.nir (requantise.py), and real Lava. A comparison counts as exact only if it ran.
+Four comparisons, each required: the user's own module against the float network (network_vs_torch.py); the integers
+against the float network and the stated scales (integers.py); the model with the integers put back, and real Lava,
+against the program, at every layer, neuron and step. One that could not run makes a verdict incomplete.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.agreement import Comparison, LayerComparison, compare
+from snn2hw.agreement import Comparison, compare, joined
 from snn2hw.data import Samples
 from snn2hw.errors import LavaError
 from snn2hw.exporters.lava.bundle import Bundle
 from snn2hw.exporters.lava.worker import Processes
-from snn2hw.frontends.trace import Traced
-from snn2hw.requantise import requantise
+from snn2hw.frontends.source import LoadedModel
 from snn2hw.simulator import cycle, fast
 from snn2hw.simulator.cycle import input_payloads
 from snn2hw.simulator.lava import simulate as simulate_in_lava
+from snn2hw.verification.integers import NAME as INTEGERS
+from snn2hw.verification.integers import compare_integers
+from snn2hw.verification.network_vs_torch import NAME as NETWORK
+from snn2hw.verification.network_vs_torch import CannotRun, compare_network_on
+from snn2hw.verification.witnesses import Witness, float_witness, integer_witness
 
 SCHEMA = "snn2hw.verify/1"
 BATCH = 64
 CHUNK_BYTES = 512 << 20  # one engine's spikes of the samples that are compared at a time
+NETWORK_SAMPLES = 64  # on which the user's module is run in float64: what a tracer gets wrong shows on few
 Progress = Callable[[str, int, int], None]
+Verdict = Literal["exact", "diverged", "incomplete"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +60,19 @@ class Verification:
     spikes: dict[str, int] = field(default_factory=dict)
 
     @property
-    def verdict(self) -> str:
-        """ "exact" only if every required comparison ran, compared something, and found no difference."""
-        required = [comparison for comparison in self.comparisons if comparison.exact_required]
-        ran = {comparison.name for comparison in required if comparison.compared}
-        complete = ran == {LAVA, REQUANTISED} and not set(self.skipped) & {LAVA, REQUANTISED}
-        return "exact" if complete and not any(c.mismatches for c in required) else "diverged"
+    def verdict(self) -> Verdict:
+        """ "diverged" if a required comparison differs, "incomplete" if one did not run or compared nothing, "exact"
+        if all of them ran and none differs.
+        """
+        if any(comparison.mismatches for comparison in self.comparisons if comparison.exact_required):
+            return "diverged"
+        return "incomplete" if self.not_compared else "exact"
+
+    @property
+    def not_compared(self) -> tuple[str, ...]:
+        """The required comparisons that did not run or compared nothing."""
+        ran = {comparison.name for comparison in self.comparisons if comparison.compared}
+        return tuple(name for name in REQUIRED if name not in ran or name in self.skipped)
 
     def to_json(self) -> dict[str, Any]:
         """The document of schema snn2hw.verify/1."""
@@ -73,6 +87,8 @@ class Verification:
                     "exact_required": comparison.exact_required,
                     "compared": comparison.compared,
                     "mismatches": comparison.mismatches,
+                    "ties": comparison.ties,
+                    "note": comparison.note,
                     "layers": [asdict(layer) for layer in comparison.layers],
                 }
                 for comparison in self.comparisons
@@ -87,12 +103,13 @@ class Verification:
 LAVA = "lava-vs-program"
 REQUANTISED = "program-vs-requantised-torch"
 FLOAT = "program-vs-float-torch"
+REQUIRED = (NETWORK, INTEGERS, LAVA, REQUANTISED)
 
 
 def verify(
     bundle: Bundle,
     samples: Samples,
-    traced: Traced | None,
+    loaded: LoadedModel | None,
     *,
     processes: Processes = "fused",
     lava_processes: int | None = None,
@@ -102,7 +119,7 @@ def verify(
     progress: Progress | None = None,
     chunk: int | None = None,
 ) -> Verification:
-    """Compare the bundle's program with Lava and with the model it came from.
+    """Compare the bundle's program with Lava, and what it was made of step by step back to the user's model.
 
     The program runs in the fast simulator; in the cycle simulator if its schedule does not balance. Samples are taken
     some at a time, so that memory does not grow with their number.
@@ -110,7 +127,7 @@ def verify(
     Args:
         bundle: as read by `read_bundle`.
         samples: what to run; the whole check is exact for these samples and says nothing about others.
-        traced: the model the bundle came from; None if it cannot be had, for the reason `missing_model`.
+        loaded: the model the bundle came from; None if it cannot be had, for the reason `missing_model`.
         processes: which Lava process models run: fused, structural or stock ones (docs/lava.md).
         lava_processes: the most that fused ones may be.
         models: a file of process models of the user's own, to be proved too (docs/lava.md).
@@ -122,7 +139,10 @@ def verify(
     """
     tell = progress or (lambda engine, done, total: None)
     program = bundle.program
-    integers = None if traced is None else requantise(traced, bundle.integers)
+    before, skipped = _of_the_network(bundle, samples, loaded, missing_model, tell)
+    floats, integers = None, None
+    if loaded is not None:
+        floats, integers = float_witness(loaded), integer_witness(loaded, bundle.integers)
     size = chunk or _chunk_size(program)
     found: list[Verification] = []
     for start in range(0, len(samples), size):
@@ -145,29 +165,54 @@ def verify(
                 )
         comparisons = [compare(LAVA, program, expected=spikes, actual=lava, exact=True, first_sample=start)]
         logits: dict[str, NDArray[Any]] = {"program": spikes["logits"], "lava": lava["logits"]}
-        if traced is not None and integers is not None:
+        if floats is not None and integers is not None:
             steps = torch.from_numpy(part.steps(program.schedule.timesteps))
             payloads = torch.from_numpy(np.moveaxis(input_payloads(program, part), 1, 0)).double()
             exact = run_torch(integers, payloads * program.graph.input.scale, program, "requantised", tell)
             exact["logits"] = _whole(exact["logits"])
-            floats = run_torch(traced, steps, program, "float", tell)
-            logits["requantised"], logits["float"] = exact["logits"], floats.pop("logits")
+            wide = run_torch(floats, steps, program, "float", tell)
+            logits["requantised"], logits["float"] = exact["logits"], wide.pop("logits")
             comparisons += [
                 compare(REQUANTISED, program, expected=exact, actual=spikes, exact=True, first_sample=start),
-                compare(FLOAT, program, expected=floats, actual=spikes, exact=False, first_sample=start),
+                compare(FLOAT, program, expected=wide, actual=spikes, exact=False, first_sample=start),
             ]
         found.append(
             Verification(
                 samples=len(part),
                 timesteps=program.schedule.timesteps,
                 comparisons=tuple(comparisons),
-                skipped={} if traced is not None else dict.fromkeys((REQUANTISED, FLOAT), missing_model),
+                skipped={} if loaded is not None else dict.fromkeys((REQUANTISED, FLOAT), missing_model),
                 accuracy=None if part.y is None else _accuracy(program.graph.readout, logits, part.y),
                 head=program.graph.readout.heads[0].name if program.graph.readout.heads else None,
                 spikes={node.name: int(spikes[node.name].sum(dtype=np.int64)) for node in program.graph.recorded},
             )
         )
-    return reduce(_merge, found)
+    result = reduce(_merge, found)
+    return replace(result, comparisons=(*before, *result.comparisons), skipped=skipped | result.skipped)
+
+
+def _of_the_network(
+    bundle: Bundle, samples: Samples, loaded: LoadedModel | None, missing_model: str, tell: Progress
+) -> tuple[list[Comparison], dict[str, str]]:
+    """The comparisons with the float network: of the user's model, and of the integers; what could not run, and why."""
+    comparisons, skipped = [], {}
+    if loaded is None:
+        skipped[NETWORK] = missing_model
+    else:
+        try:
+            comparisons.append(
+                compare_network_on(
+                    bundle.network,
+                    loaded.model,
+                    samples[:NETWORK_SAMPLES],
+                    bundle.program.schedule.timesteps,
+                    progress=lambda done, total: tell("torch", done, total),
+                )
+            )
+        except CannotRun as error:
+            skipped[NETWORK] = str(error)
+    comparisons.append(compare_integers(bundle.program, bundle.network, bundle.integers))
+    return comparisons, skipped
 
 
 def _run_program(program: ir.Program, samples: Samples, tell: Progress) -> ir.Spikes:
@@ -196,22 +241,7 @@ def _merge(one: Verification, more: Verification) -> Verification:
     return Verification(
         samples=one.samples + more.samples,
         timesteps=one.timesteps,
-        comparisons=tuple(
-            Comparison(
-                name=a.name,
-                exact_required=a.exact_required,
-                layers=tuple(
-                    LayerComparison(
-                        name=before.name,
-                        compared=before.compared + after.compared,
-                        mismatches=before.mismatches + after.mismatches,
-                        first=before.first or after.first,
-                    )
-                    for before, after in zip(a.layers, b.layers, strict=True)
-                ),
-            )
-            for a, b in zip(one.comparisons, more.comparisons, strict=True)
-        ),
+        comparisons=tuple(joined(a, b) for a, b in zip(one.comparisons, more.comparisons, strict=True)),
         skipped=one.skipped,
         accuracy=accuracy,
         head=one.head,
@@ -220,14 +250,14 @@ def _merge(one: Verification, more: Verification) -> Verification:
 
 
 def run_torch(
-    traced: Traced, x: torch.Tensor, program: ir.Program, engine: str, tell: Progress
+    witness: Witness, x: torch.Tensor, program: ir.Program, engine: str, tell: Progress
 ) -> dict[str, NDArray[Any]]:
     """Spikes [N, T, *shape] of every layer the model computes too, and the summed logits in the program's units."""
     recorded = {node.name for node in program.graph.recorded}
     batches: list[dict[str, NDArray[Any]]] = []
     for start in range(0, x.shape[1], BATCH):
-        batch = x[:, start : start + BATCH].to(traced.dtype)
-        steps = list(traced.run(batch))
+        batch = x[:, start : start + BATCH].to(witness.dtype)
+        steps = list(witness.run(batch))
         spikes: dict[str, NDArray[Any]] = {
             name: np.stack([step[name].numpy() for step in steps], axis=1) for name in steps[0] if name in recorded
         }

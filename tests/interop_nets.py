@@ -12,7 +12,7 @@ from torch import nn
 
 from snn2hw import ir
 from snn2hw.data import Samples, load_samples
-from snn2hw.deployment import Deployment, Source
+from snn2hw.deployment import Deployment, NetworkCheck, Source
 from snn2hw.exporters.nir import export
 from snn2hw.frontends.source import load_model
 from snn2hw.frontends.trace import trace
@@ -31,6 +31,7 @@ def deployment(network: nn.Module, samples: Samples, timesteps: int) -> Deployme
     """A torch net compiled on these samples."""
     traced = trace(network, samples.shape)
     return Deployment(
+        network_check=NetworkCheck(samples=0, compared=0, ties=0, note=""),
         program=compile_network(traced.network, samples, Options(timesteps=timesteps)),
         network=traced.network,
         source=Source(model="net", file=None, sha256=None, options={}),

@@ -12,19 +12,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nets import NEURONS, SHAPE, Wired, compile_model, leaky, random_samples, residual_net
+from nets import NEURONS, SHAPE, Wired, compile_model, leaky, random_samples, residual_net, run_requantised
 from spikingjelly.activation_based import neuron as sj_neuron
 from torch import nn
 
 from snn2hw import ir
 from snn2hw.data import Samples
 from snn2hw.errors import DataError, OptionError, QuantisationError
+from snn2hw.fixed_point import Reset
 from snn2hw.frontends.trace import trace
+from snn2hw.neuron_rule import NeuronRule
 from snn2hw.passes.calibrate import UNCALIBRATED, Calibration, calibrate
 from snn2hw.passes.quantise import quantise
 from snn2hw.passes.thresholds import integer_threshold
 from snn2hw.pipeline import Options
-from snn2hw.simulator.cycle import input_payloads
+from snn2hw.simulator.cycle import input_payloads, simulate
 
 NEURON = NEURONS["if"]
 
@@ -62,7 +64,23 @@ def test_weights_use_the_bits_they_are_given(bits: int) -> None:
     assert min(largest.values()) > 0
 
 
-written = st.integers(1, 5000).map(lambda n: n / 1000) | st.sampled_from([0.1, 0.35, 1.0, 0.75, 2**-10])
+def rule_with(threshold: float, *, at_least: bool = False, rest: float = 0.0) -> NeuronRule:
+    """A neuron without a leak."""
+    one, zero = np.ones(1), np.zeros(1)
+    return NeuronRule(
+        keep=one,
+        current_keep=zero,
+        gain=one,
+        drive=zero,
+        threshold=np.array([threshold]),
+        at_least=at_least,
+        reset=Reset.ZERO,
+        reset_value=np.array([rest]),
+        reset_amount=one,
+    )
+
+
+written = st.sampled_from([1 / 3, 2 / 3, 1 / 7, 5 / 11]) | st.integers(1, 5000).map(lambda n: n / 1000) | st.sampled_from([0.1, 0.35, 1.0, 0.75, 2**-10])
 
 
 @given(written, st.sampled_from([np.float32, np.float64]), st.booleans(), st.integers(1, 100_000))
@@ -70,10 +88,8 @@ def test_thresholds_on_the_lattice_tell_above_from_at_least(
     threshold: float, dtype: type[np.floating], at_least: bool, whole: int
 ) -> None:
     """A neuron whose integer threshold stands for `threshold`, where `whole` units are that threshold."""
-    own = dtype(threshold)
-    float_rule = np.nextafter(own, dtype(-np.inf)) if at_least else own
-    scale = whole / float(own)
-    found = integer_threshold(np.array([float_rule], np.float64), np.zeros(1), scale).item()
+    scale = whole / float(dtype(threshold))
+    found = integer_threshold(rule_with(float(dtype(threshold)), at_least=at_least), scale).item()
     assert found == (whole - 1 if at_least else whole)
 
 
@@ -82,7 +98,7 @@ def test_thresholds_off_the_lattice_are_rounded_down(threshold: float, scale: fl
     real = Fraction(scale) * (Fraction(threshold) - Fraction(rest))
     if real < 0 or abs(real - round(real)) < Fraction(1, 10**5):
         return
-    found = integer_threshold(np.array([threshold]), np.array([rest]), scale).item()
+    found = integer_threshold(rule_with(threshold, rest=rest), scale).item()
     assert all((v > found) == (v > real) for v in range(found - 2, found + 4))
 
 
@@ -184,7 +200,11 @@ IMAGE = (2, 2, 2)
 POOL = dict(kernel_size=np.array([2, 2]), stride=np.array([2, 2]))
 N = ("n", spiking(4), "input")
 REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str]] = {
-    "a dead layer": (lambda: graph(("fc", affine(0), "input"), ("dead", spiking(4), "fc")), "dead: all weights"),
+    "a read-out without weights": (lambda: graph(N, ("fc", affine(0), "n")), "output: all weights that feed it are 0"),
+    "a threshold far below the weights": (
+        lambda: graph(("fc", affine(1e10), "input"), ("n", spiking(4, threshold=0.5), "fc")),
+        "n: its threshold of 0.5 is 8.1e-07 of the smallest step of its weights, 6.2e.05, so no integer tells it",
+    ),
     "a shortcut beside large weights": (
         lambda: graph(N, ("fc", affine(1000), "n"), ("out", spiking(4), "fc+n")),
         "out: the shortcut's spikes need a weight of at least 1, but the weights of its other inputs allow 0.127",
@@ -269,9 +289,8 @@ def blocked() -> nir.NIRGraph:
         ("leak", leak, "two"),
         ("half", times(0.5), "leak"),
         ("pool", nir.Linear(weight=np.eye(4)), "half"),
-        ("dead", affine(0.0), "input"),
-        ("silent", spiking(4), "dead"),
-        ("step", nir.Threshold(threshold=np.arange(4.0)), "silent"),
+        ("early", spiking(4, threshold=0.25, reset=0.5), "input"),
+        ("step", nir.Threshold(threshold=np.arange(4.0)), "early"),
         ("fc", affine(), "step"),
     )
 
@@ -280,7 +299,7 @@ def test_all_that_has_no_integer_form_is_told_at_once() -> None:
     with pytest.raises(QuantisationError) as raised:
         quantise(blocked(), calibration())
     blockers = raised.value.blockers
-    assert {blocker.layer for blocker in blockers} == {"two", "leak", "half", "silent", "step"}
+    assert {blocker.layer for blocker in blockers} == {"two", "leak", "half", "early", "step"}
     assert str(raised.value).splitlines() == [f"{blocker}." for blocker in blockers]
     assert all(blocker.problem and blocker.advice for blocker in blockers)
 
@@ -310,3 +329,49 @@ def test_large_amounts_of_a_soft_reset_stay_legal() -> None:
     made = quantise(graph(("fc", affine(), "input"), ("n", node, "fc")), calibration())
     neuron = made["n"]
     assert isinstance(neuron, ir.Neuron) and 1 <= neuron.reset_amount.max() < 1 << 17
+
+
+def test_a_threshold_of_0_needs_no_calibration() -> None:
+    """It sets no limit to the scale: the weights alone do."""
+    made = quantise(graph(("fc", affine(), "input"), ("n", spiking(4, threshold=0.0), "fc")), UNCALIBRATED)
+    assert np.all(made["n"].threshold == 0) and made["fc"].weight.max() == 127
+
+
+# Weights that are all 0, as BatchNorms that start at 0 leave them
+
+
+def with_zero_init(gate: str, bias: float, neuron: str) -> nn.Sequential:
+    """A residual net whose blocks are the identity at first: the weight of their last BatchNorm is 0."""
+    net = residual_net(gate, NEURONS[neuron])
+    for block in (net.block0, net.block1):
+        nn.init.zeros_(block.bn2.weight)
+        nn.init.constant_(block.bn2.bias, bias)
+    return net
+
+
+@pytest.mark.parametrize("neuron", ["if", "lif", "leaky-subtract"])
+@pytest.mark.parametrize(
+    ("gate", "bias"), [("AND", 1.0), ("AND", 0.45), ("ADD", 0.0), ("IAND", -0.2), ("SPIKING", 0.1)]
+)
+def test_a_layer_of_zeros_fires_by_its_bias_alone(gate: str, bias: float, neuron: str) -> None:
+    model, samples = with_zero_init(gate, bias, neuron), random_samples(4)
+    traced, program = compile_model(model, samples, timesteps=6)
+    found, own = simulate(program, samples), run_requantised(traced, program, samples)
+    floats = list(traced.run(torch.from_numpy(samples.steps(6))))
+    assert all(np.array_equal(own[name], found[name]) for name in traced.origin if name in found)
+    if gate == "SPIKING":
+        return  # its neuron takes the shortcut's spikes too
+    for name in ("block0.neuron2", "block1.neuron2"):
+        assert np.array_equal(found[name], np.stack([step[name].numpy() for step in floats], axis=1)), name
+        assert found[name].any() == (bias > 0)
+
+
+@pytest.mark.parametrize("threshold", [1.0, 1 / 3, 0.7])
+@pytest.mark.parametrize("part", [1.0, 0.5, 0.25, 0.375])
+def test_a_bias_that_is_a_binary_part_of_the_threshold_meets_it_exactly(threshold: float, part: float) -> None:
+    """Then n steps of bias/threshold = k/n fire k times, at every step where the sum is the threshold itself."""
+    node = spiking(4, threshold=threshold)
+    layer = nir.Affine(weight=np.zeros((4, 4)), bias=np.full(4, part * threshold))
+    made = quantise(graph(("fc", layer, "input"), ("n", node, "fc")), UNCALIBRATED)["n"]
+    bias = made.bias_mantissa << made.bias_exponent
+    assert np.all(bias == part * 64 * made.threshold) and made.threshold.min() > 1 << 10

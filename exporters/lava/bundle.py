@@ -155,6 +155,7 @@ def _manifest(deployment: Deployment, output: Path) -> dict[str, Any]:
         | {name: version(name) for name in VERSIONS_OF},
         "source": {"model": source.model, "file": file, "sha256": source.sha256, "options": source.options},
         "calibration": {"data": deployment.calibrated_on, "samples": deployment.calibration_samples},
+        "network_vs_torch": vars(deployment.network_check),
         "timesteps": program.schedule.timesteps,
         "depth": program.schedule.depth,
         "input": {

@@ -14,9 +14,8 @@ import nir
 import numpy as np
 
 from snn2hw.errors import Blocker, UnsupportedError
-from snn2hw.neuron_rule import DT, Float, NeuronRule, rule_of
+from snn2hw.neuron_rule import DT, Float, NeuronRule, narrow, rule_of
 from snn2hw.nir_graph import Shape
-from snn2hw.passes.thresholds import nominal
 
 NO_LEAK = DT * 2.0**64
 """A time constant that no arithmetic can tell from an infinite one, and whose factors are powers of two: norse steps
@@ -47,7 +46,7 @@ def if_only(name: str, node: Unit, shape: Shape, whole: bool) -> nir.NIRNode:
         )
     return nir.IF(
         r=_everywhere(1 / DT, shape),
-        v_threshold=_everywhere(_threshold(name, rule, whole), shape),
+        v_threshold=np.broadcast_to(narrow(_threshold(name, rule, whole)), shape),
         v_reset=_everywhere(0, shape),
         metadata=node.metadata,
     )
@@ -60,7 +59,7 @@ def _cuba(shape: Shape, tau_syn: float, tau_mem: float, threshold: float, metada
         tau_mem=_everywhere(tau_mem, shape),
         r=_everywhere(tau_mem / DT, shape),
         v_leak=_everywhere(0, shape),
-        v_threshold=_everywhere(threshold, shape),
+        v_threshold=np.broadcast_to(narrow(threshold), shape),
         v_reset=_everywhere(0, shape),
         w_in=_everywhere(tau_syn / DT, shape),
         metadata=metadata,
@@ -78,9 +77,7 @@ def _threshold(name: str, rule: NeuronRule, whole: bool) -> float:
     threshold = (rule.threshold - rule.reset_value) / gain
     if whole:
         return _only(name, "threshold", threshold)
-    exact = (nominal(rule.threshold) - rule.reset_value) / gain
-    written = np.where(nominal(rule.threshold) > rule.threshold, _next(exact, -np.inf), _next(exact, np.inf))
-    return _only(name, "threshold", written)
+    return _only(name, "threshold", _next(threshold, -np.inf if rule.at_least else np.inf))
 
 
 def _between(name: str, threshold: Float, whole: bool) -> float:

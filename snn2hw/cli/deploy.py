@@ -23,6 +23,9 @@ from snn2hw.cli.app import (
 from snn2hw.model_options import ModelOptions, TrustOption, WeightsOption, takes_model_options
 
 
+INCOMPLETE = 3  # the exit code of a verification of which a required comparison could not run
+
+
 @app.command()
 @takes_model_options
 def check(
@@ -148,7 +151,9 @@ def verify(
     models: OwnModelsOption = None,
     deadline: DeadlineOption = None,
 ) -> None:
-    """Prove that PyTorch, the program and Lava agree spike for spike. Exits with 1 if they do not."""
+    """Prove that PyTorch, the program and Lava agree spike for spike. Exits with 1 if they differ, with 3 if a
+    required comparison could not run.
+    """
     from snn2hw.commands.verify import verify as work
 
     verdict = work(
@@ -167,7 +172,7 @@ def verify(
         deadline=deadline,
     )
     if verdict != "exact":
-        raise typer.Exit(1)
+        raise typer.Exit(1 if verdict == "diverged" else INCOMPLETE)
 
 
 @app.command()

@@ -58,7 +58,7 @@ def report(
             bundle = read_bundle(Path(given))
             loaded, missing = model_of(bundle, model, options.weights, options.trust_pickle)
         else:
-            loaded, missing = load(given, options), "a .nir file holds no PyTorch model"
+            loaded, missing = load(given, options), ""
             path = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="snn2hw-")), "bundle")
             chosen_options = Options(timesteps=loaded.timesteps)
             export_bundle(compile_model(loaded, calibrate, chosen_options, None, skip_corrupt=skip_corrupt), path)
@@ -73,7 +73,7 @@ def report(
                 chosen,
                 None if loaded is None else loaded.traced,
                 profiles=chosen_profiles,
-                missing_model=missing,
+                missing_model=missing or "a .nir file holds no PyTorch model",
                 verification=verification,
                 raster_samples=rasters,
                 command=command,

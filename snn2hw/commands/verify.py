@@ -43,7 +43,7 @@ def verify(
         result = verify_bundle(
             bundle,
             chosen,
-            None if loaded is None else loaded.traced,
+            loaded,
             processes=kind,
             lava_processes=lava_processes,
             models=models,

@@ -116,18 +116,17 @@ def batch_norm(call: Call, module: nn.BatchNorm2d) -> Value:
     offset = torch.zeros_like(mean)
     if module.affine:
         gain, offset = gain * module.weight.detach().double(), module.bias.detach().double()
-    dtype = folded.weight.dtype
+    limit = np.finfo(np.float64 if call.state.dtype == torch.float64 else np.float32).max
     factor = gain.numpy()
     weight = folded.weight.astype(np.float64) * factor[:, None, None, None]
     bias = (folded.bias.astype(np.float64) - mean.numpy()) * factor + offset.numpy()
     largest = np.fmax.reduce(np.abs(np.concatenate([weight.ravel(), bias])))  # what is NaN is told with its layer later
-    if np.finfo(dtype).max < largest < np.inf:
+    if limit < largest < np.inf:
         raise call.refuse(
-            f"folding it gives weights or biases of {largest:.3g}, which {dtype} cannot hold",
+            f"folding it gives weights or biases of {largest:.3g}, more than the {limit:.3g} that the model's numbers hold",
             "Look at its running_var and weight: no training ends there",
         )
-    with np.errstate(over="ignore"):  # beside infinite values
-        folded.weight, folded.bias = weight.astype(dtype), bias.astype(dtype)
+    folded.weight, folded.bias = weight, bias  # in float64: the product of two float32 is no float32
     norms[source] = call.path
     return value
 

@@ -196,8 +196,9 @@ def _check_metadata(where: str, metadata: Any) -> None:
     """Raise ModelError where the metadata that snn2hw itself gives a meaning is of another kind."""
     if not isinstance(metadata, dict):
         raise ModelError(f"{where}metadata is no group of entries. Export the network again.")
-    if not isinstance(metadata.get("reset", ""), str):
-        raise ModelError(f"{where}the metadata's reset is no name. Export the network again.")
+    for key in ("reset", "fires"):
+        if not isinstance(metadata.get(key, ""), str):
+            raise ModelError(f"{where}the metadata's {key} is no name. Export the network again.")
     for key in OWN_METADATA & metadata.keys():
         values = metadata[key]
         numbers = not isinstance(values, dict | str) and np.asarray(values).dtype.kind in "iuf"

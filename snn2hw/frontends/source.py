@@ -19,8 +19,10 @@ from snn2hw.frontends import neurons
 from snn2hw.frontends.checkpoint import conversions, load_weights, read_checkpoint, read_weights
 from snn2hw.frontends.hints import Hints
 from snn2hw.frontends.nir_file import check_finite, check_neurons, read_nir, same_network, what_changed
+from snn2hw.frontends.nir_model import NirModel
 from snn2hw.frontends.torch_file import ENDINGS, search_here
 from snn2hw.frontends.trace import Traced, trace
+from snn2hw.frontends.user_model import UserModel
 from snn2hw.model_options import ModelOptions
 from snn2hw.neuron_rule import DT, Neuron, rule_of
 from snn2hw.nir_graph import only
@@ -36,11 +38,12 @@ Given = TypeVar("Given")
 class LoadedModel:
     """A model as NIR, with the traced PyTorch model where there is one.
 
-    data: the named set it was trained on. notes: what was converted or taken for granted, for people to read.
+    model: the user's own module, or a .nir file's graph as it was written: what the network is compared with. data: the named set it was trained on. notes: what was converted or taken for granted, for people to read.
     """
 
     network: nir.NIRGraph
     traced: Traced | None
+    model: UserModel | NirModel
     input_shape: Shape
     timesteps: int
     source: Source
@@ -118,6 +121,7 @@ def _traced(
     return LoadedModel(
         network=traced.network,
         traced=traced,
+        model=traced.user_model,
         input_shape=shape,
         timesteps=timesteps,
         source=_source(model, file, options, shape, timesteps),
@@ -177,6 +181,13 @@ def _nir_file(model: str, options: ModelOptions, default_timesteps: int | None) 
     return LoadedModel(
         network=network,
         traced=None,
+        model=NirModel(
+            written=written,
+            dt=DT if options.dt is None else options.dt,
+            shapes={
+                name: tuple(node.v_threshold.shape) for name, node in network.nodes.items() if isinstance(node, Neuron)
+            },
+        ),
         input_shape=shape,
         timesteps=timesteps,
         source=_source(model, path, options, shape, timesteps),

@@ -15,8 +15,9 @@ from snn2hw.frontends.checkpoint import check_finite
 from snn2hw.frontends.functional import use_layers
 from snn2hw.frontends.layers import is_layer
 from snn2hw.frontends.lower import Lowering
-from snn2hw.frontends.neurons import is_multi_step, reset_state
-from snn2hw.frontends.neurons.prepare import neurons_without_state, optional_arguments, prepare
+from snn2hw.frontends.neurons import is_multi_step, is_spiking_neuron, reset_state
+from snn2hw.frontends.neurons.prepare import Place, neurons_without_state, optional_arguments, prepare
+from snn2hw.frontends.user_model import UserModel
 from snn2hw.heads import leaves
 
 Shape = tuple[int, ...]
@@ -31,7 +32,8 @@ class Traced:
     module: the traced model; its submodules are the user's own. origin: NIR node name -> name of the fx node that
     computes the same spikes. layers: paths of the modules whose parameters a NIR node of the same name holds. norms:
     path of a layer -> path of the BatchNorm2d folded into it. kernels: path of a convolution -> where its own kernel
-    lies in the larger one of its NIR node, rows and columns. dtype: the model's arithmetic.
+    lies in the larger one of its NIR node, rows and columns. dtype: the model's arithmetic. user_model: the module
+    that was traced, as it was.
     """
 
     module: fx.GraphModule
@@ -43,6 +45,7 @@ class Traced:
     input_shape: Shape
     multi_step: bool
     dtype: torch.dtype
+    user_model: UserModel
 
     def run(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
         """Run the model on x [T, N, *input shape]; yield per step what each node in `origin` emits, and "logits".
@@ -90,7 +93,7 @@ def trace(model: nn.Module, input_shape: Shape) -> Traced:
     model.eval()
     multi_step = is_multi_step(model)
     check_finite(model.state_dict())
-    module = _trace_module(model)
+    module, heads = _trace_module(model)
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     lead = (_PROBE_STEPS, _PROBE_SAMPLES) if multi_step else (_PROBE_SAMPLES,)
     shapes = _shapes(module, torch.zeros(*lead, *input_shape, dtype=dtype), len(lead))
@@ -109,6 +112,12 @@ def trace(model: nn.Module, input_shape: Shape) -> Traced:
         input_shape=input_shape,
         multi_step=multi_step,
         dtype=dtype,
+        user_model=UserModel(
+            module=model,
+            neurons=tuple(path for path in sorted(state.layers) if is_spiking_neuron(module.get_submodule(path))),
+            multi_step=multi_step,
+            heads=heads,
+        ),
     )
 
 
@@ -117,7 +126,8 @@ class _Tracer(fx.Tracer):
         return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _trace_module(model: nn.Module) -> fx.GraphModule:
+def _trace_module(model: nn.Module) -> tuple[fx.GraphModule, tuple[Place, ...]]:
+    """The traced copy of a model, and where in what the model returns the logits of each head lie."""
     try:
         graph = _Tracer().trace(model, concrete_args=optional_arguments(model))
     except Exception as error:  # the user's own forward runs here: anything may be raised
@@ -129,10 +139,10 @@ def _trace_module(model: nn.Module) -> fx.GraphModule:
             "over time to the caller." + (f" Here the caller keeps the state of {stateless}." if stateless else "")
         ) from error
     module = fx.GraphModule(model, graph)
-    prepare(module)
+    heads = prepare(module)
     _refuse_more_inputs(module)
     use_layers(module, model)
-    return module
+    return module, heads
 
 
 def _refuse_more_inputs(module: fx.GraphModule) -> None:

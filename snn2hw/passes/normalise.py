@@ -16,7 +16,7 @@ import numpy as np
 
 from snn2hw.errors import ModelError, OptionError
 from snn2hw.fixed_point import Reset
-from snn2hw.neuron_rule import DT, Float
+from snn2hw.neuron_rule import DT, Float, fires_at_threshold, just_above, just_below
 from snn2hw.nir_graph import Layout, Shape, as_conv2d, lay_out, pair
 from snn2hw.passes.flatten import flatten, rename
 
@@ -87,7 +87,7 @@ def _normal(name: str, node: nir.NIRNode, shapes: dict[str, Shape], layout: Layo
         case nir.IF() | nir.LIF() | nir.CubaLIF() | nir.Threshold() | nir.Scale():
             arrays = {key: value for key, value in vars(node).items() if isinstance(value, np.ndarray)}
             spread = {key: _spread(value, shapes[name]) for key, value in arrays.items() if value.shape != shapes[name]}
-            return _at_step(name, _above_rest(_with(node, **spread) if spread else node), dt)
+            return _at_step(name, _above_rest(name, _with(node, **spread) if spread else node), dt)
         case _:
             return node
 
@@ -107,13 +107,15 @@ def _spread(values: Float, shape: Shape) -> Float:
     return np.broadcast_to(values.reshape(()) if values.size == 1 else values, shape)
 
 
-def _above_rest(node: nir.NIRNode) -> nir.NIRNode:
+def _above_rest(name: str, node: nir.NIRNode) -> nir.NIRNode:
     """A neuron with a negative threshold, in voltages above its reset value: only differences of voltages count."""
     hard = node.metadata.get("reset", Reset.ZERO.value) == Reset.ZERO.value
     if not isinstance(node, NEURONS) or not hard or np.all(node.v_threshold >= 0):
         return node
     labels = [label for label in ("v_threshold", "v_leak") if hasattr(node, label)]
     shifted = {label: np.subtract(getattr(node, label), node.v_reset, dtype=np.float64) for label in labels}
+    if fires_at_threshold(name, node):
+        shifted["v_threshold"] = just_below(just_above(node.v_threshold) - node.v_reset)
     return _with(node, v_reset=np.zeros_like(node.v_reset), **shifted)
 
 

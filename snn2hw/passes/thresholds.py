@@ -14,13 +14,15 @@ def at_rest_0(name: str, rule: NeuronRule) -> tuple[Float, Float]:
 
     Raises QuantisationError where it would then fire without input, or where the shift has no integer form.
     """
-    threshold = nominal(rule.threshold) - rule.reset_value
+    threshold = rule.threshold - rule.reset_value
     drive = rule.drive - (1 - rule.keep) * rule.reset_value
     drive = np.where(np.abs(drive) < 1e-12 * np.abs(rule.drive), 0.0, drive)  # v_leak is v_reset, up to rounding
-    if (lowest := float((rule.threshold - rule.reset_value).min())) < 0:
+    lowest = float(threshold.min())
+    if lowest < 0 or (rule.at_least and lowest == 0):
+        where = f"lies {-lowest:g} below" if lowest < 0 else "is"
         raise QuantisationError.at(
             name,
-            f"the threshold lies {-lowest:g} below the reset value, so the neuron fires without input",
+            f"the threshold {where} the reset value, so the neuron fires without input",
             "Raise the threshold or lower v_reset",
         )
     if np.any(drive != 0) and np.any(rule.current_keep != 0):
@@ -32,30 +34,16 @@ def at_rest_0(name: str, rule: NeuronRule) -> tuple[Float, Float]:
     return threshold, drive
 
 
-def integer_threshold(threshold: Float, rest: Float, scale: Float | float) -> Int:
-    """The integer t for which, on whole numbers, v > scale * (threshold - rest) and v > t are the same.
+LATTICE = 1e-12  # relative: a scale is a whole number divided by the threshold, so their product is one up to rounding
 
-    A threshold one float below a short decimal is read as that decimal with >=, as frameworks that fire at >= write it.
+
+def integer_threshold(rule: NeuronRule, scale: Float | float) -> Int:
+    """The integer t for which, on whole numbers, v > t says what the neuron's rule says of scale * (threshold - rest).
+
+    Whether the neuron fires at its threshold or above it is the rule's to say; it counts where scale * threshold is a
+    whole number, which a membrane can meet.
     """
-    exact = nominal(threshold)
-    scaled = scale * (exact - rest)
+    scaled = scale * (rule.threshold - rule.reset_value)
     whole = round_to_int(scaled)
-    on_lattice = np.abs(scaled - whole) < 1e-6
-    at_least = np.where(exact > threshold, whole - 1, whole)
-    return np.where(on_lattice, at_least, floor_to_int(scale * (threshold - rest)))
-
-
-def nominal(thresholds: Float) -> Float:
-    """The numbers that thresholds were written as: the next float above, where that has the shorter decimal form.
-
-    A threshold that float32 holds is taken for a float32.
-    """
-
-    def written(threshold: np.float64) -> float:
-        dtype = np.float32 if np.float32(threshold) == threshold else np.float64
-        own = dtype(threshold)
-        above = np.nextafter(own, dtype(np.inf))
-        return float(above if len(repr(above)) < len(repr(own)) else own)
-
-    values, index = np.unique(thresholds, return_inverse=True)
-    return np.array([written(value) for value in values])[index].reshape(thresholds.shape)
+    met = np.abs(scaled - whole) <= LATTICE * np.maximum(np.abs(scaled), 1.0)
+    return np.where(met, whole - 1 if rule.at_least else whole, floor_to_int(scaled))

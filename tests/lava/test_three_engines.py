@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nets import NEURONS, compile_model, random_samples, residual_net
 from programs import model
 
-from snn2hw.deployment import Deployment, Source
+from snn2hw.deployment import Deployment, NetworkCheck, Source
 from snn2hw.exporters.lava import export
 from snn2hw.exporters.lava.worker import run_lava
 from snn2hw.simulator.cycle import simulate
@@ -54,6 +54,7 @@ def test_cycle_simulator_structural_lava_and_numpy_agree_on_random_residual_nets
             Deployment(
                 program=program,
                 network=traced.network,
+                network_check=NetworkCheck(samples=0, compared=0, ties=0, note=""),
                 source=source,
                 calibrated_on="random",
                 calibration_samples=SAMPLES,

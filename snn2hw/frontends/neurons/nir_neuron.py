@@ -7,7 +7,7 @@ import numpy as np
 
 from snn2hw.fixed_point import Reset
 from snn2hw.frontends.neurons.reader import NeuronProblem, Shape
-from snn2hw.neuron_rule import DT, Float, Neuron
+from snn2hw.neuron_rule import AT_LEAST, DT, FIRES, Float, Neuron, just_below, narrow
 
 NO_LEAK = 2.0**-60  # a share dt/tau so small that 1 - share is 1
 
@@ -19,12 +19,15 @@ def write_neuron(
     keep: Float,
     gain: Float,
     threshold: Float,
+    at_least: bool = False,
     reset: Reset,
     amount: Float,
     rest: Float | float = 0.0,
     current_keep: Float | None = None,
 ) -> Neuron:
     """The NIR neuron u = current_keep u + gain I; v = keep v + (1 - keep) rest + u; every array broadcasts to `shape`.
+
+    It fires at v > threshold, or with `at_least` at v >= threshold.
 
     Time constants, r and w_in are float64: keep and gain must come back exactly. NIR wants arrays of the full shape;
     these are views of a few numbers, since a deep net has tens of millions of neurons.
@@ -33,13 +36,15 @@ def write_neuron(
         raise NeuronProblem(f"the threshold is {float(np.min(amount)):g}", "A threshold must be a number above 0")
     _check_share("membrane", keep)
 
-    def full(values: Float | float, kind: type[np.floating] = dtype) -> Float:
-        return np.broadcast_to(np.asarray(values, dtype=kind), shape)
+    def full(values: Float | float, kind: type[np.floating] | None = None) -> Float:
+        return np.broadcast_to(narrow(values) if kind is None else np.asarray(values, dtype=kind), shape)
 
     if np.all(keep == 1) and reset is Reset.SUBTRACT_LATE:
         reset = Reset.SUBTRACT  # without a decay the order of decay and subtraction does not matter
-    metadata = {} if reset is Reset.ZERO else {"reset": reset.value, "reset_amount": full(amount)}
-    v_threshold, v_reset = full(threshold), full(rest)
+    metadata: dict[str, object] = {FIRES: AT_LEAST} if at_least else {}
+    if reset is not Reset.ZERO:
+        metadata |= {"reset": reset.value, "reset_amount": full(amount)}
+    v_threshold, v_reset = full(just_below(threshold) if at_least else threshold), full(rest)
     if current_keep is not None and np.any(current_keep != 0):
         _check_share("current", current_keep)
         if np.any(current_keep == 1):

@@ -15,6 +15,8 @@ from snn2hw.errors import Blocker, UnsupportedError
 from snn2hw.frontends.neurons import reader_of, returns_state
 from snn2hw.frontends.neurons.reader import Wrapper
 
+Place = tuple[int | str, ...]
+
 _SHARED = 2  # calls: more than this many are a loop over time steps, not a neuron that two layers share
 
 
@@ -45,8 +47,10 @@ def neurons_without_state(model: nn.Module) -> list[str]:
     ]
 
 
-def prepare(module: fx.GraphModule) -> None:
+def prepare(module: fx.GraphModule) -> tuple[Place, ...]:
     """Make a traced model one that runs step by step and returns its logits alone.
+
+    Returns where in what the model itself returns the logits of each head lie, as the keys that lead there.
 
     Raises UnsupportedError where the caller keeps a neuron's state, as in a forward that loops over time steps.
     """
@@ -64,10 +68,11 @@ def prepare(module: fx.GraphModule) -> None:
         if _returns_states(module.get_submodule(path), nodes):
             returning.update(nodes)
         _replace(module, path, nodes, states=nodes[0] in returning)
-    _return_first(graph, returning)
+    heads = _return_first(graph, returning)
     for part in [part for node in returning for part in _parts(node) if part.args[1] != 0 and not part.users]:
         graph.erase_node(part)
     module.recompile()
+    return heads
 
 
 def _drop_optional_arguments(graph: fx.Graph) -> None:
@@ -127,20 +132,27 @@ def _replace(module: fx.GraphModule, path: str, nodes: list[fx.Node], *, states:
         setattr(module.get_submodule(parent), leaf, reader.wrap(own))
 
 
-def _return_first(graph: fx.Graph, returning: set[fx.Node]) -> None:
-    """Let a model that returns logits and states return its logits alone."""
+def _return_first(graph: fx.Graph, returning: set[fx.Node]) -> tuple[Place, ...]:
+    """Let a model that returns logits and states return its logits alone; returns where they lay."""
     output = next(node for node in reversed(graph.nodes) if node.op == "output")
+    places: list[Place] = []
 
-    def logits(result: Any) -> Any:
+    def logits(result: Any, place: Place) -> Any:
         if isinstance(result, tuple | list) and result:
-            kept = [logits(part) for part in (result[0], *(p for p in result[1:] if not _is_state(p, returning)))]
-            return kept[0] if len(kept) == 1 < len(result) else kept
+            parts = [(n, part) for n, part in enumerate(result) if n == 0 or not _is_state(part, returning)]
+            heads = [logits(part, (*place, n)) for n, part in parts]
+            return heads[0] if len(heads) == 1 < len(result) else heads
+        if isinstance(result, dict):
+            return {key: logits(part, (*place, key)) for key, part in result.items()}
         if isinstance(result, fx.Node) and result in returning:
+            places.append((*place, 0))
             with graph.inserting_before(output):
                 return graph.call_function(operator.getitem, (result, 0))
+        places.append(place)
         return result
 
-    output.args = (logits(output.args[0]),)
+    output.args = (logits(output.args[0], ()),)
+    return tuple(places)
 
 
 def _is_state(part: Any, returning: set[fx.Node]) -> bool:

@@ -1,0 +1,120 @@
+"""A .nir file as the model that it is: its own float executor, in the place that a PyTorch module has elsewhere.
+
+NIR is a set of equations, and snn2hw/reference.py executes them. What the compiler made of the graph as it was written
+(normal form, integers) is compared with that execution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import nir
+import numpy as np
+import torch
+from torch import Tensor
+
+from snn2hw.fixed_point import DECAY_SHIFT, NO_MEMORY, floor_to_int, quantise_payload, round_to_int
+from snn2hw.frontends.user_model import Recorded
+from snn2hw.integer_neuron import IntegerNeuron
+from snn2hw.neuron_rule import Neuron, rule_of
+from snn2hw.nir_graph import Shape, only
+from snn2hw.passes.adopt import is_quantised
+from snn2hw.passes.flatten import rename
+from snn2hw.reference import Reference, Step
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NirModel:
+    """A NIR graph as it was written, and the shapes that the compiler's normal form of it has.
+
+    dt: the time step of its neurons, in seconds. shapes: of each neuron layer in the normal form.
+    """
+
+    written: nir.NIRGraph
+    dt: float
+    shapes: dict[str, Shape]
+
+    @contextmanager
+    def copied(self, dtype: torch.dtype) -> Iterator[NirRunning]:
+        """An execution in `dtype`."""
+        yield NirRunning(self, dtype)
+
+
+class NirRunning:
+    """A written NIR graph that may be run any number of times."""
+
+    def __init__(self, model: NirModel, dtype: torch.dtype) -> None:
+        self.model = model
+        self.graph = rename(model.written)
+        self.reference = Reference(self.graph, dtype=dtype, dt=model.dt)
+
+    def run(self, x: Tensor) -> Recorded:
+        """Run x [T, N, *shape] from the initial state."""
+        steps = list(self.reference.run(self._as_written(x)))
+        spikes = {
+            name: torch.stack([step[name] for step in steps]).reshape(*x.shape[:2], *shape)
+            for name, shape in self.model.shapes.items()
+        }
+        logits = torch.stack([step[only(self.graph, nir.Output)] for step in steps])
+        return Recorded(spikes=spikes, calls=dict.fromkeys(spikes, len(steps)), logits=[logits.flatten(2)])
+
+    def currents_into(self, path: str, x: Tensor) -> Tensor:
+        """What the neurons of node `path` receive when x [T, N, *shape] is run: [T, N, *shape of the neurons]."""
+        sums = [self.reference.summed(path, step) for step in self.reference.run(self._as_written(x))]
+        return torch.stack(sums).reshape(*x.shape[:2], *self.model.shapes[path])
+
+    def _as_written(self, x: Tensor) -> Tensor:
+        """Images of height 1 as the lines [C, L] that a graph of Conv1d takes."""
+        node = self.graph.nodes[only(self.graph, nir.Input)]
+        return x.reshape(*x.shape[:2], *(int(size) for size in np.ravel(node.input_type["input"])))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExecutedNir:
+    """A NIR graph executed on real inputs, step by step, in the place of a PyTorch module.
+
+    graph: in normal form; of a quantised one the inputs are turned into payloads and the logits back into real numbers.
+    """
+
+    graph: nir.NIRGraph
+    dtype: torch.dtype
+
+    def run(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
+        """Run x [T, N, *shape]; yield per step what each node emits, [N, *shape], and "logits" [N, K]."""
+        end = only(self.graph, nir.Output)
+        scale = torch.ones(())
+        replaced: dict[str, Step] = {}
+        if is_quantised(self.graph):
+            x = self._payloads(x)
+            scale = torch.as_tensor(np.asarray(self.graph.nodes[end].metadata["scale"], np.float64))
+            neurons = {name: node for name, node in self.graph.nodes.items() if isinstance(node, Neuron)}
+            replaced = {name: self._integer_rule(name, node) for name, node in neurons.items()}
+        for step in Reference(self.graph, dtype=self.dtype).run(x, replaced=replaced):
+            yield step | {"logits": step[end].flatten(1).double() / scale}
+
+    def _payloads(self, x: Tensor) -> Tensor:
+        node = self.graph.nodes[only(self.graph, nir.Input)]
+        scale, low, high = (np.asarray(node.metadata[key]).item() for key in ("scale", "low", "high"))
+        return torch.from_numpy(quantise_payload(x.numpy(), scale=scale, low=int(low), high=int(high))).to(self.dtype)
+
+    def _integer_rule(self, name: str, node: Neuron) -> Step:
+        neuron = _integer_neuron(name, node)
+        return lambda current: neuron(current).to(self.dtype)
+
+
+def _integer_neuron(name: str, node: Neuron) -> IntegerNeuron:
+    """The neurons of an integer graph by the integer rule: Loihi's leak truncates, which NIR's does not."""
+    rule = rule_of(name, node)
+    return IntegerNeuron(
+        name,
+        threshold=floor_to_int(node.v_threshold),
+        decay=round_to_int((1 - rule.keep) * (1 << DECAY_SHIFT)),
+        current_decay=round_to_int((1 - rule.current_keep) * NO_MEMORY),
+        reset=rule.reset,
+        reset_amount=round_to_int(node.metadata.get("reset_amount", 0)),
+        lattice=np.ones(1),
+        multi_step=False,
+        returns_state=False,
+    )

@@ -1,0 +1,1 @@
+"""Verification: what a deployment claims, compared with what it is made of."""

@@ -1,0 +1,237 @@
+"""Chains: the synapses and pools of a program between what emits integers and the neuron that reads their sum.
+
+The one notion is a lattice: how many integer units one real unit is. A spike has a lattice of 1, an input payload
+1 / scale, the sum over a window of k values, which the network averages, k times that of the values. A layer from
+lattice a to lattice b holds the network's weights times b / a.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TypeAlias
+
+import nir
+import numpy as np
+
+from snn2hw import ir
+from snn2hw.fixed_point import Int
+from snn2hw.heads import placed_rows
+from snn2hw.neuron_rule import Float
+from snn2hw.nir_graph import Layout, conv_padding, lay_out, pair
+from snn2hw.verification.emitters import Emission, judge_window, window_size
+from snn2hw.verification.findings import Findings
+from snn2hw.verification.roundings import TIE
+from snn2hw.verification.weights import Weights, identity, taken, ungrouped
+
+ROUNDED = 0.5
+EXACT = 0.0
+Layer: TypeAlias = nir.Conv2d | nir.Affine | nir.Linear
+NOTHING = np.zeros(1)
+
+
+class Chains:
+    """Looks at the nodes of a program that stand for layers, pools and shortcuts of the network.
+
+    emissions: what the program emits for each node of the network, None for weighted sums, which wait for the lattice
+    of the neuron that reads them. Whoever goes through the network fills it in, in order.
+    """
+
+    def __init__(self, network: nir.NIRGraph, findings: Findings) -> None:
+        self.network, self.findings = network, findings
+        self.layout: Layout = lay_out(network)
+        self.weights = Weights(findings)
+        self.emissions: dict[str, Emission | None] = {}
+        self._read = {source for node in findings.graph for source in node.inputs}
+
+    def joined(self, name: str, reported: str) -> Emission:
+        """The sum of the integers that node `name` of the network reads; `reported` is told if they do not add up."""
+        emitted = [found for source in self.layout.sources[name] if (found := self.emissions[source]) is not None]
+        first = emitted[0]
+        if any(
+            not abs(one.lattice - first.lattice) <= TIE * first.lattice or one.flat != first.flat for one in emitted
+        ):
+            self.findings.differs(reported, "it adds up integers of different units")
+        return replace(first, nodes=tuple(node for one in emitted for node in one.nodes))
+
+    def currents(self, own: ir.Neuron | ir.Readout, lattice: Float, shortcut: str) -> tuple[Float, Float]:
+        """Judge all chains that feed a neuron or read-out, which reads integers of `lattice`, [1] or [C].
+
+        Returns the constant part of the real currents, which no chain carries, and how large the numbers are that were
+        added up to it; both broadcast to the neurons' shape. `shortcut`: the name of a chain that is no layer.
+        """
+        free = list(own.inputs)
+        offset, size = NOTHING, NOTHING
+        for source in self.layout.sources[own.name]:
+            end = self._find(source, free, shortcut)
+            if end is not None:
+                free.remove(end)
+                self.findings.agrees(own.name)
+            else:
+                end = self._end(source, shortcut)
+                self.findings.differs(own.name, f"inputs: {end} is missing among them")
+                if end in self._read or end not in self.findings.nodes:
+                    continue
+            constant = self._chain(end, source, lattice, None)
+            offset, size = offset + constant, size + np.abs(constant)
+        for end in free:
+            self.findings.differs(own.name, f"inputs: {end} is none of them in the network")
+        return offset, size
+
+    def layer(
+        self, name: str, stood_for: str, node: Layer, lattice: Float, places: Int | None, *, slack: float
+    ) -> Float:
+        """Judge the layer `name` of the program, which stands for `stood_for` of the network; returns its real bias.
+
+        places: for each row of the program's layer the row in the network, -1 for one of zeros; None for the same.
+        """
+        before, shape = self.joined(stood_for, name), self._shape(stood_for, places)
+        own: ir.Conv | ir.Linear | None
+        kernel, groups, own_groups = np.asarray(node.weight), 1, 1
+        if isinstance(node, nir.Conv2d):
+            own = self.findings.node(name, ir.Conv, shape)
+            if own is not None:
+                groups, own_groups = int(node.groups), own.groups
+                for what, expected in (
+                    ("stride", pair(node.stride)),
+                    ("padding", conv_padding(stood_for, node)),
+                    ("dilation", pair(node.dilation)),
+                ):
+                    self.findings.same(name, what, expected=expected, actual=getattr(own, what))
+        else:
+            own = self.findings.node(name, ir.Linear, shape)
+        bias = np.zeros(len(kernel)) if isinstance(node, nir.Linear) else np.asarray(node.bias, np.float64)
+        if own is not None:
+            self.findings.inputs(name, expected=before.nodes, actual=own.inputs)
+            channels = kernel.shape[1] * groups
+            fits = own_groups >= 1 and channels % own_groups == 0 and shape[0] % own_groups == 0
+            expected = (shape[0], channels // own_groups, *kernel.shape[2:]) if fits else ()
+            self.findings.same(name, "shape of weight", expected=expected, actual=own.weight.shape)
+            if own.weight.shape == expected:
+                alike = groups == own_groups and places is None
+                rows = ungrouped(kernel, 1 if alike else groups)
+                self.weights.judge(
+                    name,
+                    own.weight,
+                    rows if places is None else taken(rows, places),
+                    factor=lattice / before.lattice,
+                    groups=1 if alike else own_groups,
+                    slack=slack,
+                )
+        if places is not None:
+            bias = np.where(places >= 0, bias[places], 0.0)
+        return bias.reshape(-1, *[1] * (len(shape) - 1))
+
+    def _shape(self, name: str, places: Int | None) -> ir.Shape:
+        shape = self.layout.shapes[name]
+        return shape if places is None else (len(places), *shape[1:])
+
+    def _chain(self, name: str, stood_for: str, lattice: Float, places: Int | None) -> Float:
+        """Judge the chain that ends in node `name` of the program: it emits `lattice` times what `stood_for` emits.
+
+        Returns the constant part of the real value, which the program leaves to the neuron.
+        """
+        node, emission = self.network.nodes[stood_for], self.emissions[stood_for]
+        shape = self._shape(stood_for, places)
+        if emission is not None:
+            return self._shortcut(name, emission, lattice, shape)
+        source = self.layout.sources[stood_for][0]
+        waits = [self.emissions[each] is None for each in self.layout.sources[stood_for]]
+        if any(waits) and len(waits) > 1:
+            self.findings.differs(name, "weighted sums are added up with no neuron behind")
+            return NOTHING
+        match node:
+            case nir.SumPool2d() | nir.AvgPool2d():
+                values = window_size(node)
+                averages = isinstance(node, nir.AvgPool2d)
+                pool = self.findings.node(name, ir.SumPool, shape)
+                if pool is None:
+                    return NOTHING
+                judge_window(self.findings, pool, node)
+                constant = self._behind(pool, source, lattice / values if averages else lattice, places)
+                if pair(node.padding) != (0, 0) and np.any(constant):
+                    self.findings.differs(
+                        name, "it pads a layer that has a bias, so that no neuron can take the bias up"
+                    )
+                return constant if averages else constant * values
+            case nir.Flatten():
+                if self.layout.shapes[source] == self.layout.shapes[stood_for]:
+                    return self._chain(name, source, lattice, places)
+                flat = self.findings.node(name, ir.Linear, shape)
+                if flat is None:
+                    return NOTHING
+                self._identity(flat, np.ones(1), EXACT)
+                return self._behind(flat, source, lattice, places).reshape(-1)
+            case nir.Conv2d() | nir.Affine() | nir.Linear() if any(waits):
+                rows = placed_rows(node)
+                if rows is None:
+                    self.findings.differs(
+                        name, f"{stood_for} reads weighted sums, of which only neurons can make integers"
+                    )
+                    return NOTHING
+                placed = np.full(shape[0] if places is None else len(node.weight), -1)
+                placed[rows] = np.arange(len(rows))
+                return self._chain(
+                    name, source, lattice, placed if places is None else np.where(places >= 0, placed[places], -1)
+                )
+            case nir.Conv2d() | nir.Affine() | nir.Linear():
+                return self.layer(name, stood_for, node, lattice, places, slack=ROUNDED)
+            case _:
+                self.findings.differs(name, f"{type(node).__name__} {stood_for} passes on no weighted sums")
+                return NOTHING
+
+    def _behind(self, own: ir.SumPool | ir.Linear, source: str, lattice: Float, places: Int | None) -> Float:
+        """Judge the chain behind a pool or a flatten, which must be one, that of `source`."""
+        found = self._find(source, list(own.inputs), "")
+        if found is None or len(own.inputs) != 1:
+            self.findings.inputs(own.name, expected=(self._end(source, ""),), actual=own.inputs)
+            return NOTHING
+        self.findings.agrees(own.name)
+        return self._chain(found, source, lattice, places)
+
+    def _shortcut(self, name: str, emission: Emission, lattice: Float, shape: ir.Shape) -> Float:
+        """Judge a synapse that hands integers of one lattice on in another, each to its own neuron."""
+        factor = lattice / emission.lattice
+        own: ir.Scale | ir.Linear | None
+        if emission.flat:
+            own = self.findings.node(name, ir.Linear, shape)
+            if own is not None:
+                self._identity(own, factor, ROUNDED)
+        else:
+            own = self.findings.node(name, ir.Scale, shape)
+            if own is not None:
+                for real in np.unique(factor):
+                    right = abs(own.factor - real) <= ROUNDED + TIE
+                    expected = own.factor if right else int(np.rint(real)) if np.isfinite(real) else 0
+                    self.findings.same(name, "factor", expected=expected, actual=own.factor)
+        if own is not None:
+            self.findings.inputs(name, expected=emission.nodes, actual=own.inputs)
+        return NOTHING
+
+    def _identity(self, own: ir.Linear, factor: Float, slack: float) -> None:
+        size = own.shape[0]
+        self.findings.same(own.name, "shape of weight", expected=(size, size), actual=own.weight.shape)
+        if own.weight.shape == (size, size):
+            self.weights.judge(own.name, own.weight, identity(size), factor=factor, slack=slack)
+
+    def _end(self, source: str, shortcut: str) -> str:
+        """The name of the last node of a chain that stands for what `source` emits."""
+        node = self.network.nodes[source]
+        if self.emissions[source] is not None:
+            return shortcut
+        before = self.layout.sources[source]
+        passes = isinstance(node, nir.Flatten) and self.layout.shapes[before[0]] == self.layout.shapes[source]
+        if passes or (isinstance(node, Layer) and self.emissions[before[0]] is None):
+            return self._end(before[0], shortcut)
+        return source
+
+    def _find(self, source: str, among: list[str], shortcut: str) -> str | None:
+        """The node that may stand for the chain of `source`: of its name, or a twin of it, `name@2`."""
+        end, emission = self._end(source, shortcut), self.emissions[source]
+        called = [name for name in among if name == end or re.sub(r"@\d+$", "", name) == end]
+
+        def unlike(name: str) -> tuple[bool, bool]:
+            node = self.findings.nodes[name]
+            return emission is not None and sorted(node.inputs) != sorted(emission.nodes), name != end
+
+        return min(called, key=unlike, default=None)

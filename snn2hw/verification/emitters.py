@@ -1,0 +1,72 @@
+"""Emitters: the nodes of a program that make integers of integers, one number each. What is true of them is exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import nir
+import numpy as np
+
+from snn2hw import ir
+from snn2hw.neuron_rule import compact
+from snn2hw.nir_graph import pair
+from snn2hw.verification.findings import Findings
+from snn2hw.verification.roundings import thresholds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Emission:
+    """What the program emits for a node of the network: the sum of `nodes` is `lattice` times the real value.
+
+    flat: the network flattens it; the program's nodes keep their shapes.
+    """
+
+    nodes: tuple[str, ...]
+    lattice: float
+    flat: bool = False
+
+
+Pool: TypeAlias = nir.SumPool2d | nir.AvgPool2d
+
+
+def judge_pool(findings: Findings, name: str, node: Pool, shape: ir.Shape, before: Emission) -> None:
+    """Judge the pool that stands for `node`, which reads `before` and emits `shape`."""
+    own = findings.node(name, ir.SumPool, shape)
+    if own is not None:
+        findings.inputs(name, expected=before.nodes, actual=own.inputs)
+        judge_window(findings, own, node)
+
+
+def judge_window(findings: Findings, own: ir.SumPool, node: Pool) -> None:
+    """Judge the window of a pool alone."""
+    for what, value in (("kernel", node.kernel_size), ("stride", node.stride), ("padding", node.padding)):
+        findings.same(own.name, what, expected=pair(value), actual=getattr(own, what))
+
+
+def judge_factor(findings: Findings, name: str, node: nir.Scale, shape: ir.Shape, before: Emission) -> None:
+    """Judge the factor that stands for `node`: a merge if it is 1."""
+    factors = np.unique(compact(node.scale))
+    own = findings.node(name, ir.Merge if np.all(factors == 1) else ir.Scale, shape)
+    if own is not None:
+        findings.inputs(name, expected=before.nodes, actual=own.inputs)
+        for factor in factors:
+            actual = own.factor if isinstance(own, ir.Scale) else 1
+            findings.same(name, "factor", expected=float(factor), actual=actual)
+
+
+def judge_gate(findings: Findings, name: str, node: nir.Threshold, shape: ir.Shape, before: Emission) -> None:
+    """Judge the memoryless threshold that stands for `node`."""
+    own = findings.node(name, ir.Threshold, shape)
+    if own is not None:
+        findings.inputs(name, expected=before.nodes, actual=own.inputs)
+        for level in np.unique(compact(node.threshold)):
+            expected, wrong = thresholds(np.array(own.threshold), level * before.lattice, at_least=False)
+            stated = float(expected) if wrong else own.threshold
+            findings.same(name, "threshold", expected=stated, actual=own.threshold)
+
+
+def window_size(node: Pool) -> int:
+    """How many values a pool adds up."""
+    height, width = pair(node.kernel_size)
+    return height * width

@@ -1,0 +1,171 @@
+"""integers-vs-network: the program's integers against the float network it was compiled from, number by number.
+
+Nothing runs here. Every node of the program stands for something in the network, and every number of it must be the
+stated rounding of what it stands for, at the scales that the program states. Nothing of the passes that make the
+integers is used: what they get wrong shows here, even where all files say the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import nir
+import numpy as np
+
+from snn2hw import ir
+from snn2hw.agreement import Comparison
+from snn2hw.errors import ModelError
+from snn2hw.heads import heads_of
+from snn2hw.neuron_rule import Neuron, rule_of
+from snn2hw.passes.adopt import is_quantised
+from snn2hw.verification.chains import EXACT, Chains, Layer
+from snn2hw.verification.emitters import Emission, judge_factor, judge_gate, judge_pool, window_size
+from snn2hw.verification.findings import Findings, merged
+from snn2hw.verification.program_file_vs_nir import compare_with_file
+from snn2hw.verification.roundings import FLOAT64, judge_neuron, nearest
+
+NAME = "integers-vs-network"
+QUANTISED = "quantised.nir"
+INTEGERS_ARE_READ = ir.Conv | ir.Linear | ir.Scale | ir.Merge | ir.Threshold
+
+
+def compare_integers(program: ir.Program, network: nir.NIRGraph, integers: nir.NIRGraph) -> Comparison:
+    """Compare every integer of a program with the network it was compiled from, and with its own NIR form.
+
+    Every node of the program is a layer of the comparison; each of its numbers is counted once for each side. What
+    cannot be read or explained is a mismatch, never an error.
+
+    Args:
+        program: what program.npz holds. Its schedule and its bounds are not looked at.
+        network: network.nir, what was compiled. If it holds whole numbers already, the program's must be these.
+        integers: quantised.nir. A difference between the two files names it in `detail`.
+    """
+    judged, written = Findings(program.graph), Findings(program.graph, file=QUANTISED)
+    try:
+        if is_quantised(network):
+            compare_with_file(network, judged)
+        else:
+            _Walk(network, judged).run()
+    except ModelError as error:
+        judged.stop(str(error))
+    try:
+        compare_with_file(integers, written)
+    except ModelError as error:
+        written.stop(str(error))
+    return Comparison(name=NAME, exact_required=True, layers=merged(judged.layers(), written.layers()))
+
+
+class _Walk:
+    """Goes through a float network and looks at the nodes of the program that stand for each of its nodes."""
+
+    def __init__(self, network: nir.NIRGraph, findings: Findings) -> None:
+        self.network, self.findings = network, findings
+        self.chains = Chains(network, findings)
+        self.layout = self.chains.layout
+        self.readers: dict[str, list[str]] = {name: [] for name in network.nodes}
+        for source, target in network.edges:
+            self.readers[source].append(target)
+
+    def run(self) -> None:
+        for name in self.layout.order:
+            self.chains.emissions[name] = self._emission(name, self.network.nodes[name])
+        self.chains.weights.finish()
+
+    def _emission(self, name: str, node: nir.NIRNode) -> Emission | None:
+        """Look at what stands for a node and say what it emits."""
+        spikes, shape = Emission(nodes=(name,), lattice=1.0), self.layout.shapes[name]
+        match node:
+            case nir.Input():
+                return self._input(name)
+            case nir.IF() | nir.LIF() | nir.CubaLIF():
+                self._neuron(name, node)
+                return spikes
+            case nir.Output():
+                self._readout(name, node)
+                return None
+        if any(self.chains.emissions[source] is None for source in self.layout.sources[name]):
+            if not isinstance(node, Layer | nir.SumPool2d | nir.AvgPool2d | nir.Flatten):
+                self.findings.differs(name, "it reads weighted sums, of which only neurons can make integers")
+                return spikes
+            return None
+        before = self.chains.joined(name, name)
+        match node:
+            case nir.Flatten():
+                return replace(before, flat=True)
+            case nir.SumPool2d() | nir.AvgPool2d():
+                judge_pool(self.findings, name, node, shape, before)
+                lattice = before.lattice * (window_size(node) if isinstance(node, nir.AvgPool2d) else 1)
+                return replace(spikes, lattice=lattice)
+            case nir.Scale():
+                judge_factor(self.findings, name, node, shape, before)
+                return replace(spikes, lattice=before.lattice)
+            case nir.Threshold():
+                judge_gate(self.findings, name, node, shape, before)
+                return spikes
+            case nir.Conv2d() | nir.Affine() | nir.Linear() if self._counts(name):
+                if np.any(self.chains.layer(name, name, node, np.ones(1), None, slack=EXACT)):
+                    self.findings.differs(name, "bias: it emits integers, and no neuron takes its bias up")
+                return spikes
+            case nir.Conv2d() | nir.Affine() | nir.Linear():
+                return None
+            case _:
+                self.findings.differs(name, f"{type(node).__name__} nodes have no integer form")
+                return spikes
+
+    def _counts(self, name: str) -> bool:
+        """Whether the program reads the sums of a layer as integers: without a neuron between, and no flatten."""
+        nodes = ((reader, self.findings.nodes.get(reader)) for reader in self.readers[name])
+        return any(
+            isinstance(node, INTEGERS_ARE_READ)
+            and name in node.inputs
+            and not isinstance(self.network.nodes[reader], nir.Flatten)
+            for reader, node in nodes
+        )
+
+    def _input(self, name: str) -> Emission:
+        own = self.findings.node(name, ir.Input, self.layout.shapes[name])
+        lattice = 1.0
+        if own is not None:
+            legal = bool(np.isfinite(own.scale)) and own.scale > 0
+            self.findings.same(name, "scale is a unit", expected=True, actual=legal)
+            self.findings.same(name, "low <= high", expected=True, actual=own.low <= own.high)
+            lattice = 1 / own.scale if legal else 1.0
+        return Emission(nodes=(name,), lattice=lattice)
+
+    def _neuron(self, name: str, node: Neuron) -> None:
+        shape = self.layout.shapes[name]
+        own = self.findings.node(name, ir.Neuron, shape)
+        if own is None:
+            return
+        try:
+            rule = rule_of(name, node)
+        except ModelError as error:
+            self.findings.differs(name, str(error))
+            return
+        scale = np.atleast_1d(np.asarray(own.scale, np.float64))
+        if scale.shape not in ((1,), shape[:1]) or not np.all(np.isfinite(scale) & (scale > 0)):
+            self.findings.differs(name, f"scale: {len(scale)} for {shape[0]} channels, or not all above 0")
+            return
+        if rule.gain.size not in (1, rule.gain.shape[0]):
+            self.findings.differs(name, "time constants or resistances differ within a channel")
+            return
+        offset, size = self.chains.currents(own, scale * rule.gain.reshape(-1), f"{name}.shortcut")
+        judge_neuron(self.findings, own, rule, scale.reshape(-1, *[1] * (len(shape) - 1)), offset, size)
+
+    def _readout(self, name: str, node: nir.Output) -> None:
+        own = self.findings.node(name, ir.Readout, self.layout.shapes[name])
+        if own is None:
+            return
+        heads = tuple((head.name, head.start, head.stop) for head in heads_of(name, node))
+        self.findings.same(
+            name, "heads", expected=heads, actual=tuple((head.name, head.start, head.stop) for head in own.heads)
+        )
+        scales = np.atleast_1d(own.scales)
+        if scales.shape not in ((1,), own.shape) or not np.all(np.isfinite(scales) & (scales > 0)):
+            self.findings.differs(name, "scale: not one for each logit, or not all above 0")
+            return
+        if own.heads:
+            self.findings.same(name, "scale", expected=own.heads[0].scale, actual=own.scale)
+        offset, size = self.chains.currents(own, scales, f"{name}.sum")
+        expected, wrong = nearest(own.bias, scales * offset, noise=FLOAT64 * scales * size)
+        self.findings.numbers(name, "bias", actual=own.bias, expected=expected, wrong=wrong)

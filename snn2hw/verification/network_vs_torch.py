@@ -1,0 +1,315 @@
+"""network-vs-torch: the user's own module against the float network that was made of it, spike for spike.
+
+Both run in float64. The network follows the same inputs with its own weights and neurons; where one of its neurons
+decides otherwise than the module's, the difference is excused only as a tie: its membrane lies within TIE of the
+threshold, so that rounding alone may turn the decision. A tie is counted, and the network goes on with the module's
+choice, so that it does not hide what follows. Everything else is a mismatch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import nir
+import torch
+from torch import Tensor
+
+from snn2hw.agreement import Comparison, Difference, LayerComparison, joined
+from snn2hw.data import Samples
+from snn2hw.deployment import NetworkCheck
+from snn2hw.errors import NotTheModel, Snn2hwError
+from snn2hw.frontends.nir_model import NirModel
+from snn2hw.frontends.source import LoadedModel
+from snn2hw.frontends.user_model import Recorded, UserModel
+from snn2hw.heads import heads_of
+from snn2hw.neuron_rule import Neuron, NeuronRule, rule_of
+from snn2hw.nir_graph import only
+from snn2hw.passes.adopt import is_quantised, payloads_of
+from snn2hw.reference import Reference
+
+NAME = "network-vs-torch"
+TIE = {torch.float64: 1e-9, torch.float32: 1e-5}  # relative to the threshold; of sums of thousands of terms
+BATCH_VALUES = 1 << 25  # of spikes, all layers and steps, that are held at a time
+LOGITS = {torch.float64: 1e-9, torch.float32: 1e-4}  # relative to the largest logit
+
+
+Comparable = UserModel | NirModel
+
+
+class CannotRun(Snn2hwError):
+    """The user's module could not be run as users run it, so nothing was compared."""
+
+
+def check_network(loaded: LoadedModel, samples: Samples, timesteps: int) -> NetworkCheck:
+    """Compare a loaded model's network with the model on these samples.
+
+    Raises NotTheModel, with the first difference, if the network does something else or the model cannot be run.
+    """
+    name = loaded.source.model
+    try:
+        result = compare_network_on(loaded.network, loaded.model, samples, timesteps)
+    except CannotRun as error:
+        raise NotTheModel(
+            f"{name}: the network made of it cannot be compared with it: {error} A model is called step by step with "
+            "[N, *shape], or in SpikingJelly's multi-step mode with [T, N, *shape]."
+        ) from None
+    if result.mismatches and (first := result.first()):
+        layer, where = first
+        about = f" ({where.detail})" if where.detail else ""
+        raise NotTheModel(
+            f"{name}: the network made of it does something else: {result.mismatches:,} of {result.compared:,} values "
+            f"differ. First: layer {layer}, sample {where.sample}, step {where.step}, index {list(where.index)}: the "
+            f"model gives {where.expected:g}, the network {where.actual:g}{about}. Look in the model for what a trace "
+            "of its forward does not show before this layer: hooks, operations in place, state outside the neurons."
+        )
+    return NetworkCheck(samples=len(samples), compared=result.compared, ties=result.ties, note=result.note)
+
+
+def compare_network_on(
+    network: nir.NIRGraph,
+    model: Comparable,
+    samples: Samples,
+    timesteps: int,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """`compare_network` on samples, some at a time, so that memory does not grow with their number."""
+    neurons = sum(node.v_threshold.size for node in network.nodes.values() if isinstance(node, Neuron))
+    size = max(2, min(len(samples), BATCH_VALUES // max(1, neurons * timesteps)))
+    results: list[Comparison] = []
+    for start in range(0, len(samples), size):
+        part = samples[start : start + size]
+        x = torch.from_numpy((payloads_of(network, part) if is_quantised(network) else part).steps(timesteps))
+        results.append(_moved(compare_network(network, model, x), start))
+        if progress:
+            progress(start + len(part), len(samples))
+    return reduce(joined, results)
+
+
+def _moved(comparison: Comparison, start: int) -> Comparison:
+    """A comparison of samples from `start` on."""
+    layers = [
+        replace(layer, first=layer.first and replace(layer.first, sample=start + (layer.first.sample or 0)))
+        for layer in comparison.layers
+    ]
+    return replace(comparison, layers=tuple(layers))
+
+
+def compare_network(network: nir.NIRGraph, model: Comparable, x: Tensor) -> Comparison:
+    """Compare a float network with the module that it was made of, on x [T, N, *shape] in real units.
+
+    The module runs twice, each time from its initial state, the second time with the samples in reverse order: what it
+    keeps from one run to the next, or mixes between samples, shows. A single sample is run beside its mirror image.
+
+    Raises CannotRun if the module cannot be copied, or raises an error.
+    """
+    if x.shape[1] == 1:
+        x = torch.cat([x, x.flip(-1)], dim=1)
+    try:
+        return _compared_in(torch.float64, network, model, x)
+    except _ModuleFailed as wide:
+        try:
+            result = _compared_in(torch.float32, network, model, x)
+        except _ModuleFailed as narrow:
+            raise CannotRun(f"the model, called as its users call it, ends in {narrow}.") from narrow
+        return replace(result, note=f"in float32, since the model cannot run in float64 ({wide})")
+
+
+class _ModuleFailed(Exception):
+    """The user's code raised; the message says what."""
+
+
+def _compared_in(dtype: torch.dtype, network: nir.NIRGraph, model: Comparable, x: Tensor) -> Comparison:
+    x = x.to(dtype)
+    end = only(network, nir.Output)
+    width = math.prod(int(size) for size in network.nodes[end].output_type["output"])
+    sizes = [head.stop - head.start for head in heads_of(end, network.nodes[end])] or [width]
+    try:
+        with model.copied(dtype) as running:
+            runs = [running.run(x), running.run(x.flip(1))]
+    except Exception as error:  # the user's own code runs here: anything may be raised
+        told = str(error).strip().splitlines() or [""]
+        raise _ModuleFailed(f"{type(error).__name__}: {told[0]}") from error
+    first, again = (_with_logits_by_step(run, sizes, *x.shape[:2]) for run in runs)
+    again = _reversed(again)
+    judge = _Judge(network, dtype)
+    judge.compare(first, x)
+    if _same(first, again):
+        judge.count_again()
+    else:
+        judge.compare(again, x)
+    return judge.comparison(model, x)
+
+
+def _with_logits_by_step(run: Recorded, sizes: list[int], steps: int, count: int) -> Recorded:
+    """The run with the logits of each head as [T, N, K] or, where the module takes the mean over time, [N, K].
+
+    sizes: K of each head.
+    """
+    heads = []
+    for head, size in zip(run.logits, sizes, strict=True):
+        if head.numel() not in (steps * count * size, count * size):
+            raise _ModuleFailed(
+                f"logits of shape {list(head.shape)} for {count} samples, {steps} steps and {size} classes"
+            )
+        whole = head.numel() == steps * count * size
+        heads.append(head.reshape(steps, count, size) if whole else head.reshape(count, size))
+    return replace(run, logits=heads)
+
+
+def _reversed(run: Recorded) -> Recorded:
+    """The results of samples that were run in reverse order."""
+    return replace(
+        run,
+        spikes={path: spikes.flip(1) for path, spikes in run.spikes.items()},
+        logits=[head.flip(-2) for head in run.logits],
+    )
+
+
+def _same(a: Recorded, b: Recorded) -> bool:
+    """Whether two runs agree: every spike, and the logits up to rounding."""
+    spikes = all(torch.equal(a.spikes[path], b.spikes[path]) for path in a.spikes)
+    return spikes and all(_close(one, other).all() for one, other in zip(a.logits, b.logits, strict=True))
+
+
+def _close(a: Tensor, b: Tensor) -> Tensor:
+    """Where logits agree up to rounding."""
+    largest = max(float(a.abs().max()), float(b.abs().max()))
+    return (a == b) | ((a - b).abs() <= LOGITS[a.dtype] * largest)
+
+
+@dataclass(kw_only=True)
+class _Counts:
+    """One layer: values compared, mismatches, ties, and the first mismatch."""
+
+    compared: int = 0
+    mismatches: int = 0
+    ties: int = 0
+    first: Difference | None = None
+
+
+class _Judge:
+    """Runs the float network beside what the module did, and counts."""
+
+    def __init__(self, network: nir.NIRGraph, dtype: torch.dtype) -> None:
+        self.reference = Reference(network, dtype=dtype)
+        self.dtype, self.end = dtype, only(network, nir.Output)
+        self.steps = 0
+        self.counts: dict[str, _Counts] = {}
+        self.rules: dict[str, NeuronRule] = {}
+
+    def compare(self, run: Recorded, x: Tensor) -> None:
+        """Run the network on x [T, N, *shape] with the module's choices at ties, and count what differs."""
+        step, self.steps = 0, len(x)
+
+        def decide(name: str, v: Tensor, spikes: Tensor) -> Tensor:
+            return self._spikes(name, step, v, spikes, run)
+
+        outputs: list[Tensor] = []
+        for values in self.reference.run(x, decide=decide):
+            outputs.append(values[self.end].flatten(1))
+            step += 1  # `decide` is asked while the next step is computed
+        self._logits(torch.stack(outputs), run.logits)
+
+    def count_again(self) -> None:
+        """The second run did what the first one did."""
+        for counts in self.counts.values():
+            counts.compared, counts.mismatches = 2 * counts.compared, 2 * counts.mismatches
+            counts.ties *= 2
+
+    def comparison(self, model: Comparable, x: Tensor) -> Comparison:
+        """What was counted, with both membranes at each layer's first mismatch."""
+        self._tell_membrane_of_model(model, x)
+        layers = tuple(
+            LayerComparison(name=name, compared=c.compared, mismatches=c.mismatches, first=c.first)
+            for name, c in self.counts.items()
+        )
+        return Comparison(name=NAME, exact_required=True, layers=layers, ties=sum(c.ties for c in self.counts.values()))
+
+    def _spikes(self, name: str, step: int, v: Tensor, spikes: Tensor, run: Recorded) -> Tensor:
+        """The spikes with which the network goes on, [N, *shape]: its own, but for ties those of the module."""
+        if name not in run.calls:
+            return spikes
+        counts = self.counts.setdefault(name, _Counts())
+        counts.compared += spikes.numel()
+        emitted = run.spikes.get(name)
+        if emitted is None or emitted.shape != (self.steps, *spikes.shape):
+            counts.mismatches += spikes.numel()
+            shape = "nothing" if emitted is None else f"{list(emitted.shape)}"
+            detail = f"called {run.calls[name]} times in {self.steps} steps, it emitted values of shape {shape}"
+            counts.first = counts.first or _difference(step, (0,) * spikes.dim(), 0, 0, detail)
+            return spikes
+        theirs = emitted[step].to(self.dtype)
+        different = theirs != spikes
+        if not bool(different.any()):
+            return spikes
+        rule = self._rule(name)
+        threshold = torch.as_tensor(rule.threshold, dtype=self.dtype)
+        size = torch.where(threshold == 0, v.abs().max(), threshold.abs())
+        tie = different & ((v - threshold).abs() <= TIE[self.dtype] * size) & ((theirs == 0) | (theirs == 1))
+        counts.ties += int(tie.sum())
+        wrong = different & ~tie
+        counts.mismatches += int(wrong.sum())
+        if counts.first is None and bool(wrong.any()):
+            at = tuple(int(i) for i in wrong.nonzero()[0])
+            counts.first = _difference(
+                step, at, _number(theirs[at]), _number(spikes[at]), f"membrane {float(v[at]):.12g} in the network"
+            )
+        return torch.where(tie, theirs, spikes)
+
+    def _logits(self, ours: Tensor, theirs: list[Tensor]) -> None:
+        """Compare logits [T, N, K of all heads] with those of each head."""
+        counts = self.counts.setdefault("logits", _Counts())
+        first_row = 0
+        for head in theirs:
+            rows = slice(first_row, first_row + head.shape[-1])
+            first_row = rows.stop
+            mine = ours[..., rows] if head.dim() == 3 else ours[..., rows].mean(0)
+            wrong = ~_close(mine, head.to(self.dtype))
+            counts.compared += head.numel()
+            counts.mismatches += int(wrong.sum())
+            if counts.first is None and bool(wrong.any()):
+                at = tuple(int(i) for i in wrong.nonzero()[0])
+                step, place = (at[0], at[1:]) if head.dim() == 3 else (len(ours) - 1, at)
+                place = (*place[:-1], place[-1] + rows.start)
+                counts.first = _difference(step, place, float(head[at]), float(mine[at]), "")
+
+    def _tell_membrane_of_model(self, model: Comparable, x: Tensor) -> None:
+        """Add to the mismatch that comes first what the model's own currents make of that neuron's membrane."""
+        mismatches = [(c.first.step, name) for name, c in self.counts.items() if c.first and name != "logits"]
+        if not mismatches:
+            return
+        _, name = min(mismatches, key=lambda item: item[0] or 0)
+        first = self.counts[name].first
+        if first is None or not first.detail.startswith("membrane"):
+            return
+        membranes: list[Tensor] = []
+        with model.copied(self.dtype) as running:
+            currents = running.currents_into(name, x)
+        emitted = self.reference.operation(name, on_state=lambda _, u, v: membranes.append(v))
+        for current in currents:
+            emitted(current.to(self.dtype))
+        theirs = float(membranes[first.step or 0][(first.sample or 0, *first.index)])
+        detail = f"{first.detail}, {theirs:.12g} by the currents that the model feeds this neuron"
+        self.counts[name].first = replace(first, detail=detail)
+
+    def _rule(self, name: str) -> NeuronRule:
+        if name not in self.rules:
+            node = self.reference.graph.nodes[name]
+            self.rules[name] = rule_of(name, node)
+        return self.rules[name]
+
+
+def _difference(step: int, at: tuple[int, ...], expected: float, actual: float, detail: str) -> Difference:
+    """A mismatch at sample and index `at`."""
+    return Difference(
+        sample=at[0], step=step, cycle=None, index=at[1:], expected=expected, actual=actual, detail=detail
+    )
+
+
+def _number(value: Tensor) -> int | float:
+    number = float(value)
+    return int(number) if number.is_integer() else number
