@@ -95,7 +95,7 @@ def test_the_manifest_says_what_the_bundle_is_and_where_it_came_from() -> None:
     found = manifest()
     assert set(found) == {
         "schema", "versions", "source", "calibration", "timesteps", "depth", "input", "logits_scale", "layers", "joins",
-        "heads", "conventions", "sha256", "manifest_sha256",
+        "heads", "conventions", "network_vs_torch", "sha256", "manifest_sha256",
     }  # fmt: skip
     assert found["schema"] == "snn2hw.bundle/1"
     assert found["versions"] | {"snn2hw": "", "python": "", "torch": "", "nir": "", "numpy": ""} == dict.fromkeys(
@@ -108,6 +108,13 @@ def test_the_manifest_says_what_the_bundle_is_and_where_it_came_from() -> None:
         "options": {"input_shape": list(SHAPE), "timesteps": TIMESTEPS},
     }
     assert found["calibration"] == {"data": "samples.npz", "samples": SAMPLES}
+    neurons = sum(int(np.prod(shape)) for name, shape in LAYERS.items() if not name.endswith(".add"))
+    assert found["network_vs_torch"] == {
+        "samples": 2,
+        "compared": 2 * 2 * TIMESTEPS * (neurons + CLASSES),  # twice in a row
+        "ties": 0,
+        "note": "",
+    }
     assert (found["timesteps"], found["depth"]) == (TIMESTEPS, 7)
     entry = found["input"]
     assert set(entry) == {"shape", "scale", "dtype", "low", "high"}
@@ -285,21 +292,34 @@ def test_the_json_of_verify() -> None:
     assert (found["schema"], found["verdict"]) == ("snn2hw.verify/1", "exact")
     assert (found["samples"], found["timesteps"], found["skipped"]) == (4, TIMESTEPS, {})
     assert [(comparison["name"], comparison["exact_required"]) for comparison in found["comparisons"]] == [
+        ("network-vs-torch", True),
+        ("integers-vs-network", True),
         ("lava-vs-program", True),
         ("program-vs-requantised-torch", True),
         ("program-vs-float-torch", False),
     ]
-    sizes = {name: 4 * TIMESTEPS * int(np.prod(shape)) for name, shape in LAYERS.items()} | {"logits": 4 * CLASSES}
+    sizes = {name: 4 * TIMESTEPS * int(np.prod(shape)) for name, shape in LAYERS.items()}
+    twice = {name: 2 * size for name, size in sizes.items() if not name.endswith(".add")}
+    nodes = {node["name"] for node in described()["nodes"]}
+    wanted: dict[str, Any] = {
+        "network-vs-torch": twice | {"logits": 2 * 4 * TIMESTEPS * CLASSES},
+        "integers-vs-network": dict.fromkeys(nodes),
+        "lava-vs-program": sizes | {"logits": 4 * CLASSES},
+        "program-vs-requantised-torch": sizes | {"logits": 4 * CLASSES},
+        "program-vs-float-torch": sizes,
+    }
     for comparison in found["comparisons"]:
-        assert set(comparison) == {"name", "exact_required", "compared", "mismatches", "layers"}
+        assert set(comparison) == {"name", "exact_required", "compared", "mismatches", "ties", "note", "layers"}
+        assert (comparison["ties"], comparison["note"]) == (0, "")
         layers = {layer["name"]: layer for layer in comparison["layers"]}
-        assert layers.keys() == (sizes.keys() if comparison["exact_required"] else LAYERS.keys())
+        assert layers.keys() == wanted[comparison["name"]].keys()
         for name, layer in layers.items():
             assert set(layer) == {"name", "compared", "mismatches", "first"}
-            assert layer["compared"] == sizes[name]
+            if comparison["name"] != "integers-vs-network":
+                assert layer["compared"] == wanted[comparison["name"]][name]
             assert (layer["first"] is None) == (layer["mismatches"] == 0)
             if layer["first"] is not None:
-                assert set(layer["first"]) == {"sample", "step", "cycle", "index", "expected", "actual"}
+                assert set(layer["first"]) == {"sample", "step", "cycle", "index", "expected", "actual", "detail"}
         for key in ("compared", "mismatches"):
             assert comparison[key] == sum(layer[key] for layer in layers.values())
         if comparison["exact_required"]:
@@ -332,17 +352,17 @@ def test_samples_without_labels_are_verified_without_accuracy() -> None:
 
 # A model that is no longer what it was
 
-OTHER_TWO = {"program-vs-requantised-torch", "program-vs-float-torch"}
+OF_THE_MODEL = {"network-vs-torch", "program-vs-requantised-torch", "program-vs-float-torch"}
 
 
 def skipped(*arguments: object) -> str:
     """Verify a bundle whose model cannot be had; return the reason it gives."""
-    found = verified(*arguments, code=1)
-    assert found["verdict"] == "diverged"
-    assert [comparison["name"] for comparison in found["comparisons"]] == ["lava-vs-program"]
-    assert found["comparisons"][0]["mismatches"] == 0
+    found = verified(*arguments, code=3)
+    assert found["verdict"] == "incomplete"
+    assert [comparison["name"] for comparison in found["comparisons"]] == ["integers-vs-network", "lava-vs-program"]
+    assert all(comparison["mismatches"] == 0 for comparison in found["comparisons"])
     assert found["accuracy"].keys() == {"program", "lava", "n"}
-    assert found["skipped"].keys() == OTHER_TWO
+    assert found["skipped"].keys() == OF_THE_MODEL
     reason: str
     (reason,) = set(found["skipped"].values())
     return reason
@@ -373,12 +393,17 @@ def test_a_model_that_was_changed_is_not_what_the_bundle_was_made_from() -> None
     assert verified(*VERIFY, "--model", "old.pt")["verdict"] == "exact"
 
 
-def test_a_bundle_from_nir_has_no_torch_model_to_compare_with() -> None:
-    succeed("export", "tiny.pt", "--target", "nir", *CALIBRATED)
+@pytest.mark.parametrize("options", [(), ("--quantised",)], ids=["float", "quantised"])
+def test_a_bundle_from_nir_is_exact_with_the_files_own_executor_as_its_model(options: tuple[str, ...]) -> None:
+    succeed("export", "tiny.pt", "--target", "nir", *CALIBRATED, *options)
     bundle = export("tiny.nir", "--timesteps", str(TIMESTEPS))
     assert manifest(bundle)["source"]["file"] == "../tiny.nir"
+    found = verified("verify", bundle, "--data", "samples.npz", "--json", "verify.json")
+    assert (found["verdict"], found["skipped"]) == ("exact", {})
+    assert all(comparison["compared"] for comparison in found["comparisons"])
+    Path("tiny.nir").unlink()
     reason = skipped("verify", bundle, "--data", "samples.npz", "--json", "verify.json")
-    assert reason == "the bundle was made from a .nir file, which holds no PyTorch model"
+    assert reason == "the model ../tiny.nir is no longer there; name it with --model"
 
 
 def test_a_factory_that_gives_other_weights_each_time_needs_a_weights_file() -> None:
@@ -461,14 +486,14 @@ def test_the_json_of_check() -> None:
 def test_check_lists_every_layer_that_has_no_integer_form_with_advice() -> None:
     succeed("export", "tiny.pt", "--target", "nir", "-o", "tiny.nir", *CALIBRATED)
     graph = nir.read("tiny.nir", type_check=False)
-    names = [name for name, node in graph.nodes.items() if isinstance(node, nir.Conv2d)][:2]
+    names = [name for name, node in graph.nodes.items() if isinstance(node, nir.IF)][:2]
     for name in names:
-        graph.nodes[name].weight = 0 * graph.nodes[name].weight
-    nir.write("dead.nir", graph)
-    out = succeed("check", "dead.nir", "--timesteps", "3", "--json", "check.json", code=1)
+        graph.nodes[name].v_threshold = 1e-12 * graph.nodes[name].v_threshold
+    nir.write("tiny.nir", graph)
+    out = succeed("check", "tiny.nir", "--timesteps", "3", "--json", "check.json", code=1)
     blockers = read_json("check.json")["blockers"]
     assert len(blockers) == 2 and "2 blockers" in out
-    assert all(entry["advice"] == "The layer is dead; remove or retrain it" for entry in blockers)
+    assert all(entry["advice"].startswith("Scale the weights of the layers before it down") for entry in blockers)
 
 
 def test_check_finds_what_only_the_integer_graph_refuses() -> None:
@@ -583,7 +608,7 @@ def _read(terminal: int) -> bytes:
 def test_the_exit_codes_of_the_installed_command(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.run_script("inspect", "tiny.lava").code == 0
     Path("tiny.pt").unlink()
-    assert cli.run_script(*VERIFY, "--samples", "1").code == 1
+    assert cli.run_script(*VERIFY, "--samples", "1").code == 3
     assert cli.run_script("inspect", "tiny.pt").code == 2
 
 
