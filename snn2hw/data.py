@@ -221,16 +221,34 @@ def _as_images(x: NDArray[np.generic], shape: Shape) -> NDArray[np.generic]:
     return x[..., None, :] if flat else x
 
 
-def check_labels(samples: Samples, classes: int) -> None:
-    """Raise DataError if a label is not a class of the model."""
+def check_labels(samples: Samples, classes: int, output: Shape = ()) -> None:
+    """Raise DataError if a label is not a class of the model, or if the model's `output` is a map of classes."""
     if samples.y is None:
         return
+    if is_map(output):
+        raise DataError(
+            f"{samples.name}: it has labels, but the model gives a map {list(output)}, not one number a class. End the "
+            "model in a layer that pools it, or give samples without `y`."
+        )
     bad = np.flatnonzero(samples.y >= classes)
     if bad.size:
         raise DataError(
             f"{samples.name}: label {int(samples.y[bad[0]])} of sample {int(bad[0])} is out of range; the model has "
             f"{classes} classes, so labels go from 0 to {classes - 1}."
         )
+
+
+def is_map(output: Shape) -> bool:
+    """Whether an output [K, ...] holds several numbers for each of K classes, so that a label cannot be right."""
+    return math.prod(output[1:]) > 1
+
+
+def right_answers(scores: NDArray[np.generic], y: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which samples have their largest score at their label, [N], for scores [N, K] or [N, K, 1, 1].
+
+    Of equal scores the first counts.
+    """
+    return np.asarray(scores.reshape(len(y), -1).argmax(axis=1) == y)
 
 
 def _labels(y: NDArray[np.generic], count: int, name: str) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.data import Samples, check_labels
+from snn2hw.data import Samples, check_labels, right_answers
 from snn2hw.errors import DataError, FixedPointOverflow, OptionError, QuantisationError
 from snn2hw.frontends.source import LoadedModel
 from snn2hw.nir_graph import only
@@ -121,7 +121,7 @@ def sweep(
                 program = compile_calibrated(loaded.network, calibration, options)
                 if readout is None:
                     readout = program.graph.readout
-                    check_labels(samples, readout.first.stop)
+                    check_labels(samples, readout.first.stop, readout.shape)
                     if on_first:
                         on_first(program)
                 logits = fast.simulate(program, samples, record=(), device=device)["logits"]
@@ -170,4 +170,4 @@ def _float_logits(loaded: LoadedModel, samples: Samples) -> NDArray[Any]:
 
 
 def _right(logits: NDArray[Any], y: NDArray[np.int64], readout: ir.Readout) -> int:
-    return int((logits[:, readout.first].argmax(axis=1) == y).sum())
+    return int(right_answers(logits[:, readout.first], y).sum())

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from snn2hw import ir
 from snn2hw.agreement import Comparison, compare, joined
-from snn2hw.data import Samples
+from snn2hw.data import Samples, right_answers
 from snn2hw.errors import LavaError
 from snn2hw.exporters.lava.bundle import Bundle
 from snn2hw.exporters.lava.worker import Processes
@@ -277,7 +277,7 @@ def _whole(logits: NDArray[Any]) -> NDArray[Any]:
 def _accuracy(node: ir.Readout, logits: dict[str, NDArray[Any]], y: NDArray[np.int64]) -> dict[str, float | int]:
     order: Sequence[str] = ("float", "requantised", "program", "lava")
     found: dict[str, float | int] = {
-        engine: float((logits[engine][:, node.first].argmax(axis=1) == y).mean())
+        engine: float(right_answers(logits[engine][:, node.first], y).mean())
         for engine in order
         if engine in logits
     }

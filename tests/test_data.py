@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snn2hw.data import Samples, check_labels, load_samples, make_samples
+from snn2hw.data import Samples, check_labels, load_samples, make_samples, right_answers
 from snn2hw.errors import DataError
 
 SHAPE = (1, 4, 4)
@@ -172,3 +172,17 @@ def test_labels_beyond_the_classes_are_refused() -> None:
     check_labels(make_samples(IMAGES, None, SHAPE, name="mine"), 1)
     with pytest.raises(DataError, match="mine: label 5 of sample 2 is out of range; the model has 5 classes"):
         check_labels(samples, 5)
+
+
+def test_labels_are_compared_with_one_number_a_class_only() -> None:
+    samples = make_samples(IMAGES, np.array([0, 2, 1]), SHAPE, name="mine")
+    for output in ((3,), (3, 1, 1)):
+        check_labels(samples, 3, output)
+    with pytest.raises(DataError, match=r"mine: it has labels, but the model gives a map \[3, 2, 2\]"):
+        check_labels(samples, 3, (3, 2, 2))
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 1, 1)])
+def test_an_answer_is_the_class_of_the_largest_score(shape: tuple[int, ...]) -> None:
+    scores = np.array([[0, 5, 1, 2], [7, 7, 0, 0], [1, 2, 3, 4]]).reshape(shape)
+    assert right_answers(scores, np.array([1, 1, 3])).tolist() == [True, False, True]

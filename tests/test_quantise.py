@@ -80,7 +80,11 @@ def rule_with(threshold: float, *, at_least: bool = False, rest: float = 0.0) ->
     )
 
 
-written = st.sampled_from([1 / 3, 2 / 3, 1 / 7, 5 / 11]) | st.integers(1, 5000).map(lambda n: n / 1000) | st.sampled_from([0.1, 0.35, 1.0, 0.75, 2**-10])
+written = (
+    st.sampled_from([1 / 3, 2 / 3, 1 / 7, 5 / 11])
+    | st.integers(1, 5000).map(lambda n: n / 1000)
+    | st.sampled_from([0.1, 0.35, 1.0, 0.75, 2**-10])
+)
 
 
 @given(written, st.sampled_from([np.float32, np.float64]), st.booleans(), st.integers(1, 100_000))

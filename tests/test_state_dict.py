@@ -677,3 +677,36 @@ def test_a_trusted_file_that_cannot_be_loaded_is_told(pickled: Path) -> None:
     Path("pickled_net.py").write_text("Other = 1\n")
     message = cli.fail("check", "net.pt", *SIZES, "--trust-pickle")
     assert message.startswith("net.pt: loading it failed (AttributeError: ")
+
+
+# The learned tau of PLIF neurons: a number, which some versions of the neuron hold as a list of one
+
+
+def with_taus_of(shape: tuple[int, ...], state: State) -> dict[str, Tensor]:
+    """The state with every learned tau, w, in this shape."""
+    return {key: value.reshape(shape) if key.endswith(".w") else value for key, value in state.items()}
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_learned_tau_is_a_number_or_a_list_of_one(shape: tuple[int, ...]) -> None:
+    theirs = event_net([4, "block", "pool"], "ADD", inputs=4 * 3 * 2, classes=3)
+    path = authors_file(with_taus_of(shape, theirs.state_dict()), connect_f="ADD", T=3)
+    found = read_checkpoint(path, Hints(input_shape=(2, 6, 4)))
+    assert same_function(found.model, theirs, (2, 6, 4), 3)
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+@pytest.mark.parametrize("names", [spikingjelly_names, lambda state: authors_names(state, spiking=False)])
+def test_so_it_is_in_every_format(names: Callable[[State], State], shape: tuple[int, ...]) -> None:
+    model = small("sew_resnet", "ParametricLIFNode")
+    torch.save(with_taus_of(shape, names(model.state_dict())), "net.pt")
+    found = read_checkpoint(Path("net.pt"), replace(ALL, neuron=None)).model.state_dict()
+    taus = {key: value for key, value in model.state_dict().items() if key.endswith(".w")}
+    assert taus and all(torch.equal(found[key], value) for key, value in taus.items())
+
+
+def test_a_learned_tau_of_several_numbers_is_told() -> None:
+    state = small_state("sew_resnet", "ParametricLIFNode")
+    torch.save({key: value.repeat(2) if key.endswith(".w") else value for key, value in state.items()}, "net.pt")
+    message = cli.fail("check", "net.pt", "--connect", "ADD", "--input-shape", "2,32,32")
+    assert "neuron1.w has shape [2], the model needs []" in message

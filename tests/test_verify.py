@@ -115,6 +115,7 @@ def differences(expected: Arrays, actual: Arrays, text: Text) -> dict[str, dict[
                     "index": list(index),
                     "expected": wanted,
                     "actual": given,
+                    "detail": "",
                 }
         found[name] = {"name": name, "compared": expected[name].size, "mismatches": mismatches, "first": first}
     return found
@@ -190,9 +191,10 @@ def test_a_layer_that_falls_silent_differs_first_where_it_first_fired() -> None:
     np.savez(BUNDLE / "program.npz", program=np.array(json.dumps(text)), **values)
     seal()
     comparisons, _ = diverged()
+    assert comparisons["integers-vs-network"]["mismatches"] > 0  # it stands in the program alone
     layer = comparisons["program-vs-requantised-torch"]["layers"][0]
     cycle = sample * TIMESTEPS + step + 2  # a convolution stands before it
-    first = {"sample": sample, "step": step, "cycle": cycle, "index": index, "expected": 1, "actual": 0}
+    first = {"sample": sample, "step": step, "cycle": cycle, "index": index, "expected": 1, "actual": 0, "detail": ""}
     assert (layer["name"], layer["mismatches"], layer["first"]) == ("neuron1", int(spikes.sum()), first)
 
 
@@ -241,21 +243,27 @@ def compared(name: str, *, compared: int = 10, mismatches: int = 0, exact: bool 
     return Comparison(name=name, exact_required=exact, layers=(layer,))
 
 
-LAVA, TORCH, FLOAT = verify.LAVA, verify.REQUANTISED, verify.FLOAT
+NETWORK, INTEGERS, LAVA, TORCH, FLOAT = verify.NETWORK, verify.INTEGERS, verify.LAVA, verify.REQUANTISED, verify.FLOAT
+ALL = tuple(compared(name) for name in (NETWORK, INTEGERS, LAVA, TORCH))
+
+
+def without(name: str) -> tuple[Comparison, ...]:
+    """All required comparisons but one."""
+    return tuple(comparison for comparison in ALL if comparison.name != name)
 
 
 @pytest.mark.parametrize(
     ("comparisons", "skipped", "verdict"),
     [
-        ((compared(LAVA), compared(TORCH)), {}, "exact"),
-        ((compared(LAVA), compared(TORCH), compared(FLOAT, mismatches=3, exact=False)), {}, "exact"),
-        ((compared(LAVA), compared(TORCH, mismatches=1)), {}, "diverged"),
-        ((compared(LAVA, mismatches=1), compared(TORCH)), {}, "diverged"),
-        ((compared(LAVA), compared(TORCH, compared=0)), {}, "diverged"),
-        ((compared(LAVA),), {TORCH: "gone", FLOAT: "gone"}, "diverged"),
-        ((compared(LAVA),), {}, "diverged"),
-        ((compared(LAVA), compared(TORCH)), {TORCH: "gone"}, "diverged"),
-        ((), {}, "diverged"),
+        (ALL, {}, "exact"),
+        ((*ALL, compared(FLOAT, mismatches=3, exact=False)), {}, "exact"),
+        *(((*without(name), compared(name, mismatches=1)), {}, "diverged") for name in (NETWORK, INTEGERS, LAVA, TORCH)),
+        *(((*without(name), compared(name, compared=0)), {}, "incomplete") for name in (NETWORK, INTEGERS, LAVA, TORCH)),
+        *((without(name), {name: "gone"}, "incomplete") for name in (NETWORK, INTEGERS, LAVA, TORCH)),
+        *((without(name), {}, "incomplete") for name in (NETWORK, INTEGERS, LAVA, TORCH)),
+        (ALL, {TORCH: "gone"}, "incomplete"),
+        ((compared(LAVA, mismatches=1),), {TORCH: "gone"}, "diverged"),
+        ((), {}, "incomplete"),
     ],
 )
 def test_only_required_comparisons_that_ran_and_agree_make_a_verdict_exact(
@@ -290,7 +298,9 @@ def verify_exact(bundle: Path, timesteps: int, samples: int, processes: str) -> 
     succeed("verify", bundle, "--data", "digits", *options)
     found = json.loads(result.read_text())
     assert (found["verdict"], found["samples"], found["timesteps"]) == ("exact", samples, timesteps)
-    for comparison in found["comparisons"][:2]:
+    by_name = {comparison["name"]: comparison for comparison in found["comparisons"]}
+    assert list(by_name) == [NETWORK, INTEGERS, LAVA, TORCH, FLOAT]
+    for comparison in (by_name[LAVA], by_name[TORCH]):
         layers = {layer["name"]: layer["compared"] for layer in comparison["layers"]}
         program = json.loads(str(arrays(bundle / "program.npz")["program"]))
         shapes = {entry["name"]: entry["shape"] for entry in program["nodes"]}

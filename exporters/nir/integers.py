@@ -65,6 +65,8 @@ def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
         case ir.Scale():
             return nir.Scale(scale=_everywhere(node.factor, node))
         case ir.SumPool():
+            if np.any(bias):
+                return _pool_with_bias(graph, node, bias)
             kernel, stride, padding = (np.array(p) for p in (node.kernel, node.stride, node.padding))
             return nir.SumPool2d(kernel_size=kernel, stride=stride, padding=padding)
         case ir.Neuron():
@@ -79,6 +81,20 @@ def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
                 output_type={"output": np.array(node.shape)},
                 metadata={"scale": node.scales, **heads_metadata(sizes)} if sizes else {"scale": node.scale},
             )
+
+
+def _pool_with_bias(graph: ir.Graph, node: ir.SumPool, bias: Float) -> nir.Conv2d:
+    """A pool as the convolution that adds up the same windows: NIR's pools have no bias. passes/adopt.py undoes it."""
+    channels = node.shape[0]
+    return nir.Conv2d(
+        input_shape=graph.input_shape(node)[1:],
+        weight=without_groups(np.ones((channels, 1, *node.kernel), np.float32), channels),
+        stride=node.stride,
+        padding=node.padding,
+        dilation=(1, 1),
+        groups=1,
+        bias=np.broadcast_to(bias.reshape(-1), (channels,)).astype(np.float64),
+    )
 
 
 def _neuron(node: ir.Neuron) -> Neuron:
@@ -120,7 +136,7 @@ def _everywhere(value: float, node: ir.Node) -> Float:
 
 
 def _biases(graph: ir.Graph) -> dict[str, Float]:
-    """Where each bias goes: the first weighted layer behind the neuron or read-out, in input units."""
+    """Where each bias goes: the layer behind the neuron or read-out that can carry it, in input units."""
     found: dict[str, Float] = {}
     blockers: list[Blocker] = []
     for node in graph:
@@ -133,8 +149,8 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
         if isinstance(node, ir.Readout) and node.heads:
             found |= _biases_of_heads(graph, node)
             continue
-        layer = next((end for source in node.inputs if (end := _weighted_layer(graph, source))), None)
-        if layer is None:
+        carriers = [end for source in node.inputs if (end := _carrier(graph, source))]
+        if not carriers:
             if np.any(bias != 0):
                 problem = "it has a bias, but no weighted layer feeds it that could carry it"
                 advice = "Set v_leak to v_reset, or feed it through a layer"
@@ -145,8 +161,9 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
             advice = "Give the neurons of a channel one v_leak"
             blockers.append(Blocker(layer=node.name, problem=problem, advice=advice))
             continue
-        weighted, window = layer
-        found[weighted.name] = bias / window
+        weighted = [end for end in carriers if not isinstance(end[0], ir.SumPool)]
+        carrier, window = (weighted or carriers)[0]
+        found[carrier.name] = bias / window
     if blockers:
         raise QuantisationError(blockers)
     return found
@@ -157,20 +174,30 @@ def _biases_of_heads(graph: ir.Graph, node: ir.Readout) -> dict[str, Float]:
     found: dict[str, Float] = {}
     for head in node.heads:
         rows = slice(head.start, head.stop)
-        layers = [end for source in node.inputs if (end := _weighted_layer(graph, source))]
-        layer, window = next((layer, window) for layer, window in layers if np.any(layer.weight[rows]))
+        if not np.any(node.bias[rows]):
+            continue
+        layers = [end for source in node.inputs if (end := _carrier(graph, source))]
+        layer, window = next(
+            (layer, window)
+            for layer, window in layers
+            if not isinstance(layer, ir.SumPool) and np.any(layer.weight[rows])
+        )
         found.setdefault(layer.name, np.zeros(node.shape))[rows] = node.bias[rows] / window
     return found
 
 
-def _weighted_layer(graph: ir.Graph, name: str) -> tuple[ir.Conv | ir.Linear, int] | None:
-    """The weighted layer behind `name`, through pools and flattening matrices, and the number of values pooled."""
+def _carrier(graph: ir.Graph, name: str) -> tuple[ir.Conv | ir.Linear | ir.SumPool, int] | None:
+    """What can carry a bias for the reader of `name`, and how many of its values each pool between them adds up.
+
+    The weighted layer behind pools and flattening matrices; but a pool with padding itself, since windows at the border
+    hold zeros that have no bias.
+    """
     window = 1
     node = graph[name]
-    while isinstance(node, ir.SumPool) or _only_flattens(graph, node):
+    while (isinstance(node, ir.SumPool) and node.padding == (0, 0)) or _only_flattens(graph, node):
         window *= node.kernel[0] * node.kernel[1] if isinstance(node, ir.SumPool) else 1
         node = graph[node.inputs[0]]
-    return (node, window) if isinstance(node, ir.Conv | ir.Linear) else None
+    return (node, window) if isinstance(node, ir.Conv | ir.Linear | ir.SumPool) else None
 
 
 def _only_flattens(graph: ir.Graph, node: ir.Node) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,7 +11,7 @@ import torch
 
 from snn2hw import console, ir
 from snn2hw.console import Bars
-from snn2hw.data import Samples, Shape, check_labels, load_samples
+from snn2hw.data import Samples, Shape, check_labels, is_map, load_samples
 from snn2hw.deployment import Deployment
 from snn2hw.errors import CorruptFile, DataError, OptionError
 from snn2hw.exporters.lava.worker import Processes
@@ -89,9 +90,22 @@ def take_samples(
         bars=bars,
     )
     check_range(samples, program.graph.input, saturate=saturate)
-    check_labels(samples, program.graph.readout.first.stop)
+    readout = program.graph.readout
+    samples = with_labels_for(samples, readout.shape)
+    check_labels(samples, readout.first.stop)
     samples.check_timesteps(program.schedule.timesteps)
     return samples
+
+
+def with_labels_for(samples: Samples, output: Shape) -> Samples:
+    """The samples; without their labels, and it is said, where the model's `output` is a map of classes."""
+    if samples.y is None or not is_map(output):
+        return samples
+    console.say(
+        f"{samples.name}: its labels are left out, for the model gives a map {list(output)}, not one number a class: "
+        "there is no accuracy."
+    )
+    return replace(samples, y=None)
 
 
 def read_data(

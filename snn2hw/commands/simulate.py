@@ -16,9 +16,10 @@ from snn2hw.commands.arguments import (
     process_kind,
     read_data,
     take_samples,
+    with_labels_for,
 )
 from snn2hw.commands.compare import steps_of
-from snn2hw.data import Samples
+from snn2hw.data import Samples, right_answers
 from snn2hw.errors import OptionError
 from snn2hw.exporters.lava import export as export_bundle
 from snn2hw.exporters.lava import read_bundle
@@ -120,8 +121,10 @@ def _simulate_file(
     if not model.endswith(".nir"):
         raise OptionError(f"--engine {engine} runs .nir files. Write one: snn2hw export {model} --target nir.")
     path = Path(model)
-    shape = in_clients.input_shape(read_nir(path))
+    graph = read_nir(path)
+    shape = in_clients.input_shape(graph)
     chosen = read_data(data, shape, samples, timesteps=options.timesteps, skip_corrupt=skip_corrupt)
+    chosen = with_labels_for(chosen, in_clients.output_shape(graph))
     steps = steps_of(model, chosen, options)
     with console.bars() as bars:
         spikes = in_clients.simulate(path, engine, chosen, steps, progress=lambda a, b: bars(engine, a, b))
@@ -139,6 +142,6 @@ def _tell(
         console.say(f"Wrote {output}: logits and the spikes of {layers} layers.")
     if samples.y is not None:
         logits = spikes["logits"][:, readout.first] if readout else spikes["logits"]
-        right = int((logits.argmax(axis=1) == samples.y).sum())
+        right = int(right_answers(logits, samples.y).sum())
         by = f" by head {heads[0].name}" if heads else ""
         console.say(f"{engine}: {right} of {len(samples)} samples right{by} ({100 * right / len(samples):.2f} %).")

@@ -92,7 +92,7 @@ class ExecutedNir:
             neurons = {name: node for name, node in self.graph.nodes.items() if isinstance(node, Neuron)}
             replaced = {name: self._integer_rule(name, node) for name, node in neurons.items()}
         for step in Reference(self.graph, dtype=self.dtype).run(x, replaced=replaced):
-            yield step | {"logits": step[end].flatten(1).double() / scale}
+            yield step | {"logits": step[end].double() / scale}
 
     def _payloads(self, x: Tensor) -> Tensor:
         node = self.graph.nodes[only(self.graph, nir.Input)]

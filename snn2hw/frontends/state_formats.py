@@ -78,6 +78,7 @@ def read_authors_imagenet(state: State) -> Found:
     )
 
 
+LEARNED_TAU = r"(neuron\d|\.2)\.w$"
 _SPIKINGJELLY_NAMES = {r"(^|\.)downsample_sn\.": r"\1downsample.2.", r"(^|\.)sn(\d)\.": r"\1neuron\2."}
 _AUTHORS_NAMES = {
     r"\.conv(\d)\.module\.0\.": r".conv\1.",
@@ -156,15 +157,19 @@ def renamed(key: str, names: Mapping[str, str]) -> str:
 
 
 def under(state: State, names: Mapping[str, str]) -> dict[str, Tensor]:
-    """The state under its new names. Raises ModelError if two of them become one."""
+    """The state under its new names, each learned tau as one number, []: other code has lists of one, [1], too.
+
+    Raises ModelError if two names become one.
+    """
     own: dict[str, Tensor] = {}
     for key, tensor in state.items():
         if names[key] in own:
             raise ModelError(f"{key}: a second tensor for {names[key]}. The file mixes two ways of naming.")
-        own[names[key]] = tensor
+        is_tau = re.search(LEARNED_TAU, names[key]) and tuple(tensor.shape) == (1,)
+        own[names[key]] = tensor.reshape(()) if is_tau else tensor
     return own
 
 
 def has_learned_tau(state: State) -> bool:
     """Whether a neuron has a learned tau."""
-    return any(re.search(r"(neuron\d|\.2)\.w$", key) for key in state)
+    return any(re.search(LEARNED_TAU, key) for key in state)

@@ -84,6 +84,11 @@ def input_shape(graph: nir.NIRGraph) -> Shape:
     return tuple(int(n) for n in np.ravel(graph.nodes[only(graph, nir.Input)].input_type["input"]))
 
 
+def output_shape(graph: nir.NIRGraph) -> Shape:
+    """Shape of what the network gives for one sample, [K] or [K, ...]."""
+    return tuple(int(n) for n in np.ravel(graph.nodes[only(graph, nir.Output)].output_type["output"]))
+
+
 def input_steps(graph: nir.NIRGraph, samples: Samples, timesteps: int) -> np.ndarray:
     """The samples [T, N, *shape] as the network takes them: as they are, or as a quantised network's payloads."""
     return (payloads_of(graph, samples) if is_quantised(graph) else samples).steps(timesteps)

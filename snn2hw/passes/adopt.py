@@ -92,6 +92,9 @@ class _Adopter:
                     low=int(said["low"]),
                     high=int(said["high"]),
                 )
+            case nir.Conv2d() if self._only_pools(name):
+                kernel, stride = pair(node.weight.shape[2:]), pair(node.stride)
+                return ir.SumPool(**common, kernel=kernel, stride=stride, padding=conv_padding(name, node))
             case nir.Conv2d():
                 weight, groups = _whole(name, "weight", node.weight), int(node.groups)
                 if groups == 1:
@@ -135,11 +138,13 @@ class _Adopter:
         rule = rule_of(name, node)
         if np.any(np.abs(rule.gain - 1) > 1e-6) or np.any(rule.drive) or np.any(rule.reset_value):
             raise QuantisationError.at(name, "a quantised neuron has a gain of 1, and v_leak and v_reset of 0", AGAIN)
-        bias = _whole(name, "bias in 1/64", self._bias(name, len(self.layout.shapes[name])) * (1 << MEMBRANE_SHIFT))
+        drawn = compact(self._bias(name, len(common["shape"])))
+        bias = _whole(name, "bias in 1/64", drawn * (1 << MEMBRANE_SHIFT))
         mantissa, exponent = split_bias(bias)
         if not np.array_equal(mantissa << exponent, bias):
             listed = bias.ravel().tolist()[:3]
             raise QuantisationError.at(name, f"its bias of {listed}/64 is no mantissa and exponent", AGAIN)
+        amount = np.broadcast_to(node.metadata.get("reset_amount", 0), common["shape"])  # a file may hold one for all
         return ir.Neuron(
             **common,
             threshold=floor_to_int(rule.threshold),
@@ -148,7 +153,7 @@ class _Adopter:
             bias_mantissa=mantissa,
             bias_exponent=exponent,
             reset=rule.reset,
-            reset_amount=_whole(name, "reset_amount", compact(node.metadata.get("reset_amount", 0))),
+            reset_amount=_whole(name, "reset_amount", compact(amount)),
             scale=_scales(name, node, self.layout.shapes[name][0]),
         )
 
@@ -164,27 +169,47 @@ class _Adopter:
         """What the weighted layers before a node add to it in every step, in input units; one a channel, or 0."""
         total: Float = np.zeros(1)
         for source in self._sources(name):
-            window, node = 1, self.network.nodes[source]
-            while not isinstance(node, nir.Conv2d | nir.Affine):
+            window, padded, node = 1, "", self.network.nodes[source]
+            while isinstance(node, nir.SumPool2d) or self._only_flattens(source):
                 behind = self._sources(source)
-                if not isinstance(node, nir.SumPool2d | nir.Linear) or len(behind) != 1:
+                if len(behind) != 1:
                     break
-                window *= int(np.prod(pair(node.kernel_size))) if isinstance(node, nir.SumPool2d) else 1
+                if isinstance(node, nir.SumPool2d):
+                    window *= int(np.prod(pair(node.kernel_size)))
+                    padded = source if np.any(node.padding) else padded
                 source, node = behind[0], self.network.nodes[behind[0]]
             if isinstance(node, nir.Conv2d | nir.Affine):
-                behind_flat = self._behind_flat(source, node)
-                total = total + window * np.asarray(behind_flat, np.float64)
+                if padded and _has_bias(node):
+                    raise QuantisationError.at(padded, f"a padded pool behind {source}, which has a bias", AGAIN)
+                total = total + window * np.asarray(node.bias, np.float64)
         return total.reshape(-1, *[1] * (axes - 1))
 
-    def _behind_flat(self, name: str, node: nir.Conv2d | nir.Affine) -> Float:
-        """A layer's bias; that of the layer before, where a matrix only flattens a global pool."""
-        if isinstance(node, nir.Affine) and not np.any(node.bias) and _is_identity(node.weight):
-            (source,) = self._sources(name)
-            pool = self.network.nodes[source]
-            if isinstance(pool, nir.SumPool2d):
-                conv = self.network.nodes[self._sources(source)[0]]
-                return int(np.prod(pair(pool.kernel_size))) * np.asarray(conv.bias, np.float64)
-        return np.asarray(node.bias, np.float64)
+    def _only_flattens(self, name: str) -> bool:
+        """True for the identity matrix that stands for a flatten behind a pool."""
+        node = self.network.nodes[name]
+        if not isinstance(node, nir.Affine | nir.Linear) or not _is_identity(node.weight) or _has_bias(node):
+            return False
+        return any(
+            isinstance(self.network.nodes[source], nir.SumPool2d) or self._only_pools(source)
+            for source in self._sources(name)
+        )
+
+    def _only_pools(self, name: str) -> bool:
+        """True for the convolution that stands for a pool with a bias: it adds up what another layer emits."""
+        node = self.network.nodes[name]
+        if not isinstance(node, nir.Conv2d) or pair(node.dilation) != (1, 1) or not _has_bias(node):
+            return False
+        outputs, inputs, height, width = node.weight.shape
+        ones = outputs == inputs and np.count_nonzero(node.weight) == outputs * height * width
+        sums = ones and bool(np.all(np.einsum("iihw->ihw", node.weight) == 1))
+        return sums and all(isinstance(self.network.nodes[source], LAYERS) for source in self._sources(name))
+
+
+LAYERS = (nir.Conv2d, nir.Affine, nir.Linear, nir.SumPool2d)
+
+
+def _has_bias(node: nir.Conv2d | nir.Affine | nir.Linear) -> bool:
+    return not isinstance(node, nir.Linear) and bool(np.any(node.bias))
 
 
 def _is_identity(weight: Float) -> bool:

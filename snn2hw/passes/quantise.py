@@ -37,6 +37,7 @@ from snn2hw.passes.thresholds import at_rest_0, integer_threshold
 from snn2hw.passes.weight_scales import METHODS, WHOLE_LAYER, on_lattice
 
 MARGIN = 2.0  # how many times the currents and membranes seen in calibration must fit
+TINY = 1e-6  # steps of the weights: a threshold above 0 has more
 READOUT_LIMIT = 1 << 53  # of a read-out's bias: so far a float64 counts
 WEIGHT_BITS = range(2, 9)
 INPUT_BITS = range(2, 9)
@@ -201,7 +202,9 @@ class _Quantiser:
         bias = drive + sum(rule.gain * current.bias for current in currents)
         scale = self._neuron_scale(name, currents, rule, threshold, bias)
         each = scale.reshape(-1, *[1] * (len(self.layout.shapes[name]) - 1)) if scale.size > 1 else scale
+        _refuse_tiny(name, threshold, each)
         sources = self._synapses(name, currents, each, rule.gain)
+        amount = np.broadcast_to(rule.reset_amount, self.layout.shapes[name])  # a file may hold one number for all
         mantissa, exponent = split_bias(compact(each * bias) * (1 << MEMBRANE_SHIFT))
         decay = np.clip(round_to_int((1 - compact(rule.keep)) * (1 << DECAY_SHIFT)), 0, DECAY_MAX)
         return self._emit(
@@ -209,13 +212,13 @@ class _Quantiser:
                 name=name,
                 inputs=sources,
                 shape=self.layout.shapes[name],
-                threshold=integer_threshold(rule.threshold, rule.reset_value, each),
+                threshold=integer_threshold(rule, each),
                 decay=decay,
                 current_decay=np.clip(round_to_int((1 - compact(rule.current_keep)) * NO_MEMORY), 1, NO_MEMORY),
                 bias_mantissa=mantissa,
                 bias_exponent=exponent,
                 reset=rule.reset,
-                reset_amount=round_to_int(each * compact(rule.reset_amount)),
+                reset_amount=round_to_int(each * compact(amount)),
                 scale=float(scale) if scale.size == 1 else tuple(scale.tolist()),
             )
         )
@@ -228,13 +231,18 @@ class _Quantiser:
         highest = max(float(threshold.max()), float(rule.reset_amount.max()))
         reach = highest + MARGIN * self.calibration.current.get(name, 0.0) + bias_peak
         weights = self._weight_scale(name, currents, rule.gain)
-        limits = {"weights": float(weights.min()), "threshold": (INPUT_LIMIT - 1) / reach}
+        limits = {"weights": float(weights.min())}
+        if reach > 0:
+            limits["threshold"] = (INPUT_LIMIT - 1) / reach
         if seen := self.calibration.membrane.get(name, 0.0):
             limits["membrane"] = (INPUT_LIMIT - 1) / (MARGIN * seen + float(np.abs(rule.reset_value).max()))
         if bias_peak > 0:
             limits["bias"] = (BIAS_MAX >> MEMBRANE_SHIFT) / bias_peak
         limited_by = min(limits, key=lambda key: limits[key])
-        limit = np.minimum(weights, min(value for key, value in limits.items() if key != "weights"))
+        limit = np.minimum(weights, min((value for key, value in limits.items() if key != "weights"), default=np.inf))
+        lowest = float(threshold.min())
+        if np.all(np.isinf(weights)):
+            return _scale_of_bias(limit, lowest)
         steps = [abs(step) for current in currents if (step := current.identity_step(rule.gain)) is not None]
         if steps and limit * steps[0] < 1:
             raise QuantisationError.at(
@@ -243,14 +251,20 @@ class _Quantiser:
                 f"{float(limit) * steps[0]:.3g}",
                 "Scale the layer's weights down",
             )
-        return on_lattice(limit, steps[0] if steps else float(threshold.min()))
+        return on_lattice(limit, steps[0] if steps else lowest)
 
     def _weight_scale(self, name: str, currents: Sequence[Current], gain: Float, *, whole_layer: bool = False) -> Float:
-        """The scale that the calibration method asks for, of the weights that meet in one layer; a shortcut's fits."""
+        """The scale that the calibration method asks for, of the weights that meet in one layer; a shortcut's fits.
+
+        Infinite for a neuron whose layers hold nothing but zeros, such as BatchNorm's at the start of a training: its
+        bias may fire it all the same.
+        """
         layers = [current.gained(gain) for current in currents if current.layer is not None]
         layers = [weights for weights in layers if np.any(weights)]
         steps = [abs(step) for current in currents if (step := current.identity_step(gain))]
         if not layers and not steps:
+            if not whole_layer and all(current.layer is not None for current in currents):
+                return np.asarray(np.inf)
             raise QuantisationError.at(
                 name, "all weights that feed it are 0", "The layer is dead; remove or retrain it"
             )
@@ -324,6 +338,30 @@ class _Quantiser:
         sources = self._synapses(name, currents, np.ones(()), readout.scales)
         bias = round_to_int(readout.scales * np.broadcast_to(sum(current.bias for current in currents), shape))
         self.nodes.append(replace(readout, inputs=sources, bias=bias))
+
+
+def _scale_of_bias(limit: Float, threshold: float) -> Float:
+    """The largest scale up to `limit` at which `threshold` is a power of two: the binary parts of it, as which biases
+    meet it, then are whole numbers of few bits. 1 where nothing limits it: such neurons do nothing.
+    """
+    if np.all(np.isinf(limit)):
+        return np.ones(())
+    step = threshold or 1.0
+    return np.asarray(2.0 ** np.floor(np.log2(limit * step)) / step)
+
+
+def _refuse_tiny(name: str, threshold: Float, scale: Float) -> None:
+    """Raise QuantisationError for a threshold above 0 that is next to nothing beside the step of the weights."""
+    above, scale = np.broadcast_arrays(threshold, scale)
+    steps = np.where(above > 0, above * scale, np.inf)
+    at = np.unravel_index(np.argmin(steps), steps.shape)
+    if steps[at] < TINY:
+        raise QuantisationError.at(
+            name,
+            f"its threshold of {above[at]:.3g} is {steps[at]:.2g} of the smallest step of its weights, "
+            f"{1 / scale[at]:.3g}, so no integer tells it from 0",
+            "Scale the weights of the layers before it down, or its threshold up",
+        )
 
 
 def _refuse_flat(name: str, flow: Flow) -> None:

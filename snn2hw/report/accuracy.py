@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.data import Samples
+from snn2hw.data import Samples, right_answers
 from snn2hw.frontends.trace import Traced
 from snn2hw.report.values import Values
 from snn2hw.verify import run_torch
@@ -80,10 +80,10 @@ class AccuracyCounter:
             return
         self.n += len(samples)
         for name, found in logits.items():
-            self.correct[name] += int((found[:, node.first].argmax(axis=1) == samples.y).sum())
+            self.correct[name] += int(right_answers(found[:, node.first], samples.y).sum())
         sums = values.received(node).astype(np.int64) + node.bias
-        totals = sums.cumsum(axis=1)[..., node.first]
-        self.by_step += (totals.argmax(axis=-1) == samples.y[:, None]).sum(axis=0)
+        totals = sums.cumsum(axis=1)[:, :, node.first]
+        self.by_step += [int(right_answers(total, samples.y).sum()) for total in np.moveaxis(totals, 1, 0)]
 
     def waterfall(self) -> tuple[Accuracy, ...]:
         """Float, requantised and program; only the program without a model; nothing without labels."""

@@ -41,7 +41,8 @@ class Baseline:
 
     ann: one dense pass, every product priced. spiking: this network's synaptic operations under the same prices.
     break_even_rate: at which mean rate of input spikes a step both cost the same, if every operation behind the input
-    layer were binary; None if nothing lies behind it. rate: what it is here, graded spikes by their value.
+    layer were binary; None if nothing lies behind it, and if there is no such rate: the input layer alone costs more
+    than the ANN, or a spike costs nothing. rate: what it is here, graded spikes by their value.
     """
 
     profile: str
@@ -121,12 +122,12 @@ def baseline(events: Events, profile: Profile) -> Baseline:
     behind = [synapses for _, synapses in layers if synapses.carries != "input"]
     connections = steps * sum(synapses.dense for synapses in behind)
     at_input = product * sum(sum(synapses.operations) for synapses in given) / events.samples
-    priced = connections and sum_only
+    meets = connections and sum_only and at_input <= ann
     return Baseline(
         profile=profile.name,
         ann=ann,
         spiking=spiking,
-        break_even_rate=(ann - at_input) / (sum_only * connections) if priced else None,
+        break_even_rate=(ann - at_input) / (sum_only * connections) if meets else None,
         rate=sum(sum(synapses.by_value) for synapses in behind) / (connections * events.samples)
         if connections
         else None,

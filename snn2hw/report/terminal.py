@@ -111,11 +111,14 @@ def _show_energy(report: Report) -> None:
     table.add_row(f"paper formula, {formula.profile}", quantity(formula.energy, "J"), "", "", "", "")
     console.print(table)
     for compared in report.baselines:
-        if compared.break_even_rate is not None and compared.rate is not None:
-            console.print(
-                f"Break-even with the ANN, {compared.profile}: {compared.break_even_rate:.4f} input spikes a synapse "
-                f"and step; here {compared.rate:.4f}."
-            )
+        if compared.rate is None:
+            continue
+        rate = (
+            f"there is none: the layer that takes the input costs more in {report.timesteps} steps than the whole ANN"
+            if compared.break_even_rate is None
+            else f"{compared.break_even_rate:.4f} input spikes a synapse and step"
+        )
+        console.print(f"Break-even with the ANN, {compared.profile}: {rate}; here {compared.rate:.4f}.")
     console.print("Arithmetic is not a chip: what each price leaves out is listed in report.json.")
 
 

@@ -29,7 +29,7 @@ class Verified:
     accuracy: share of right answers of each engine, and their number `n`; None for unlabelled samples.
     """
 
-    verdict: Literal["exact", "diverged"]
+    verdict: Literal["exact", "diverged", "incomplete"]
     samples: int
     accuracy: dict[str, float] | None
     comparisons: tuple[Compared, ...]
@@ -46,7 +46,7 @@ def read_verification(file: Path, bundle: Bundle, samples: Samples) -> Verified:
         found: dict[str, Any] = json.loads(file.read_text())
         if found["schema"] != "snn2hw.verify/1":
             raise ValueError(f"schema {found['schema']!r}")
-        if found["verdict"] not in ("exact", "diverged"):
+        if found["verdict"] not in ("exact", "diverged", "incomplete"):
             raise ValueError(f"verdict {found['verdict']!r}")
         verified = Verified(
             verdict=found["verdict"],

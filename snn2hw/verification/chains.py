@@ -220,9 +220,9 @@ class Chains:
         if self.emissions[source] is not None:
             return shortcut
         before = self.layout.sources[source]
-        passes = isinstance(node, nir.Flatten) and self.layout.shapes[before[0]] == self.layout.shapes[source]
-        if passes or (isinstance(node, Layer) and self.emissions[before[0]] is None):
-            return self._end(before[0], shortcut)
+        flat = isinstance(node, nir.Flatten) and self.layout.shapes[before[0]] == self.layout.shapes[source]
+        if flat or (self.emissions[before[0]] is None and placed_rows(node) is not None):
+            return self._end(before[0], shortcut)  # no node of the program: values stay, or their rows alone change
         return source
 
     def _find(self, source: str, among: list[str], shortcut: str) -> str | None:

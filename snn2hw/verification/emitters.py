@@ -45,9 +45,10 @@ def judge_window(findings: Findings, own: ir.SumPool, node: Pool) -> None:
 
 
 def judge_factor(findings: Findings, name: str, node: nir.Scale, shape: ir.Shape, before: Emission) -> None:
-    """Judge the factor that stands for `node`: a merge if it is 1."""
+    """Judge the factor that stands for `node`. A factor of 1 may be a merge too: NIR has no other word for it."""
     factors = np.unique(compact(node.scale))
-    own = findings.node(name, ir.Merge if np.all(factors == 1) else ir.Scale, shape)
+    merge = np.all(factors == 1) and not isinstance(findings.nodes.get(name), ir.Scale)
+    own = findings.node(name, ir.Merge if merge else ir.Scale, shape)
     if own is not None:
         findings.inputs(name, expected=before.nodes, actual=own.inputs)
         for factor in factors:

@@ -54,7 +54,6 @@ class _File:
             read = [self.constants[source] for source in self.layout.sources[name]]
             self.constants[name] = self._node(name, node, before, sum(read, NOTHING))
             self.chains.emissions[name] = replace(before, flat=True) if isinstance(node, nir.Flatten) else spikes
-        self.chains.weights.finish()
 
     def _node(self, name: str, node: nir.NIRNode, before: Emission, constant: Float) -> Float:
         """Compare one node, which reads `constant` besides the program's integers; returns what it makes of that."""

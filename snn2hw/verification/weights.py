@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from snn2hw.fixed_point import Int
+from snn2hw import ir
+from snn2hw.fixed_point import Bool, Int
 from snn2hw.neuron_rule import Float
 from snn2hw.verification.findings import Findings
 from snn2hw.verification.roundings import TIE
@@ -20,17 +21,22 @@ Rows = Callable[[slice], Float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Short:
-    """Weights of one layer that are smaller than their rounding: whether they saturate, only all layers together tell.
+class _Place:
+    """One weight that is wrong, where it stands, and what it should be."""
 
-    index: where they stand in the flattened array [n]; actual: the integers; real: the scaled real weights.
-    """
+    index: tuple[int, ...]
+    expected: float
+    actual: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Short:
+    """Weights of a layer that stand at `size`, less than their rounding. Whether they saturate, all layers tell."""
 
     name: str
-    shape: tuple[int, ...]
-    index: Int
-    actual: Int
-    real: Float
+    size: int
+    count: int
+    first: _Place
 
 
 class Weights:
@@ -44,7 +50,7 @@ class Weights:
     def __init__(self, findings: Findings) -> None:
         self.findings = findings
         self._largest = 0
-        self._shorts: list[Short] = []
+        self._shorts: list[_Short] = []
 
     def judge(self, name: str, weight: Int, rows: Rows, *, factor: Float, groups: int = 1, slack: float) -> None:
         """Judge `weight` [O, I / groups, ...] by `rows` times `factor`, [O] or [1].
@@ -71,36 +77,59 @@ class Weights:
         plain = own[~wrong]
         if plain.size:
             self._largest = max(self._largest, int(plain.max()), -int(plain.min()))
-        index, actual, exact = np.flatnonzero(wrong), own[wrong].astype(np.int64), real[wrong]
+        places, actual, exact = np.flatnonzero(wrong), own[wrong].astype(np.int64), real[wrong]
         short = (slack > 0) & (actual * exact > 0) & (np.abs(actual) < np.abs(exact))
-        offset = start * own[0].size
-        self._tell(name, weight.shape, index[~short] + offset, actual[~short], exact[~short])
-        if short.any():
-            self._shorts.append(
-                Short(
-                    name=name,
-                    shape=weight.shape,
-                    index=index[short] + offset,
-                    actual=actual[short],
-                    real=exact[short],
-                )
+
+        def first(which: Bool) -> _Place:
+            at = int(np.flatnonzero(which)[0])
+            index = tuple(int(i) for i in np.unravel_index(places[at], own.shape))
+            return _Place(
+                index=(start + index[0], *index[1:]), expected=float(np.rint(exact[at])), actual=int(actual[at])
             )
+
+        if not short.all():
+            self._tell(name, int(np.count_nonzero(~short)), first(~short))
+        sizes = np.where(short, np.abs(actual), 0)
+        found = []
+        for size in np.unique(sizes[short]):
+            alike = sizes == size
+            count = int(np.count_nonzero(alike))
+            found.append(_Short(name=name, size=int(size), count=count, first=first(alike)))
+        self._shorts += sorted(found, key=lambda one: one.first.index)
 
     def finish(self) -> None:
-        """Tell which of the weights that are too small do not saturate. After the last layer."""
-        reached = {int(size) for short in self._shorts for size in np.unique(np.abs(short.actual))}
-        level = max((size for size in reached if size in LEVELS and size >= self._largest), default=0)
-        for short in self._shorts:
-            off = np.abs(short.actual) != level
-            self._tell(short.name, short.shape, short.index[off], short.actual[off], short.real[off])
+        """Tell which of the roundings that are too small do not saturate, and which are too large for 8 bits or fewer.
 
-    def _tell(self, name: str, shape: tuple[int, ...], places: Int, actual: Int, real: Float) -> None:
-        if len(places):
-            index = tuple(int(i) for i in np.unravel_index(int(places[0]), shape))
-            expected = float(np.rint(real[0]))
-            self.findings.wrong_numbers(
-                name, "weight", len(places), index=index, expected=expected, actual=int(actual[0])
-            )
+        Where some are larger than the level at which others saturate, the fewer are taken for the mistake. To be called
+        after the last layer; not for weights that are no roundings, which have no limit here.
+        """
+        level = next((size for size in LEVELS[::-1] if self._is_level(size)), LEVELS[-1])
+        for short in self._shorts:
+            if short.size != level:
+                self._tell(short.name, short.count, short.first)
+        if level < self._largest:
+            for name, weight in self._weights():
+                if len(above := np.argwhere((weight > level) | (weight < -level))):
+                    index = tuple(int(i) for i in above[0])
+                    actual = int(weight[index])
+                    place = _Place(index=index, expected=float(np.sign(actual) * level), actual=actual)
+                    self._tell(name, len(above), place)
+
+    def _is_level(self, size: int) -> bool:
+        """Whether so many weights stand at this size, but should be larger, that it must be the limit of all."""
+        standing = sum(short.count for short in self._shorts if short.size == size)
+        if not standing or size == LEVELS[-1]:
+            return bool(standing)
+        above = sum(int(np.count_nonzero((own > size) | (own < -size))) for _, own in self._weights())
+        return above < standing
+
+    def _weights(self) -> Iterator[tuple[str, Int]]:
+        return ((node.name, node.weight) for node in self.findings.graph if isinstance(node, ir.Conv | ir.Linear))
+
+    def _tell(self, name: str, count: int, first: _Place) -> None:
+        self.findings.wrong_numbers(
+            name, "weight", count, index=first.index, expected=first.expected, actual=first.actual
+        )
 
 
 def ungrouped(kernel: Float, groups: int) -> Rows:

@@ -183,7 +183,7 @@ def test_other_resets_are_put_back(tmp_path: Path, client: str, reset: str) -> N
 
 def test_adopted_integers_are_those_of_the_file() -> None:
     (neuron,) = (node for node in adopt(leaky_network(**INTEGER_LEAK)) if isinstance(node, ir.Neuron))
-    assert (int(neuron.threshold.item()), int(neuron.decay.item()), int(neuron.reset_amount)) == (2, 2048, 2)
+    assert (int(neuron.threshold.item()), int(neuron.decay.item()), int(neuron.reset_amount.item())) == (2, 2048, 2)
 
 
 @pytest.mark.parametrize("client", ALIKE)

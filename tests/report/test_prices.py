@@ -135,6 +135,32 @@ def test_baselines_are_the_dense_pass_and_the_formula_of_the_papers() -> None:
     assert formula.energy == pytest.approx(4.6e-12 * layers[0].dense_with_padding + 0.9e-12 * sums, rel=1e-12)
 
 
+@pytest.mark.parametrize("times", [1, 1000])
+def test_there_is_no_break_even_where_the_input_alone_costs_more_than_the_ann(times: int) -> None:
+    """No rate of spikes behind the first layer can then save what it costs."""
+    events = counted("digits spiking").events
+    layers = tuple(
+        replace(layer, synapses=replace(layer.synapses, operations=tuple(times * n for n in layer.synapses.operations)))
+        if layer.synapses and layer.synapses.carries == "input"
+        else layer
+        for layer in events.layers
+    )
+    found = baseline(replace(events, layers=layers), profile("45nm-fp32"))
+    assert found.rate is not None and 0 < found.rate < 1
+    assert (found.break_even_rate is None) == (times > 1)
+
+
+def test_the_input_is_counted_by_its_values_that_are_not_0_under_every_rule() -> None:
+    """docs/report.md: it is no spike, and nothing says how a chip without graded spikes would take it in."""
+    events = counted("digits add").events
+    (given,) = (layer.name for layer in events.layers if layer.synapses and layer.synapses.carries == "input")
+    operations = events[given].synapses.operations  # type: ignore[union-attr]
+    for rule in RULES:
+        priced = price_events(events, replace(profile("45nm-fp32"), graded=rule))
+        own = next(layer.components for layer in priced.layers if layer.name == given)
+        assert own["synapses_input"] == pytest.approx(4.6e-12 * sum(operations) / events.samples, rel=1e-12)
+
+
 def test_latency_is_the_schedule_and_the_slowest_layer() -> None:
     net = counted("digits add")
     davies, fp32 = profile("loihi1-davies"), profile("45nm-fp32")

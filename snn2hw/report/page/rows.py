@@ -82,7 +82,7 @@ def baselines(report: Report) -> Rows:
             row.profile,
             quantity(row.ann, "J"),
             quantity(row.spiking, "J"),
-            _rate(row.break_even_rate),
+            "none" if row.break_even_rate is None and row.rate is not None else _rate(row.break_even_rate),
             _rate(row.rate),
         )
         for row in report.baselines
