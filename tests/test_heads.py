@@ -286,7 +286,8 @@ def test_two_at_different_depths_are_exact_in_lava(bundle: Path, processes: str)
     found = json.loads(Path("found.json").read_text())
     assert found["verdict"] == "exact" and found["head"] == "digit"
     assert "Accuracy of head digit on 6 samples" in told
-    assert {layer["compared"] for layer in found["comparisons"][0]["layers"] if layer["name"] == "logits"} == {6 * 8}
+    lava = next(comparison for comparison in found["comparisons"] if comparison["name"] == "lava-vs-program")
+    assert {layer["compared"] for layer in lava["layers"] if layer["name"] == "logits"} == {6 * 8}
 
 
 def test_every_engine_writes_each_head_and_scores_the_first(bundle: Path) -> None:

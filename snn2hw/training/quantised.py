@@ -62,7 +62,7 @@ class QuantisationAware(nn.Module):
 
     def refresh(self) -> None:
         """Quantise the parameters as they are now. Raises QuantisationError where they have no integer form."""
-        traced = trace(self.model, self.input_shape)
+        traced = trace(self.model, self.input_shape, step_neurons=False)
         graph = quantise(traced.network, self.calibration, **self.options, method=self.method)
         self.input = graph.input
         self.levels = _levels(traced, graph)

@@ -160,6 +160,9 @@ class Chains:
                 flat = self.findings.node(name, ir.Linear, shape)
                 if flat is None:
                     return NOTHING
+                if self.layout.shapes[source][1:] not in ((), (1, 1)):
+                    self.findings.differs(name, "it flattens weighted sums of several places in an image")
+                    return NOTHING
                 self._identity(flat, np.ones(1), EXACT)
                 return self._behind(flat, source, lattice, places).reshape(-1)
             case nir.Conv2d() | nir.Affine() | nir.Linear() if any(waits):
