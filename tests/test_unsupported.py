@@ -210,10 +210,3 @@ def test_what_is_not_used_is_not_in_the_way() -> None:
     conv, fc = nn.Conv2d(2, 4, 3), nn.Linear(4 * 36, 3)
     traced = trace(Wired(wire, conv=conv, neuron=leaky(0.9, "zero", output=True)(), fc=fc, unused=nn.Tanh()), SHAPE)
     assert "neuron" in traced.origin
-
-
-def test_a_class_that_only_has_a_neurons_name_is_told_from_the_neuron() -> None:
-    own = type("LIFNode", (nn.Module,), {"forward": lambda self, x: (x > 1).float()})
-    with pytest.raises(UnsupportedError) as caught:
-        trace(nn.Sequential(nn.Conv2d(1, 2, 3), own()), (1, 5, 5))
-    assert str(caught.value).startswith("1: a class named LIFNode that lacks v_threshold, v_reset, reset, tau")

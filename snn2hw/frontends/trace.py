@@ -16,6 +16,7 @@ from snn2hw.frontends.functional import use_layers
 from snn2hw.frontends.layers import is_layer
 from snn2hw.frontends.lower import Lowering
 from snn2hw.frontends.neurons import is_multi_step, is_spiking_neuron, reset_state
+from snn2hw.frontends.neurons.against_rule import check_neurons_against_rules
 from snn2hw.frontends.neurons.prepare import Place, neurons_without_state, optional_arguments, prepare
 from snn2hw.frontends.user_model import UserModel
 from snn2hw.heads import leaves
@@ -79,13 +80,15 @@ def _joined(heads: list[Tensor]) -> Tensor:
     return heads[0] if len(heads) == 1 else torch.cat(heads, dim=1)
 
 
-def trace(model: nn.Module, input_shape: Shape) -> Traced:
+def trace(model: nn.Module, input_shape: Shape, *, step_neurons: bool = True) -> Traced:
     """Trace a model and lower it to NIR.
 
     Args:
         model: any module made of the layers in frontends/layers.py, whose forward takes one step [N, *input_shape] (or,
             in SpikingJelly's multi-step mode, all steps [T, N, *input_shape]).
         input_shape: [C, H, W] or [K] of one step of one sample.
+        step_neurons: run each neuron by itself beside the rule that was read from it (neuron-vs-rule); what traces one
+            model again and again need not.
     Raises:
         UnsupportedError: with every construct that cannot be deployed, by layer path.
         ModelError: the model's code cannot be traced or does not accept the input shape.
@@ -99,9 +102,13 @@ def trace(model: nn.Module, input_shape: Shape) -> Traced:
     shapes = _shapes(module, torch.zeros(*lead, *input_shape, dtype=dtype), len(lead))
     lowering = Lowering(module, shapes, dtype=dtype)
     network = lowering.run(input_shape)
-    if lowering.blockers:
-        raise UnsupportedError(lowering.blockers)
     state = lowering.state
+    blockers = list(lowering.blockers)
+    if step_neurons:
+        modules = dict(model.named_modules())
+        blockers += check_neurons_against_rules({path: modules[path] for path in state.layers & modules.keys()}, network)
+    if blockers:
+        raise UnsupportedError(blockers)
     return Traced(
         module=module,
         network=network,

@@ -194,17 +194,23 @@ def _takes_state(module: nn.Module) -> bool:
 
 def _takes_all_steps(module: nn.Module) -> bool:
     """Whether there are neurons of norse that run over time by themselves: those that are no cells."""
-    kinds = {type(part) for part in module.modules() if neurons.is_spiking_neuron(part)}
-    return any(kind.__module__.startswith("norse.") and not kind.__name__.endswith("Cell") for kind in kinds)
+    kinds = (neurons.framework_class(type(part))[0] for part in module.modules() if neurons.is_spiking_neuron(part))
+    return any(kind and _is_of("norse", kind) and not kind.__name__.endswith("Cell") for kind in kinds)
+
+
+def _is_of(package: str, kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == package
 
 
 def _is_batch_first(module: nn.Module) -> bool:
-    return any(kind.__module__.startswith("sinabs.") for part in module.modules() for kind in type(part).__mro__)
+    return any(_is_of("sinabs", kind) for part in module.modules() for kind in type(part).__mro__)
 
 
 def _folding(module: nn.Module, count: int) -> tuple[bool, int]:
     """Whether sinabs's layers take time folded into the batch, and how many samples a batch then has."""
-    squeezed: list[Any] = [part for part in module.modules() if type(part).__name__.endswith("Squeeze")]
+    squeezed: list[Any] = [
+        part for part in module.modules() if any(kind.__name__.endswith("Squeeze") for kind in type(part).__mro__)
+    ]
     sizes = [int(part.batch_size) for part in squeezed if (part.batch_size or -1) > 0]
     return bool(squeezed), max([count, *sizes])
 

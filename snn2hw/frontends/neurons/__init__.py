@@ -1,8 +1,9 @@
 """What each framework's spiking neuron means, written as a NIR neuron: one file a framework.
 
-Neurons are recognised by class name (and, where two frameworks share a name, by the package they come from), so that no
-framework is imported. Where a framework fires at v >= threshold, NIR's v > v_threshold is met with the next smaller
-float. Resets that NIR does not know travel in the metadata (neuron_rule.py).
+A neuron is recognised by what its class is: one of a framework's own, by package and name, or derived from one, so that
+no framework is imported and no namesake taken for the real thing. A derived class is read as the framework's class;
+against_rule.py then tries whether that is what it computes. What NIR does not know of firing and resets travels in the
+metadata (neuron_rule.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from snn2hw.frontends.neurons import norse, sinabs, snntorch, spikingjelly
-from snn2hw.frontends.neurons.reader import Convention, NeuronProblem, Reader, Shape, Wrapper, numpy_dtype
+from snn2hw.frontends.neurons.reader import Convention, NeuronProblem, Reader, Shape, Wrapper, numpy_dtype, package_of
 from snn2hw.integer_neuron import IntegerNeuron
 from snn2hw.neuron_rule import Neuron
 
@@ -21,6 +22,7 @@ __all__ = [
     "Convention",
     "NeuronProblem",
     "convention",
+    "framework_class",
     "is_multi_step",
     "is_spiking_neuron",
     "known_neurons",
@@ -30,22 +32,39 @@ __all__ = [
     "to_nir",
 ]
 
-_FRAMEWORKS = (snntorch, spikingjelly, norse, sinabs)
-_READERS: dict[str, Reader] = {name: reader for framework in _FRAMEWORKS for name, reader in framework.READERS.items()}
+_FRAMEWORKS = {"snntorch": snntorch, "spikingjelly": spikingjelly, "norse": norse, "sinabs": sinabs}
+_READERS: dict[str, dict[str, Reader]] = {name: framework.READERS for name, framework in _FRAMEWORKS.items()}
+_REFUSE = {name: framework.refuse for name, framework in _FRAMEWORKS.items()}
+_BUILT_HERE = "snn2hw.models.neurons"  # with SpikingJelly's names and meaning
+_NAMES = frozenset(name for readers in _READERS.values() for name in readers)
 
 
 def reader_of(module: nn.Module) -> Reader | None:
     """How to read a neuron, or None for a module that is none. Neurons that are refused have a reader that says so."""
-    own = _own(module)
-    kind = type(own)
-    package = kind.__module__.partition(".")[0]
-    reader = _READERS.get(kind.__name__) or _READERS.get(f"{package}.{kind.__name__}")
-    if reader is not None:
-        missing = [attribute for attribute in reader.needs if not hasattr(own, attribute)]
-        return reader if not missing else _refusing(_namesake(kind.__name__, missing))
-    problems = (framework.refuse(own) for framework in _FRAMEWORKS)
-    problem = next((problem for problem in problems if problem is not None), None)
-    return None if problem is None else _refusing(problem)
+    neuron = unwrapped(module)
+    kind, framework = framework_class(type(neuron))
+    if kind is None:
+        foreign = type(neuron).__name__ in _NAMES and not any(reader_of(part) for part in neuron.children())
+        return _refusing(_namesake(type(neuron))) if foreign else None
+    reader = _READERS[framework].get(kind.__name__)
+    problem = None if reader else _REFUSE[framework](kind)
+    if reader and (missing := [attribute for attribute in reader.needs if not hasattr(neuron, attribute)]):
+        problem = _another_version(kind, missing)
+    if problem and kind is not type(neuron):
+        problem = NeuronProblem(f"this {type(neuron).__name__} is derived: {problem.problem}", problem.advice)
+    return _refusing(problem) if problem else reader
+
+
+def framework_class(kind: type) -> tuple[type | None, str]:
+    """The class of a framework's neuron that a module's class is or derives from, and the framework; None for others.
+
+    Of several the most derived one counts, whether it can be deployed or is refused.
+    """
+    for base in kind.__mro__:
+        framework = "spikingjelly" if base.__module__ == _BUILT_HERE else package_of(base)
+        if framework in _READERS and (base.__name__ in _READERS[framework] or _REFUSE[framework](base)):
+            return base, framework
+    return None, ""
 
 
 def is_spiking_neuron(module: nn.Module) -> bool:
@@ -55,7 +74,11 @@ def is_spiking_neuron(module: nn.Module) -> bool:
 
 def known_neurons() -> tuple[str, ...]:
     """Class names of the neurons that can be deployed."""
-    return tuple(_READERS)
+    return tuple(
+        name if framework in ("snntorch", "spikingjelly") else f"{framework}.{name}"
+        for framework, readers in _READERS.items()
+        for name in readers
+    )
 
 
 def to_nir(module: nn.Module, shape: Shape, dtype: torch.dtype) -> Neuron:
@@ -63,17 +86,17 @@ def to_nir(module: nn.Module, shape: Shape, dtype: torch.dtype) -> Neuron:
 
     Raises NeuronProblem if the module does what NIR, with the metadata of neuron_rule.py, cannot express.
     """
-    return _reader(module).to_nir(_own(module), shape, numpy_dtype(dtype))
+    return _reader(module).to_nir(unwrapped(module), shape, numpy_dtype(dtype))
 
 
 def convention(module: nn.Module) -> Convention:
     """The firing, reset and initial-state convention of a neuron module."""
-    return _reader(module).convention(_own(module))
+    return _reader(module).convention(unwrapped(module))
 
 
 def returns_state(module: nn.Module) -> bool:
     """True where the module returns (spikes, state) instead of spikes."""
-    return _reader(module).returns_state(_own(module))
+    return _reader(module).returns_state(unwrapped(module))
 
 
 def is_multi_step(model: nn.Module) -> bool:
@@ -90,7 +113,8 @@ def reset_state(model: nn.Module) -> None:
             reader.reset_state(module)
 
 
-def _own(module: nn.Module) -> nn.Module:
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The framework's own module behind what may stand for it in a traced model."""
     return module.inner if isinstance(module, Wrapper) else module
 
 
@@ -101,10 +125,19 @@ def _reader(module: nn.Module) -> Reader:
     return reader
 
 
-def _namesake(kind: str, missing: list[str]) -> NeuronProblem:
+def _namesake(kind: type) -> NeuronProblem:
+    frameworks = " or ".join(package for package, readers in _READERS.items() if kind.__name__ in readers)
     return NeuronProblem(
-        f"a class named {kind} that lacks {', '.join(missing)}, so it is not the neuron that goes by this name",
-        "Use the framework's own neuron, or one with the same attributes and meaning",
+        f"this {kind.__name__} is a class of {kind.__module__}, not the neuron of {frameworks} that goes by this name",
+        f"Use the {kind.__name__} of {frameworks} or derive the class from it, or rename a layer that is no neuron",
+    )
+
+
+def _another_version(kind: type, missing: list[str]) -> NeuronProblem:
+    return NeuronProblem(
+        f"the {kind.__name__} of {kind.__module__} lacks {', '.join(missing)}, which it has in the versions that are "
+        "supported",
+        f"Update {package_of(kind)}",
     )
 
 

@@ -13,7 +13,19 @@ from torch import Tensor, nn
 
 from snn2hw.fixed_point import Reset
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
-from snn2hw.frontends.neurons.reader import Convention, NeuronProblem, Reader, Shape, Wrapper, numbers, said, spread
+from snn2hw.frontends.neurons.reader import (
+    Convention,
+    NeuronProblem,
+    Reader,
+    Shape,
+    Suspect,
+    Wrapper,
+    numbers,
+    package_of,
+    said,
+    spikes_of,
+    spread,
+)
 from snn2hw.neuron_rule import Neuron
 
 _USE = "Use norse's LIFBoxCell or IAFCell"
@@ -68,7 +80,7 @@ class Cell(Wrapper):
 def _lif_box(module: Any, shape: Shape, dtype: type[np.floating]) -> Neuron:
     """v = v + dt tau_mem_inv (v_leak - v + x); reset_value to v_reset or reset_subtract of v_th; v starts at v_leak."""
     p = module.p
-    share = spread("tau_mem_inv", module.dt * p.tau_mem_inv, shape)
+    share = spread("tau_mem_inv", module.dt * numbers(p.tau_mem_inv), shape)
     leak, floor = spread("v_leak", p.v_leak, shape), spread("v_reset", p.v_reset, shape)
     method = p.reset_method.__name__
     if method not in ("reset_value", "reset_subtract"):
@@ -115,9 +127,30 @@ def _convention(module: Any) -> Convention:
     return Convention(framework="norse", fires="v > threshold", reset=reset, start=start)
 
 
-def refuse(module: nn.Module) -> NeuronProblem | None:
-    """Why a neuron of this framework that has no reader cannot be deployed."""
-    kind = type(module)
+def _run(module: Any, x: Tensor) -> Tensor:
+    if not any(base.__name__ == "SNNCell" for base in type(module).__mro__):  # it takes all steps at once
+        return spikes_of(module(x))
+    state, spikes = None, []
+    for frame in x:
+        returned = module(frame, state)
+        spikes.append(spikes_of(returned))
+        state = returned[1]
+    return torch.stack(spikes)
+
+
+def _suspects(module: Any) -> list[Suspect]:
+    functions = {"activation": module.activation}
+    if hasattr(module.p, "reset_method"):
+        functions["p.reset_method"] = module.p.reset_method
+    return [
+        Suspect(what=f"its {name} is not norse's", advice=f"Use a function of norse as {name}")
+        for name, function in functions.items()
+        if package_of(function) != "norse"
+    ]
+
+
+def refuse(kind: type) -> NeuronProblem | None:
+    """Why a class of this framework that has no reader cannot be deployed; None for one that is no neuron."""
     if not kind.__module__.startswith("norse.torch.module") or kind.__name__ == "SequentialState":
         return None
     if "Recurrent" in kind.__name__:
@@ -132,12 +165,14 @@ def _always(module: Any) -> bool:
 
 
 READERS = {
-    f"norse.{name}": Reader(
+    name: Reader(
         to_nir=to_nir,
         convention=_convention,
         returns_state=_always,
         wrap=Cell,
         own_state="Call it without a state, which snn2hw then keeps, or put it into a SequentialState",
+        run=_run,
+        suspects=_suspects,
     )
     for name, to_nir in {"LIFBoxCell": _lif_box, "IAFCell": _iaf, "IAF": _iaf}.items()
 }

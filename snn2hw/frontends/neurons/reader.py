@@ -49,13 +49,41 @@ def _nothing(module: Any) -> None:
     return None
 
 
+def step_by_step(module: Any, x: Tensor) -> Tensor:
+    """What a module that takes one step a call emits for x [T, N, *shape], same shape."""
+    return torch.stack([spikes_of(module(frame)) for frame in x])
+
+
+def spikes_of(returned: Any) -> Tensor:
+    """The spikes among what a neuron returns, which may be (spikes, state, ...). Raises TypeError if there are none."""
+    spikes = returned[0] if isinstance(returned, tuple) and returned else returned
+    if not isinstance(spikes, Tensor):
+        raise TypeError(f"it returned a {type(spikes).__name__}, not spikes")
+    return spikes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """Something about one neuron that its framework did not give it: what it is, and how to do without."""
+
+    what: str
+    advice: str
+
+
+def _no_suspects(module: Any) -> list[Suspect]:
+    return []
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reader:
     """All that is asked about one class of neurons; each function takes the framework's own module.
 
-    to_nir: the NIR node, or NeuronProblem. returns_state: whether it returns (spikes, state) instead of spikes. wrap:
-    what stands for it in a traced model. own_state: what to change where its caller keeps its state. needs: attributes
-    without which a class of that name is another one. refused: to_nir raises whatever the parameters.
+    to_nir: the NIR node, or NeuronProblem. reset_state: back to the start, for inputs of any shape. returns_state:
+    whether it returns (spikes, state) instead of spikes. wrap: what stands for it in a traced model. own_state: what to
+    change where its caller keeps its state. needs: attributes without which it is of a version that is not known.
+    refused: to_nir raises whatever the parameters. run: the spikes for x [T, N, *shape], called as its users call it.
+    restart: what its users call between samples. suspects: what was put into it that may change what it computes.
+    rounds: it multiplies by several factors in turn, and so may round even where their product is a power of two.
     """
 
     to_nir: Callable[[Any, Shape, type[np.floating]], Neuron]
@@ -66,6 +94,15 @@ class Reader:
     own_state: str = "Let the neuron keep its own state"
     needs: tuple[str, ...] = ()
     refused: bool = False
+    run: Callable[[Any, Tensor], Tensor] = step_by_step
+    restart: Callable[[Any], None] = _nothing
+    suspects: Callable[[Any], list[Suspect]] = _no_suspects
+    rounds: bool = False
+
+
+def package_of(thing: object) -> str:
+    """The package that a class or function, or the class of an object, comes from."""
+    return str(getattr(thing, "__module__", "")).partition(".")[0]
 
 
 def numbers(value: object) -> np.ndarray:
@@ -83,11 +120,6 @@ def spread(label: str, value: object, shape: Shape) -> Float:
             f"{label} of shape {list(values.shape)} does not fit neurons of shape {list(shape)}",
             f"Give {label} one value, or one per channel as [C, 1, 1]",
         ) from None
-
-
-def just_below(threshold: Float, dtype: type[np.floating]) -> Float:
-    """The threshold with which v > v_threshold says what v >= threshold says in arithmetic of `dtype`."""
-    return np.nextafter(threshold.astype(dtype), dtype(-np.inf))
 
 
 def said(values: object) -> str:

@@ -19,13 +19,15 @@ from snn2hw.frontends.neurons.reader import (
     NeuronProblem,
     Reader,
     Shape,
+    Suspect,
     Wrapper,
-    just_below,
     numbers,
+    package_of,
     said,
+    spikes_of,
     spread,
 )
-from snn2hw.neuron_rule import Neuron
+from snn2hw.neuron_rule import Float, Neuron
 
 _NAMES = ("IAF", "IAFSqueeze", "LIF", "LIFSqueeze")
 _RESHAPING = ("FlattenTime", "UnflattenTime", "Repeat")
@@ -48,9 +50,8 @@ class Step(Wrapper):
     def forward(self, x: Tensor) -> Tensor:
         """The spikes of one step."""
         own: Any = self.inner
-        timed: Any = (
-            super(type(own), own) if type(own).__name__.endswith("Squeeze") else own
-        )  # the form with a time axis
+        squeeze = _squeeze(own)
+        timed: Any = super(squeeze, own) if squeeze else own  # the form with a time axis
         spikes: Tensor = timed.forward(x.unsqueeze(1))
         return spikes.squeeze(1)
 
@@ -74,20 +75,26 @@ def _lif(module: Any, shape: Shape, dtype: type[np.floating]) -> Neuron:
         )
     threshold = spread("spike_threshold", module.spike_threshold, shape)
     reset, amount = _reset(module, threshold)
-    alpha = module.alpha_mem_calculated
+    alpha = _alpha(module, "mem")
     gain = spread("tau_mem", 1 - alpha if module.norm_input else 1.0, shape)
-    alpha_syn = module.alpha_syn_calculated
-    current_keep = None if alpha_syn is None else spread("tau_syn", alpha_syn, shape)
+    current_keep = None if module.alpha_syn_calculated is None else spread("tau_syn", _alpha(module, "syn"), shape)
     return write_neuron(
         shape,
         dtype,
         keep=spread("tau_mem", alpha, shape),
         gain=gain if current_keep is None else gain * current_keep,
-        threshold=just_below(threshold, dtype),
+        threshold=threshold,
+        at_least=True,
         reset=reset,
         amount=amount,
         current_keep=current_keep,
     )
+
+
+def _alpha(module: Any, state: str) -> Float:
+    """What one step leaves of a state, in float64 whatever the module computes in; 1 for IAF's membrane."""
+    tau = None if module.train_alphas else getattr(module, f"tau_{state}")
+    return numbers(getattr(module, f"alpha_{state}_calculated")) if tau is None else np.exp(-1 / numbers(tau))
 
 
 def _reset(module: Any, threshold: np.ndarray) -> tuple[Reset, np.ndarray]:
@@ -120,9 +127,34 @@ def _reset_state(module: Any) -> None:
         module.register_buffer(name, torch.zeros(0, device=buffer.device))
 
 
-def refuse(module: nn.Module) -> NeuronProblem | None:
-    """Why a layer of this framework that has no reader cannot be deployed."""
-    kind = type(module)
+def _squeeze(module: Any) -> type | None:
+    """The class of sinabs's that folds time into the batch, of which a module is one."""
+    bases = (kind for kind in type(module).__mro__ if package_of(kind) == "sinabs")
+    return next((kind for kind in bases if kind.__name__.endswith("Squeeze")), None)
+
+
+def _run(module: Any, x: Tensor) -> Tensor:
+    by_sample = x.transpose(0, 1)
+    if _squeeze(module) is None:
+        return spikes_of(module(by_sample)).transpose(0, 1)
+    module.batch_size, module.num_timesteps = by_sample.shape[:2]  # they only say how to unfold
+    return spikes_of(module(by_sample.flatten(0, 1))).reshape(by_sample.shape).transpose(0, 1)
+
+
+def _restart(module: Any) -> None:
+    module.reset_states()
+
+
+def _suspects(module: Any) -> list[Suspect]:
+    return [
+        Suspect(what=f"its {name} is not sinabs's", advice=f"Use a {name} of sinabs.activation")
+        for name in ("spike_fn", "reset_fn")
+        if package_of(getattr(module, name)) != "sinabs"
+    ]
+
+
+def refuse(kind: type) -> NeuronProblem | None:
+    """Why a class of this framework that has no reader cannot be deployed; None for one that is no neuron."""
     if not kind.__module__.startswith("sinabs."):
         return None
     if kind.__name__ in _RESHAPING:
@@ -138,6 +170,14 @@ def refuse(module: nn.Module) -> NeuronProblem | None:
 
 
 READERS = {
-    f"sinabs.{name}": Reader(to_nir=_lif, convention=_convention, reset_state=_reset_state, wrap=Step)
+    name: Reader(
+        to_nir=_lif,
+        convention=_convention,
+        reset_state=_reset_state,
+        wrap=Step,
+        run=_run,
+        restart=_restart,
+        suspects=_suspects,
+    )
     for name in _NAMES
 }

@@ -15,7 +15,16 @@ from torch import nn
 
 from snn2hw.fixed_point import Reset
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
-from snn2hw.frontends.neurons.reader import Convention, NeuronProblem, Reader, Shape, numbers, spread
+from snn2hw.frontends.neurons.reader import (
+    Convention,
+    NeuronProblem,
+    Reader,
+    Shape,
+    Suspect,
+    numbers,
+    package_of,
+    spread,
+)
 from snn2hw.neuron_rule import Float, Neuron
 
 _RESETS = {"zero": Reset.ZERO, "subtract": Reset.SUBTRACT_LATE, "none": Reset.NONE}
@@ -49,8 +58,9 @@ def _lapicque(module: Any, shape: Shape, dtype: type[np.floating]) -> Neuron:
     _check(module)
     if module.reset_mechanism == "zero":
         raise _lost_input(module, "Use reset_mechanism='subtract', or Leaky")
-    keep = 1 - module.time_step / (module.R * module.C)
-    gain = module.R * (1 / (module.R * module.C)) * module.time_step
+    resistance, capacitance, step = numbers(module.R), numbers(module.C), numbers(module.time_step)
+    keep = 1 - step / (resistance * capacitance)
+    gain = resistance * (1 / (resistance * capacitance)) * step
     return _write(module, shape, dtype, keep=spread("R C", keep, shape), gain=spread("C", gain, shape))
 
 
@@ -120,9 +130,37 @@ def _returns_state(module: Any) -> bool:
     return bool(module.output or not module.init_hidden)
 
 
-def refuse(module: nn.Module) -> NeuronProblem | None:
-    """Why a neuron of this framework that has no reader cannot be deployed."""
-    kind = type(module)
+def _restart(module: Any) -> None:
+    module.reset_mem()
+
+
+_STATE_FUNCTIONS = {"subtract": "_base_sub", "zero": "_base_zero", "none": "_base_int"}
+
+
+def _suspects(module: Any) -> list[Suspect]:
+    suspects = []
+    if package_of(module.spike_grad) != "snntorch":
+        name = getattr(module.spike_grad, "__name__", type(module.spike_grad).__name__)
+        suspects.append(
+            Suspect(
+                what=f"its spike_grad, {name}, is not snnTorch's",
+                advice="Let spike_grad return 1 above 0 and 0 elsewhere, as those of snntorch.surrogate do",
+            )
+        )
+    chosen = getattr(module.state_function, "__name__", "")
+    if chosen != _STATE_FUNCTIONS[str(module.reset_mechanism)]:
+        suspects.append(
+            Suspect(
+                what=f"its reset_mechanism is {str(module.reset_mechanism)!r}, but its state_function is {chosen}, as "
+                "where reset_mechanism is set after the neuron was built",
+                advice="Give reset_mechanism to the constructor",
+            )
+        )
+    return suspects
+
+
+def refuse(kind: type) -> NeuronProblem | None:
+    """Why a class of this framework that has no reader cannot be deployed; None for one that is no neuron."""
     if not kind.__module__.startswith("snntorch._neurons"):
         return None
     reason = _REASONS.get(kind.__name__, "no NIR neuron computes the same")
@@ -139,6 +177,9 @@ READERS = {
         reset_state=_reset_state,
         returns_state=_returns_state,
         own_state=OWN_STATE,
+        restart=_restart,
+        suspects=_suspects,
+        rounds=name == "Lapicque",
         needs=("threshold", "reset_mechanism", "init_hidden", "mem"),
     )
     for name, to_nir in {"Leaky": _leaky, "Synaptic": _synaptic, "Lapicque": _lapicque}.items()
