@@ -195,8 +195,8 @@ def show_verification(result: Verification) -> None:
         notes += [f"{comparison.name}: {comparison.note}."] if comparison.note else []
         if comparison.ties:
             notes.append(
-                f"{comparison.name}: {comparison.ties:,} values differ by ties alone, membranes that lie on their threshold up "
-                "to rounding."
+                f"{comparison.name}: {comparison.ties:,} values differ by ties alone, membranes that lie on their "
+                "threshold up to rounding."
             )
         table.add_row(comparison.name, required, f"{comparison.compared:,}", f"{comparison.mismatches:,}")
     for name, reason in result.skipped.items():

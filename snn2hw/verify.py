@@ -277,8 +277,6 @@ def _whole(logits: NDArray[Any]) -> NDArray[Any]:
 def _accuracy(node: ir.Readout, logits: dict[str, NDArray[Any]], y: NDArray[np.int64]) -> dict[str, float | int]:
     order: Sequence[str] = ("float", "requantised", "program", "lava")
     found: dict[str, float | int] = {
-        engine: float(right_answers(logits[engine][:, node.first], y).mean())
-        for engine in order
-        if engine in logits
+        engine: float(right_answers(logits[engine][:, node.first], y).mean()) for engine in order if engine in logits
     }
     return found | {"n": len(y)}

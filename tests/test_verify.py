@@ -257,8 +257,14 @@ def without(name: str) -> tuple[Comparison, ...]:
     [
         (ALL, {}, "exact"),
         ((*ALL, compared(FLOAT, mismatches=3, exact=False)), {}, "exact"),
-        *(((*without(name), compared(name, mismatches=1)), {}, "diverged") for name in (NETWORK, INTEGERS, LAVA, TORCH)),
-        *(((*without(name), compared(name, compared=0)), {}, "incomplete") for name in (NETWORK, INTEGERS, LAVA, TORCH)),
+        *(
+            ((*without(name), compared(name, mismatches=1)), {}, "diverged")
+            for name in (NETWORK, INTEGERS, LAVA, TORCH)
+        ),
+        *(
+            ((*without(name), compared(name, compared=0)), {}, "incomplete")
+            for name in (NETWORK, INTEGERS, LAVA, TORCH)
+        ),
         *((without(name), {name: "gone"}, "incomplete") for name in (NETWORK, INTEGERS, LAVA, TORCH)),
         *((without(name), {}, "incomplete") for name in (NETWORK, INTEGERS, LAVA, TORCH)),
         (ALL, {TORCH: "gone"}, "incomplete"),

@@ -22,7 +22,6 @@ from snn2hw.cli.app import (
 )
 from snn2hw.model_options import ModelOptions, TrustOption, WeightsOption, takes_model_options
 
-
 INCOMPLETE = 3  # the exit code of a verification of which a required comparison could not run
 
 

@@ -108,11 +108,20 @@ def _fix_parametrizations(module: fx.GraphModule) -> None:
     for path in {str(node.target) for node in module.graph.nodes if node.op == "call_module"}:
         layer = module.get_submodule(path)
         if parametrize.is_parametrized(layer):
-            fixed = copy.deepcopy(layer)
-            parametrized: Any = fixed.parametrizations
-            for name in list(parametrized):
-                parametrize.remove_parametrizations(fixed, name)
-            module.add_submodule(path, fixed)
+            module.add_submodule(path, _with_its_weights(layer))
+
+
+def _with_its_weights(layer: Any) -> nn.Module:
+    """The layer as it was before its parametrization, with the weights that this computes. The layer itself stays."""
+    values = {name: getattr(layer, name).detach() for name in layer.parametrizations}
+    fixed = copy.copy(layer)
+    fixed.__class__ = next(kind for kind in type(layer).__mro__ if not kind.__name__.startswith("Parametrized"))
+    fixed._parameters, fixed._modules = dict(layer._parameters), dict(layer._modules)
+    del fixed._modules["parametrizations"]
+    for name, value in values.items():
+        fixed._parameters[name] = nn.Parameter(value, requires_grad=False)
+    plain: nn.Module = fixed
+    return plain
 
 
 def _free(name: str, taken: set[str]) -> str:

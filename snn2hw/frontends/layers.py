@@ -115,7 +115,9 @@ def batch_norm(call: Call, module: nn.BatchNorm2d) -> Value:
     gain = 1.0 / torch.sqrt(variance + module.eps)
     offset = torch.zeros_like(mean)
     if module.affine:
-        gain, offset = gain * module.weight.detach().double(), module.bias.detach().double()
+        gain = gain * module.weight.detach().double()
+        bias_of: torch.Tensor | None = module.bias  # torch 2.13's bias=False; its types do not say so
+        offset = offset if bias_of is None else bias_of.detach().double()
     limit = np.finfo(np.float64 if call.state.dtype == torch.float64 else np.float32).max
     factor = gain.numpy()
     weight = folded.weight.astype(np.float64) * factor[:, None, None, None]
@@ -123,7 +125,7 @@ def batch_norm(call: Call, module: nn.BatchNorm2d) -> Value:
     largest = np.fmax.reduce(np.abs(np.concatenate([weight.ravel(), bias])))  # what is NaN is told with its layer later
     if limit < largest < np.inf:
         raise call.refuse(
-            f"folding it gives weights or biases of {largest:.3g}, more than the {limit:.3g} that the model's numbers hold",
+            f"folding it gives weights or biases of {largest:.3g}, more than the model's numbers hold ({limit:.3g})",
             "Look at its running_var and weight: no training ends there",
         )
     folded.weight, folded.bias = weight, bias  # in float64: the product of two float32 is no float32

@@ -38,7 +38,8 @@ Given = TypeVar("Given")
 class LoadedModel:
     """A model as NIR, with the traced PyTorch model where there is one.
 
-    model: the user's own module, or a .nir file's graph as it was written: what the network is compared with. data: the named set it was trained on. notes: what was converted or taken for granted, for people to read.
+    model: the user's own module, or a .nir file's graph as it was written: what the network is compared with. data:
+    the named set it was trained on. notes: what was converted or taken for granted, for people to read.
     """
 
     network: nir.NIRGraph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -93,10 +94,9 @@ def trace(model: nn.Module, input_shape: Shape, *, step_neurons: bool = True) ->
         UnsupportedError: with every construct that cannot be deployed, by layer path.
         ModelError: the model's code cannot be traced or does not accept the input shape.
     """
-    model.eval()
     multi_step = is_multi_step(model)
     check_finite(model.state_dict())
-    module, heads = _trace_module(model)
+    module, heads = _trace_module(_copied(model).eval())
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     lead = (_PROBE_STEPS, _PROBE_SAMPLES) if multi_step else (_PROBE_SAMPLES,)
     shapes = _shapes(module, torch.zeros(*lead, *input_shape, dtype=dtype), len(lead))
@@ -106,7 +106,9 @@ def trace(model: nn.Module, input_shape: Shape, *, step_neurons: bool = True) ->
     blockers = list(lowering.blockers)
     if step_neurons:
         modules = dict(model.named_modules())
-        blockers += check_neurons_against_rules({path: modules[path] for path in state.layers & modules.keys()}, network)
+        blockers += check_neurons_against_rules(
+            {path: modules[path] for path in state.layers & modules.keys()}, network
+        )
     if blockers:
         raise UnsupportedError(blockers)
     return Traced(
@@ -131,6 +133,17 @@ def trace(model: nn.Module, input_shape: Shape, *, step_neurons: bool = True) ->
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A copy to trace, for a forward that is traced may leave something behind; its parameters are the model's own."""
+    try:
+        return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+    except Exception as error:  # the user's own classes are copied here
+        raise ModelError(
+            f"{type(model).__name__}: the model cannot be copied ({type(error).__name__}: {error}). Keep no tensors "
+            "that require gradients, open files or locks as attributes."
+        ) from error
 
 
 def _trace_module(model: nn.Module) -> tuple[fx.GraphModule, tuple[Place, ...]]:
@@ -215,6 +228,9 @@ def _shapes(module: fx.GraphModule, sample: Tensor, lead: int) -> dict[str, tupl
         reset_state(module)
     shapes: dict[str, tuple[int, Shape]] = {}
     for name, value in recorder.seen.items():
+        if not value.dim():
+            shapes[name] = 0, ()
+            continue
         own = 1 if lead == 2 and value.shape[0] != _PROBE_STEPS else lead
         shapes[name] = own, tuple(value.shape[own:])
     return shapes

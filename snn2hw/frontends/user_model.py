@@ -16,12 +16,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from snn2hw.errors import ModelError
 from snn2hw.frontends import neurons
 from snn2hw.frontends.neurons.prepare import Place
+
+_STEP_NAMES = ("t", "ts", "step", "time", "timestep", "time_step")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +71,7 @@ class UserModel:
         usual = torch.get_default_dtype()
         torch.set_default_dtype(dtype)  # of the tensors that a forward makes without saying which
         try:
-            with torch.no_grad(), arithmetic:
+            with torch.no_grad(), Float32IsFloat64() if dtype == torch.float64 else nullcontext(), arithmetic:
                 yield Running(self, module)
         finally:
             torch.set_default_dtype(usual)
@@ -88,6 +91,7 @@ class Running:
 
         Raises whatever the user's code raises.
         """
+        x = x.clone()  # a forward may change its input in place
         reset_by_its_author(self.module)
         self._emitted = {path: [] for path in self.model.neurons}
         if self.model.multi_step or _takes_all_steps(self.module):
@@ -119,10 +123,11 @@ class Running:
     def _steps(self, x: Tensor) -> list[Tensor]:
         """One call a step; a state that the module returns is handed back to it, as norse's users do."""
         logits: list[list[Tensor]] = []
-        keeps_state = _takes_state(self.module)
+        keeps_state, counts = _takes_state(self.module), _takes_step(self.module)
         state: Any = None
-        for frame in x:
-            returned = self.module(frame, state) if keeps_state and state is not None else self.module(frame)
+        for step, frame in enumerate(x):
+            more = (state,) if keeps_state and state is not None else (step,) if counts else ()
+            returned = self.module(frame, *more)
             if keeps_state and isinstance(returned, tuple) and len(returned) == 2:
                 state = returned[1]
             logits.append(self._heads(returned))
@@ -154,6 +159,25 @@ class Running:
             self._emitted[path].append(spikes.detach().to(torch.bool) if binary else spikes.detach().clone())
 
         return hook
+
+
+class Float32IsFloat64(TorchFunctionMode):
+    """Within it whoever writes float32 means float64: what is float64 already then stays the same tensor, as in
+    float32 `x.float()` is x itself, and a change of one in place is one of the other.
+    """
+
+    def __init__(self) -> None:
+        TorchFunctionMode.__init__(self)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        args, keywords = tree_map_only(torch.dtype, _wide, (args, dict(kwargs or {})))
+        return (torch.Tensor.double if func is torch.Tensor.float else func)(*args, **keywords)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float32 else dtype
 
 
 class InFloat64(TorchDispatchMode):
@@ -190,6 +214,12 @@ def _takes_state(module: nn.Module) -> bool:
     """Whether the caller of a module keeps its state: forward(x, state=None), as norse's modules are called."""
     others = list(inspect.signature(module.forward).parameters.values())[1:]
     return len(others) == 1 and others[0].default is None and "state" in others[0].name
+
+
+def _takes_step(module: nn.Module) -> bool:
+    """Whether the caller of a module counts its steps: forward(x, t=0)."""
+    others = list(inspect.signature(module.forward).parameters.values())[1:]
+    return len(others) == 1 and type(others[0].default) is int and others[0].name in _STEP_NAMES
 
 
 def _takes_all_steps(module: nn.Module) -> bool:

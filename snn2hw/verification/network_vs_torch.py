@@ -130,10 +130,12 @@ def _compared_in(dtype: torch.dtype, network: nir.NIRGraph, model: Comparable, x
     try:
         with model.copied(dtype) as running:
             runs = [running.run(x), running.run(x.flip(1))]
+        first, again = (_with_logits_by_step(run, sizes, *x.shape[:2]) for run in runs)
+    except _ModuleFailed:
+        raise
     except Exception as error:  # the user's own code runs here: anything may be raised
         told = str(error).strip().splitlines() or [""]
         raise _ModuleFailed(f"{type(error).__name__}: {told[0]}") from error
-    first, again = (_with_logits_by_step(run, sizes, *x.shape[:2]) for run in runs)
     again = _reversed(again)
     judge = _Judge(network, dtype)
     judge.compare(first, x)
