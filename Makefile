@@ -42,7 +42,7 @@ test: setup lava browser
 	@$(ONE_THREAD) $(CLIENTS)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST)
 
 faults: setup lava
-	@$(ONE_THREAD) SNN2HW_FAULT_ROUNDS=$(or $(ROUNDS),10) $(CLIENTS)/bin/python -m pytest --numprocesses $(WORKERS) tests/lava/test_faults.py
+	@$(ONE_THREAD) SNN2HW_FAULT_ROUNDS=$(or $(ROUNDS),10) $(CLIENTS)/bin/python -m pytest --numprocesses $(WORKERS) tests/exporters/lava/test_faults.py
 
 bench: setup
 	@$(CLIENTS)/bin/python -W ignore benchmarks/simulator.py $(CASES)

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from snn2hw.data import Samples
+from snn2hw.data.samples import Samples
 from snn2hw.deployment import Source
 from snn2hw.exporters.lava import export
 from snn2hw.frontends.source import LoadedModel
-from snn2hw.frontends.trace import trace
+from snn2hw.frontends.torch.trace import trace
 from snn2hw.models.neurons import IFNode
 from snn2hw.models.sew_resnet import imagenet_net
 from snn2hw.pipeline import Options, deploy

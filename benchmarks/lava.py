@@ -35,11 +35,11 @@ import numpy as np
 from lava_nets import CASES, Case, export_case, samples_of
 from lava_watch import watched
 
-from snn2hw.agreement import compare
+from snn2hw.engines import fast
 from snn2hw.errors import LavaError
 from snn2hw.exporters.lava.environment import LAVA_VERSION, clean_variables, ensure_environment
-from snn2hw.exporters.lava.worker import run_lava
-from snn2hw.simulator import fast
+from snn2hw.exporters.lava.host import run_lava
+from snn2hw.verification.comparison import compare
 
 PLAIN = Path(__file__).with_name("lava_plain.py")
 RESULTS = Path(__file__).with_name("lava.json")

@@ -30,8 +30,8 @@ from typing import Any
 import torch
 from scipy import stats
 
+from snn2hw.data.named import NAMED_DATASETS, Dataset, NamedDataset, moving_digits_test, moving_digits_train
 from snn2hw.training import nets
-from snn2hw.training.datasets import NAMED_DATASETS, Dataset, NamedDataset, moving_digits_test, moving_digits_train
 from snn2hw.training.recipes import RECIPES, Recipe
 from snn2hw.training.run import METHODS, Job
 from snn2hw.training.trainer import Epoch, Trainer, accuracy

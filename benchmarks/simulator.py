@@ -36,13 +36,13 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from spikingjelly.activation_based.model import sew_resnet
 
 from snn2hw import ir
-from snn2hw.data import Samples
-from snn2hw.frontends.trace import trace
+from snn2hw.data.samples import Samples
+from snn2hw.engines import layers, neurons, synapse_kernels
+from snn2hw.frontends.torch.trace import trace
+from snn2hw.ir.file import read_program, write_program
 from snn2hw.models.neurons import IFNode
 from snn2hw.models.sew_resnet import wide_seven_b_net
 from snn2hw.pipeline import Options, compile_network
-from snn2hw.program_file import read_program, write_program
-from snn2hw.simulator import fast, layers, neurons, synapse_kernels
 
 RESULTS = Path(__file__).with_name("simulator.json")
 REPETITIONS = 7
@@ -114,9 +114,9 @@ def contender(name: str, case: Case, program: ir.Program | None = None) -> Calla
     samples = samples_of(case, case.batch, 1)
     if name == "snn2hw":
         ready = layers.Layers(program or program_of(case))
-        size = fast.batch_size(ready.program)
+        size = batches.batch_size(ready.program)
         parts = [samples[start : start + size] for start in range(0, case.batch, size)]
-        return lambda: np.concatenate([fast.run_batch(ready, part, ())["logits"] for part in parts])
+        return lambda: np.concatenate([batches.run_batch(ready, part, ())["logits"] for part in parts])
     net, steps = build(case), torch.from_numpy(samples.steps(case.steps))
     if name == "snntorch":
         _replace(net, neuron.BaseNode, lambda: snntorch.Leaky(beta=1.0, init_hidden=True, reset_mechanism="zero"))
@@ -183,7 +183,7 @@ def print_memory(name: str, case: Case, program: Path) -> None:
 def roofline(case: Case) -> list[dict[str, Any]]:
     """What each layer reaches: operations a second of the products, bytes a second of the neurons."""
     ready = layers.Layers(program_of(case))
-    payloads = fast.payloads(ready.program, samples_of(case, case.batch, 1))
+    payloads = batches.payloads(ready.program, samples_of(case, case.batch, 1))
     rows: dict[tuple[str, str], list[float]] = {}
 
     def timed(method: Callable[..., Any], kind: str) -> Callable[..., Any]:

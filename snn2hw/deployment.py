@@ -7,7 +7,16 @@ from dataclasses import dataclass
 import nir
 
 from snn2hw import ir
-from snn2hw.frontends.neurons import Convention
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convention:
+    """How a framework's neuron behaves where frameworks differ; every report states it."""
+
+    framework: str
+    fires: str
+    reset: str
+    start: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,19 +9,18 @@ from typing import TypeVar
 import nir
 
 from snn2hw import ir
-from snn2hw.data import Samples
+from snn2hw.data.samples import Samples
 from snn2hw.deployment import Deployment
 from snn2hw.errors import OptionError
 from snn2hw.frontends.source import LoadedModel
-from snn2hw.passes.adopt import adopt, in_model_units, is_quantised, payloads_of
+from snn2hw.network.adopt import adopt, is_quantised, payloads_of
 from snn2hw.passes.balance_delays import balance_delays
 from snn2hw.passes.bound import bound
-from snn2hw.passes.calibrate import Calibration, calibrate
+from snn2hw.passes.calibrate import CALIBRATION_SAMPLES, Calibration, calibrate, in_model_units
 from snn2hw.passes.partition import partition
 from snn2hw.passes.quantise import quantise
 from snn2hw.verification.network_vs_torch import check_network
 
-CALIBRATION_SAMPLES = 512  # more change the ranges little and cost time
 NETWORK_SAMPLES = 2  # on which an export compares the network with the user's model; verify takes more
 
 Observe = Callable[[str, object], None]

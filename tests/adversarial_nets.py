@@ -23,7 +23,7 @@ from spikingjelly.activation_based import neuron as sj_neuron
 from torch import Tensor, nn
 from torch.nn.utils import fusion, parametrizations
 
-from snn2hw.data import Samples
+from snn2hw.data.samples import Samples
 from snn2hw.models import neurons as model_neurons
 
 SINGLE, MULTI, SNNTORCH, MODELS = "spikingjelly", "spikingjelly-multi-step", "snntorch", "snn2hw.models"

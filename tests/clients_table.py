@@ -12,13 +12,13 @@ from nets import NEURONS, random_samples, residual_net
 from nir_graphs import IMAGE, affine, chain, conv, flat, if_
 from torch import nn
 
-from snn2hw.comparison import compare
 from snn2hw.deployment import Deployment
+from snn2hw.engines.cycle import simulate as run_program
 from snn2hw.errors import Snn2hwError
 from snn2hw.exporters.nir import write_graph
 from snn2hw.interop import CLIENTS, load_in
 from snn2hw.interop.simulate import REFERENCE, input_steps, simulate
-from snn2hw.simulator.cycle import simulate as run_program
+from snn2hw.verification.spikes import compare
 
 TITLES = {"norse": "norse", "sinabs": "sinabs", "snntorch": "snnTorch", "spikingjelly": "SpikingJelly"}
 STEPS = 6

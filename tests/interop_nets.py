@@ -11,16 +11,17 @@ import torch
 from torch import nn
 
 from snn2hw import ir
-from snn2hw.data import Samples, load_samples
+from snn2hw.data.load import load_samples
+from snn2hw.data.samples import Samples
 from snn2hw.deployment import Deployment, NetworkCheck, Source
+from snn2hw.engines.cycle import simulate
 from snn2hw.exporters.nir import export
+from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import load_model
-from snn2hw.frontends.trace import trace
-from snn2hw.model_options import ModelOptions
+from snn2hw.frontends.torch.trace import trace
 from snn2hw.models.neurons import IFNode, ParametricLIFNode
 from snn2hw.models.sew_resnet import imagenet_net, seven_b_net
 from snn2hw.pipeline import Options, compile_network, deploy
-from snn2hw.simulator.cycle import simulate
 
 DIGITS = Path(__file__).resolve().parent.parent / "examples/digits"
 ALIKE = ("norse", "snntorch", "spikingjelly")

@@ -15,12 +15,12 @@ from spikingjelly.activation_based import neuron as sj_neuron
 from torch import Tensor, nn
 
 from snn2hw import ir
-from snn2hw.data import Samples
+from snn2hw.data.samples import Samples
+from snn2hw.engines.cycle import input_payloads
 from snn2hw.exporters.nir import integer_graph
-from snn2hw.frontends.trace import Traced, trace
+from snn2hw.frontends.torch.requantise import requantise
+from snn2hw.frontends.torch.trace import Traced, trace
 from snn2hw.pipeline import Options, compile_network
-from snn2hw.requantise import requantise
-from snn2hw.simulator.cycle import input_payloads
 
 SHAPE = (2, 8, 8)
 GATES = ("ADD", "AND", "IAND", "SPIKING")

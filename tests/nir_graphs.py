@@ -9,8 +9,8 @@ from typing import Any
 import nir
 import numpy as np
 
+from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import LoadedModel, load_model
-from snn2hw.model_options import ModelOptions
 
 STEPS = 4
 IMAGE = (2, 6, 6)

@@ -22,8 +22,9 @@ from snn2hw import __version__, ir
 from snn2hw.deployment import Deployment
 from snn2hw.errors import BundleError, OptionError
 from snn2hw.exporters.nir import integer_graph
-from snn2hw.frontends.source import read_nir
-from snn2hw.program_file import kind_name, read_program, write_program
+from snn2hw.ir.file import kind_name, read_program, write_program
+from snn2hw.ir.gates import joins
+from snn2hw.network.nir_file import read_nir
 
 SCHEMA = "snn2hw.bundle/1"
 RUNTIME = Path(__file__).parent / "runtime"
@@ -193,29 +194,6 @@ def _layer(program: ir.Program, node: ir.Node) -> dict[str, Any]:
         "accumulator_bound": bound.accumulator,
         "bound": bound.kind,
     }
-
-
-def joins(program: ir.Program) -> list[dict[str, Any]]:
-    """Every place where spikes meet: its gate (ADD, AND, IAND, OR) and the longest delay on its inputs in cycles."""
-    found = []
-    for node in program.graph:
-        gate = gate_of(program.graph, node)
-        if gate is not None:
-            found.append({"name": node.name, "gate": gate, "delay": max(program.schedule.delays[node.name])})
-    return found
-
-
-def gate_of(graph: ir.Graph, node: ir.Node) -> str | None:
-    """The connect function a node computes, or OR for the pool over binary spikes; None for anything else."""
-    several = len(node.inputs) > 1
-    if isinstance(node, ir.Threshold):
-        sources = [graph[name] for name in node.inputs]
-        if any(isinstance(source, ir.Scale) and source.factor < 0 for source in sources):
-            return "IAND"
-        if isinstance(sources[0], ir.SumPool) and node.threshold == 0:
-            return "OR"
-        return "AND" if several else None
-    return "ADD" if several and isinstance(node, ir.Merge | ir.Neuron) else None
 
 
 def _is_bundle(path: Path) -> bool:

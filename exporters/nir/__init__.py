@@ -7,9 +7,9 @@ from pathlib import Path
 from snn2hw.deployment import Deployment
 from snn2hw.errors import UnsupportedError
 from snn2hw.exporters.nir.files import write_graph
-from snn2hw.exporters.nir.integers import integer_graph
 from snn2hw.exporters.nir.losses import find_losses, float32_note
 from snn2hw.exporters.nir.profiles import PROFILES, find_profile
+from snn2hw.network.write_integers import integer_graph
 
 __all__ = ["PROFILES", "export", "integer_graph", "write_graph"]
 

@@ -13,10 +13,10 @@ from torch import fx, nn
 
 from snn2hw.errors import Blocker, UnsupportedError
 from snn2hw.exporters.nir.neurons import EncodeNeuron
-from snn2hw.groups import without_groups
-from snn2hw.neuron_rule import Float, Neuron, rule_of
-from snn2hw.nir_graph import Shape, conv_padding, lay_out, only, pair
-from snn2hw.passes.normalise import normalise
+from snn2hw.network.groups import without_groups
+from snn2hw.network.layout import Shape, conv_padding, lay_out, only, pair
+from snn2hw.network.neuron_rule import Float, Neuron, rule_of
+from snn2hw.network.normalise import normalise
 
 LARGEST_KERNEL = 1 << 24  # numbers: a pool is written as a convolution up to this size
 RESERVED = {*dir(nn.ModuleDict), *dir(fx.GraphModule), "stateful_modules", "return_state", "execution_order"}

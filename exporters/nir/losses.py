@@ -9,8 +9,8 @@ import numpy as np
 
 from snn2hw import ir
 from snn2hw.errors import Blocker
-from snn2hw.fixed_point import MEMBRANE_SHIFT, Reset
-from snn2hw.neuron_rule import Neuron
+from snn2hw.ir.fixed_point import MEMBRANE_SHIFT, Reset
+from snn2hw.network.neuron_rule import Neuron
 
 FLOAT32_WHOLE = 1 << 24  # below this every whole number is a float32
 PATCH = (

@@ -14,8 +14,8 @@ import nir
 import numpy as np
 
 from snn2hw.errors import Blocker, UnsupportedError
-from snn2hw.neuron_rule import DT, Float, NeuronRule, narrow, rule_of
-from snn2hw.nir_graph import Shape
+from snn2hw.network.layout import Shape
+from snn2hw.network.neuron_rule import DT, Float, NeuronRule, narrow, rule_of
 
 NO_LEAK = DT * 2.0**64
 """A time constant that no arithmetic can tell from an infinite one, and whose factors are powers of two: norse steps

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from snn2hw.frontends.neurons import is_spiking_neuron, reset_state
-from snn2hw.frontends.trace import Traced
-from snn2hw.heads import leaves
+from snn2hw.frontends.torch.trace import Traced
 from snn2hw.models.blocks import GATES, BasicBlock, zero_initialise
 from snn2hw.models.neurons import IFNode, NeuronFactory
+from snn2hw.network.heads import leaves
 
 ALPHAS = (1.0, 2.0, 4.0)  # of the ATan surrogate, whose slope at the threshold is alpha / 2
 CHANNELS, SIZE, SAMPLES = 2, 4, 8  # of the spikes that the chain of blocks is shown

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from snn2hw.analysis.gradients import through_layers
-from snn2hw.data import Samples
+from snn2hw.data.samples import Samples
 from snn2hw.errors import ModelError
 from snn2hw.frontends.source import LoadedModel
 from snn2hw.interop.load import is_spiking
-from snn2hw.reference import Reference
+from snn2hw.network.reference import Reference
 
 BATCH = 32
 Progress = Callable[[int, int], None]

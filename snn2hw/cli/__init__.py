@@ -13,8 +13,7 @@ from typing import Any
 
 import typer
 
-from snn2hw import console
-from snn2hw.cli import deploy, look, train  # noqa: F401  the commands
+from snn2hw.cli import console, deploy, look, train  # noqa: F401  the commands
 from snn2hw.cli.app import app
 from snn2hw.errors import Snn2hwError
 

@@ -20,7 +20,8 @@ from snn2hw.cli.app import (
     StockOption,
     app,
 )
-from snn2hw.model_options import ModelOptions, TrustOption, WeightsOption, takes_model_options
+from snn2hw.cli.model_options import TrustOption, WeightsOption, takes_model_options
+from snn2hw.frontends.options import ModelOptions
 
 INCOMPLETE = 3  # the exit code of a verification of which a required comparison could not run
 
@@ -35,7 +36,7 @@ def check(
     options: ModelOptions,
 ) -> None:
     """List everything that stops a model from being deployed. Exits with 1 if anything does."""
-    from snn2hw.commands.check import check as work
+    from snn2hw.cli.commands.check import check as work
 
     if work(model, target, json_file, options):
         raise typer.Exit(1)
@@ -66,7 +67,7 @@ def export(
     options: ModelOptions,
 ) -> None:
     """Compile a model and write it for a target."""
-    from snn2hw.commands.export import export as work
+    from snn2hw.cli.commands.export import export as work
 
     own = {"profile": profile, "quantised": quantised, "allow_lossy": allow_lossy}
     work(
@@ -112,7 +113,7 @@ def simulate(
     options: ModelOptions,
 ) -> None:
     """Run a bundle or model on data."""
-    from snn2hw.commands.simulate import simulate as work
+    from snn2hw.cli.commands.simulate import simulate as work
 
     work(
         model,
@@ -153,7 +154,7 @@ def verify(
     """Prove that PyTorch, the program and Lava agree spike for spike. Exits with 1 if they differ, with 3 if a
     required comparison could not run.
     """
-    from snn2hw.commands.verify import verify as work
+    from snn2hw.cli.commands.verify import verify as work
 
     verdict = work(
         bundle,
@@ -188,7 +189,7 @@ def compare(
     options: ModelOptions,
 ) -> None:
     """Run two of anything on the same samples and compare every layer. Exits with 1 if they differ."""
-    from snn2hw.commands.compare import compare as work
+    from snn2hw.cli.commands.compare import compare as work
 
     if not work(a, b, data, json_file, calibrate, options, samples, skip_corrupt=skip_corrupt):
         raise typer.Exit(1)

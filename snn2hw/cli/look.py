@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from snn2hw.cli.app import ModelArgument, SamplesOption, SaturateOption, SkipCorruptOption, app
-from snn2hw.model_options import ModelOptions, takes_model_options
+from snn2hw.cli.model_options import takes_model_options
+from snn2hw.frontends.options import ModelOptions
 
 
 @app.command()
@@ -28,7 +29,7 @@ def inspect(
     options: ModelOptions,
 ) -> None:
     """Show layers, shapes, parameters, latency and cores."""
-    from snn2hw.commands.inspect import inspect as work
+    from snn2hw.cli.commands.inspect import inspect as work
 
     work(model, options, target, cores=cores, kernels=kernels)
 
@@ -63,7 +64,7 @@ def report(
     options: ModelOptions,
 ) -> None:
     """Count spikes and operations, price them, and write a page for people and a file for scripts."""
-    from snn2hw.commands.report import report as work
+    from snn2hw.cli.commands.report import report as work
 
     work(
         given,
@@ -107,7 +108,7 @@ def sweep(
     options: ModelOptions,
 ) -> None:
     """Show what accuracy is left at every number of weight bits, by each way of choosing the weights' scales."""
-    from snn2hw.commands.sweep import sweep as work
+    from snn2hw.cli.commands.sweep import sweep as work
 
     work(
         model,
@@ -141,7 +142,7 @@ def analyse(
     options: ModelOptions,
 ) -> None:
     """Show when blocks are the identity, gradients through depth and, of a model, how often its layers fire."""
-    from snn2hw.commands.analyse import analyse as work
+    from snn2hw.cli.commands.analyse import analyse as work
 
     work(model, data, output, json_file, options, samples=samples, skip_corrupt=skip_corrupt)
 
@@ -149,7 +150,7 @@ def analyse(
 @app.command()
 def doctor() -> None:
     """Show what is installed, what is missing, and how to get it. Exits with 1 if something is missing."""
-    from snn2hw.commands.doctor import doctor as work
+    from snn2hw.cli.commands.doctor import doctor as work
 
     if not work():
         raise typer.Exit(1)

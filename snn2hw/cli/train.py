@@ -50,7 +50,7 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda. Several processes: torchrun -m snn2hw train ...")] = "cpu",
 ) -> None:
     """Train a network of the papers' family, or fine-tune one for few bits."""
-    from snn2hw.commands.train import train as work
+    from snn2hw.cli.commands.train import train as work
 
     work(
         data,

@@ -1,7 +1,7 @@
 """A .nir file as the model that it is: its own float executor, in the place that a PyTorch module has elsewhere.
 
-NIR is a set of equations, and snn2hw/reference.py executes them. What the compiler made of the graph as it was written
-(normal form, integers) is compared with that execution.
+NIR is a set of equations, and snn2hw/network/reference.py executes them. What the compiler made of the graph as it was
+written (normal form, integers) is compared with that execution.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn2hw.fixed_point import DECAY_SHIFT, NO_MEMORY, floor_to_int, quantise_payload, round_to_int
-from snn2hw.frontends.user_model import Recorded
-from snn2hw.integer_neuron import IntegerNeuron
-from snn2hw.neuron_rule import Neuron, rule_of
-from snn2hw.nir_graph import Shape, only
-from snn2hw.passes.adopt import is_quantised
-from snn2hw.passes.flatten import rename
-from snn2hw.reference import Reference, Step
+from snn2hw.frontends.neurons.integer import IntegerNeuron
+from snn2hw.frontends.torch.user_model import Recorded
+from snn2hw.ir.fixed_point import DECAY_SHIFT, NO_MEMORY, floor_to_int, quantise_payload, round_to_int
+from snn2hw.network.adopt import is_quantised
+from snn2hw.network.flatten import rename
+from snn2hw.network.layout import Shape, only
+from snn2hw.network.neuron_rule import Neuron, rule_of
+from snn2hw.network.reference import Reference, Step
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,18 +14,19 @@ from torch import nn
 
 from snn2hw.deployment import Source
 from snn2hw.errors import ModelError, OptionError
+from snn2hw.files import sha256
 from snn2hw.frontends import neurons
-from snn2hw.frontends.checkpoint import conversions, load_weights, read_checkpoint, read_weights
-from snn2hw.frontends.hints import Hints
-from snn2hw.frontends.nir_file import check_finite, check_neurons, read_nir, same_network, what_changed
+from snn2hw.frontends.checkpoints.checkpoint import conversions, load_weights, read_checkpoint, read_weights
+from snn2hw.frontends.checkpoints.hints import Hints
+from snn2hw.frontends.checkpoints.torch_file import ENDINGS, search_here
 from snn2hw.frontends.nir_model import NirModel
-from snn2hw.frontends.torch_file import ENDINGS, search_here
-from snn2hw.frontends.trace import Traced, trace
-from snn2hw.frontends.user_model import UserModel
-from snn2hw.model_options import ModelOptions
-from snn2hw.neuron_rule import DT, Neuron, rule_of
-from snn2hw.nir_graph import only
-from snn2hw.passes.normalise import normalise
+from snn2hw.frontends.options import ModelOptions
+from snn2hw.frontends.torch.trace import Traced, trace
+from snn2hw.frontends.torch.user_model import UserModel
+from snn2hw.network.layout import only
+from snn2hw.network.neuron_rule import DT, Neuron, rule_of
+from snn2hw.network.nir_file import check_finite, check_neurons, read_nir, same_network, what_changed
+from snn2hw.network.normalise import normalise
 
 __all__ = ["LoadedModel", "load_model", "read_nir", "same_network", "sha256"]
 
@@ -93,12 +93,6 @@ def load_model(model: str, options: ModelOptions, *, default_timesteps: int | No
         f"{model}: this is neither a checkpoint ({', '.join(ENDINGS)}), nor a .nir file, nor package.module:factory. "
         "Rename the file or name the factory that builds the model."
     )
-
-
-def sha256(path: Path) -> str:
-    """The sha256 of a file, as hexadecimal text."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _traced(

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import nir
 from torch import Tensor, nn
 
-from snn2hw.nir_graph import lay_out
+from snn2hw.network.layout import lay_out
 
 
 class Client(Protocol):

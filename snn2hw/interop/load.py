@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from snn2hw.errors import DataError, ModelError, OptionError, Snn2hwError
-from snn2hw.frontends.nir_file import read_nir
 from snn2hw.interop.client import Client, batch_first
 from snn2hw.interop.patch import PatchedNeuron, needs_patch
-from snn2hw.neuron_rule import Neuron
-from snn2hw.nir_graph import only
+from snn2hw.network.layout import only
+from snn2hw.network.neuron_rule import Neuron
+from snn2hw.network.nir_file import read_nir
 
 CLIENTS = ("norse", "sinabs", "snntorch", "spikingjelly")
 INSTALL = {name: f"pip install 'snn2hw[{name}]'" for name in CLIENTS if name != "sinabs"} | {

@@ -11,7 +11,7 @@ from norse.torch import from_nir
 from torch import Tensor, nn
 
 from snn2hw.interop.client import execute_in_order, with_state
-from snn2hw.neuron_rule import DT
+from snn2hw.network.neuron_rule import DT
 
 package = "norse"
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn2hw.fixed_point import MEMBRANE_SHIFT, Reset, decay_state, floor_to_int, round_to_int, step_neuron
-from snn2hw.neuron_rule import Neuron
-from snn2hw.reference import Reference
+from snn2hw.ir.fixed_point import MEMBRANE_SHIFT, Reset, decay_state, floor_to_int, round_to_int, step_neuron
+from snn2hw.network.neuron_rule import Neuron
+from snn2hw.network.reference import Reference
 
 
 class PatchedNeuron:

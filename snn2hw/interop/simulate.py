@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from snn2hw import ir
-from snn2hw.data import Samples, check_labels
+from snn2hw.data.samples import Samples, check_labels
 from snn2hw.errors import OptionError
-from snn2hw.frontends.nir_file import read_nir
-from snn2hw.heads import heads_of
 from snn2hw.interop.load import CLIENTS, is_spiking, load_in
-from snn2hw.nir_graph import Shape, only
-from snn2hw.passes.adopt import is_quantised, payloads_of
-from snn2hw.reference import Reference
+from snn2hw.network.adopt import is_quantised, payloads_of
+from snn2hw.network.heads import heads_of
+from snn2hw.network.layout import Shape, only
+from snn2hw.network.nir_file import read_nir
+from snn2hw.network.reference import Reference
 
 REFERENCE = "reference"
 ENGINES = (*CLIENTS, REFERENCE)

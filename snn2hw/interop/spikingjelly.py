@@ -10,7 +10,7 @@ from spikingjelly.activation_based.nir_exchange import import_from_nir
 from torch import Tensor, nn
 
 from snn2hw.interop.client import with_state
-from snn2hw.neuron_rule import DT
+from snn2hw.network.neuron_rule import DT
 
 package = "spikingjelly"
 

@@ -33,10 +33,10 @@ import torch
 from torch import nn
 
 from snn2hw.errors import ModelError
+from snn2hw.files import write_bytes
 from snn2hw.models.blocks import BLOCKS, GATES, IAND_ORDERS, STANDARD_WIDTH
 from snn2hw.models.neurons import IFNode, LIFNode, NeuronFactory, ParametricLIFNode, leaky
 from snn2hw.models.sew_resnet import STEM_KERNELS, SEWResNet, Stage
-from snn2hw.output_files import write_bytes
 
 SCHEMA = "snn2hw.checkpoint/1"
 

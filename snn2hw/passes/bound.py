@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.fixed_point import INPUT_LIMIT, MEMBRANE_LIMIT, MEMBRANE_SHIFT, Reset, decay_state, join_bias
+from snn2hw.ir.fixed_point import INPUT_LIMIT, MEMBRANE_LIMIT, MEMBRANE_SHIFT, Reset, decay_state, join_bias
 from snn2hw.passes.calibrate import Calibration
 
 Interval = tuple[int, int]

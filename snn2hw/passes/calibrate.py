@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import nir
 import torch
 from torch import Tensor
 
-from snn2hw.data import Samples
+from snn2hw import ir
+from snn2hw.data.samples import Samples
 from snn2hw.errors import DataError
-from snn2hw.neuron_rule import Neuron
-from snn2hw.nir_graph import only
-from snn2hw.reference import Reference
+from snn2hw.network.layout import only
+from snn2hw.network.neuron_rule import Neuron
+from snn2hw.network.reference import Reference
 
+CALIBRATION_SAMPLES = 512  # more change the ranges little and cost time
 BATCH = 64
 FINEST_LATTICE = 64
 
@@ -83,3 +85,13 @@ def _lattice(x: Tensor, lattice: int) -> int:
     while lattice <= FINEST_LATTICE and not bool((x * lattice == (x * lattice).round()).all()):
         lattice *= 2
     return lattice
+
+
+def in_model_units(calibration: Calibration, graph: ir.Graph) -> Calibration:
+    """Ranges that were seen in integers, in the units of the model that the integers came from."""
+    scale = {node.name: node.largest_scale for node in graph if isinstance(node, ir.Neuron)}
+    return replace(
+        calibration,
+        current={name: value / scale[name] for name, value in calibration.current.items()},
+        membrane={name: value / scale[name] for name, value in calibration.membrane.items()},
+    )

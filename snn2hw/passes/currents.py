@@ -10,11 +10,11 @@ import numpy as np
 
 from snn2hw import ir
 from snn2hw.errors import QuantisationError
-from snn2hw.fixed_point import Int, round_to_int
-from snn2hw.groups import with_groups, without_groups
-from snn2hw.heads import placed_rows
-from snn2hw.neuron_rule import Float
-from snn2hw.nir_graph import conv_padding, pair
+from snn2hw.ir.fixed_point import Int, round_to_int
+from snn2hw.network.groups import with_groups, without_groups
+from snn2hw.network.heads import placed_rows
+from snn2hw.network.layout import conv_padding, pair
+from snn2hw.network.neuron_rule import Float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,23 +246,3 @@ def align(name: str, incoming: Sequence[Flow]) -> Emitted | Current:
         raise QuantisationError.at(name, "spikes and averages are added before it", "Put a neuron behind the average")
     sources = tuple(source for flow in emitted for source in flow.sources)
     return replace(emitted[0], sources=sources)
-
-
-def emits_integers(network: nir.NIRGraph, name: str) -> bool:
-    """Whether a layer over spikes counts them: its weights are whole, it has no bias, and no neuron is behind it.
-
-    Such are the layers that put spikes in their place in a concatenation, or count them in a window. Between layers,
-    sums of spikes and thresholds nothing else has an integer form.
-    """
-    node = network.nodes[name]
-    if not isinstance(node, nir.Conv2d | nir.Affine | nir.Linear):
-        return False
-    readers = [network.nodes[target] for source, target in network.edges if source == name]
-    if not any(isinstance(reader, WHOLE_READERS) for reader in readers):
-        return False
-    weight = np.asarray(node.weight)
-    unbiased = isinstance(node, nir.Linear) or not np.any(node.bias)
-    return unbiased and bool(np.all(weight == np.rint(weight)))
-
-
-WHOLE_READERS = (nir.Conv2d, nir.Affine, nir.Linear, nir.Scale, nir.Threshold)

@@ -17,7 +17,7 @@ import numpy as np
 
 from snn2hw import ir
 from snn2hw.errors import Blocker, OptionError, QuantisationError
-from snn2hw.fixed_point import (
+from snn2hw.ir.fixed_point import (
     BIAS_MAX,
     DECAY_MAX,
     DECAY_SHIFT,
@@ -28,11 +28,12 @@ from snn2hw.fixed_point import (
     round_to_int,
     split_bias,
 )
-from snn2hw.heads import Head, heads_of
-from snn2hw.neuron_rule import Float, NeuronRule, compact, rule_of
-from snn2hw.nir_graph import Layout, lay_out
+from snn2hw.ir.nodes import Head
+from snn2hw.network.heads import heads_of
+from snn2hw.network.layout import Layout, emits_integers, lay_out
+from snn2hw.network.neuron_rule import Float, NeuronRule, compact, rule_of
 from snn2hw.passes.calibrate import Calibration
-from snn2hw.passes.currents import Current, Emitted, Flow, align, emits_integers
+from snn2hw.passes.currents import Current, Emitted, Flow, align
 from snn2hw.passes.thresholds import at_rest_0, integer_threshold
 from snn2hw.passes.weight_scales import METHODS, WHOLE_LAYER, on_lattice
 

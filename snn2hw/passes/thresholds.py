@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from snn2hw.errors import QuantisationError
-from snn2hw.fixed_point import Int, floor_to_int, round_to_int
-from snn2hw.neuron_rule import Float, NeuronRule
+from snn2hw.ir.fixed_point import Int, floor_to_int, round_to_int
+from snn2hw.network.neuron_rule import Float, NeuronRule
 
 
 def at_rest_0(name: str, rule: NeuronRule) -> tuple[Float, Float]:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from snn2hw.fixed_point import round_to_int
-from snn2hw.neuron_rule import Float
+from snn2hw.ir.fixed_point import round_to_int
+from snn2hw.network.neuron_rule import Float
 
 Method = Callable[[Sequence[Float], int], Float]
 

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.data import Samples, right_answers
-from snn2hw.frontends.trace import Traced
+from snn2hw.data.samples import Samples, right_answers
+from snn2hw.engines.torch_model import run_torch
+from snn2hw.frontends.torch.trace import Traced
 from snn2hw.report.values import Values
-from snn2hw.verify import run_torch
 
 Z = 1.959963984540054  # of a two-sided 95 % interval
 

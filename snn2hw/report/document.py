@@ -9,10 +9,12 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from snn2hw.data import Samples
+from snn2hw.data.samples import Samples
+from snn2hw.engines import fast
 from snn2hw.errors import OptionError
 from snn2hw.exporters.lava.bundle import Bundle
-from snn2hw.frontends.trace import Traced
+from snn2hw.frontends.torch.requantise import requantise
+from snn2hw.frontends.torch.trace import Traced
 from snn2hw.report.accuracy import Accuracy, AccuracyCounter, LayerMismatch
 from snn2hw.report.energy import Baseline, PaperFormula, ProfileEnergy, baseline, paper_formula, price_events
 from snn2hw.report.events import EventCounter, Events
@@ -37,8 +39,6 @@ from snn2hw.report.reproducibility import Reproducibility, reproducibility
 from snn2hw.report.totals import LayerActivity, Operations, activity, footprint, operations
 from snn2hw.report.values import Values
 from snn2hw.report.verification import Verified
-from snn2hw.requantise import requantise
-from snn2hw.simulator import fast
 
 ARITHMETIC = ("45nm-fp32", "45nm-int8")  # the first also prices the formula of the papers
 Progress = Callable[[str, int, int], None]

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.fixed_point import Bool, Int, join_bias
-from snn2hw.program_file import kind_name
+from snn2hw.ir.file import kind_name
+from snn2hw.ir.fixed_point import Bool, Int, join_bias
 from snn2hw.report.fan_out import fan_out, operations_with_padding, reached
 from snn2hw.report.values import Values
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.fixed_point import Bool, Int
+from snn2hw.ir.fixed_point import Bool, Int
 
 
 def fan_out(node: ir.Synapse, shape: ir.Shape, *, nonzero: bool = False) -> Int:

@@ -8,11 +8,11 @@ from typing import Any
 
 from snn2hw import ir
 from snn2hw.errors import DoesNotFit
-from snn2hw.fixed_point import Int
-from snn2hw.passes.place import place
+from snn2hw.ir.fixed_point import Int
+from snn2hw.mapping.place import place
+from snn2hw.mapping.traffic import traffic
 from snn2hw.report.latency import Spread
 from snn2hw.targets import known_chips, load_target
-from snn2hw.traffic import traffic
 
 
 @dataclass(frozen=True, kw_only=True)

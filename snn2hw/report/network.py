@@ -10,12 +10,12 @@ import nir
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.data import Samples
-from snn2hw.exporters.lava.bundle import gate_of
-from snn2hw.fixed_point import DECAY_SHIFT, INPUT_LIMIT, MEMBRANE_LIMIT, NO_MEMORY, Reset
-from snn2hw.frontends.trace import Traced
-from snn2hw.program_file import kind_name
-from snn2hw.summary import weight_count
+from snn2hw.data.samples import Samples
+from snn2hw.frontends.torch.trace import Traced
+from snn2hw.ir.file import kind_name
+from snn2hw.ir.fixed_point import DECAY_SHIFT, INPUT_LIMIT, MEMBRANE_LIMIT, NO_MEMORY, Reset
+from snn2hw.ir.gates import gate_of
+from snn2hw.mapping.summary import weight_count
 
 
 @dataclass(frozen=True, kw_only=True)

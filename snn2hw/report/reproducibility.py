@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from snn2hw import __version__
-from snn2hw.data import Samples
+from snn2hw.data.samples import Samples
 from snn2hw.exporters.lava.bundle import Bundle
 
 VERSIONS_OF = ("torch", "numpy", "numba", "nir")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from snn2hw.frontends.trace import Traced
+from snn2hw.frontends.torch.trace import Traced
 from snn2hw.report.energy import weighted
 from snn2hw.report.events import Events
 from snn2hw.report.network import Footprint, LayerWeights, model_bytes

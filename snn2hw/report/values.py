@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.data import Samples
-from snn2hw.simulator.cycle import input_payloads, synapse_rule
+from snn2hw.data.samples import Samples
+from snn2hw.engines.cycle import input_payloads, synapse_rule
 
 
 class Values:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from snn2hw.data import Samples
+from snn2hw.data.samples import Samples
 from snn2hw.errors import OptionError
 from snn2hw.exporters.lava.bundle import Bundle
 

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from snn2hw import ir
-from snn2hw.data import Samples
+from snn2hw.data.samples import Samples
 from snn2hw.exporters.nir import integer_graph
-from snn2hw.fixed_point import MEMBRANE_SHIFT
-from snn2hw.frontends.trace import Traced, trace
-from snn2hw.neuron_rule import rule_of
+from snn2hw.frontends.torch.requantise import requantise
+from snn2hw.frontends.torch.trace import Traced, trace
+from snn2hw.ir.fixed_point import MEMBRANE_SHIFT
+from snn2hw.network.neuron_rule import rule_of
 from snn2hw.passes.calibrate import calibrate
 from snn2hw.passes.quantise import quantise
-from snn2hw.requantise import requantise
 
 
 class QuantisationAware(nn.Module):

@@ -12,14 +12,14 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from snn2hw.data import Samples
+from snn2hw.data.named import NAMED_DATASETS
+from snn2hw.data.samples import Samples
 from snn2hw.errors import OptionError
-from snn2hw.frontends.checkpoint import read_checkpoint
+from snn2hw.files import write_bytes, write_text
+from snn2hw.frontends.checkpoints.checkpoint import read_checkpoint
 from snn2hw.models.blocks import zero_initialise
 from snn2hw.models.checkpoint import build_model, save_checkpoint
-from snn2hw.output_files import write_bytes, write_text
-from snn2hw.pipeline import CALIBRATION_SAMPLES
-from snn2hw.training.datasets import NAMED_DATASETS
+from snn2hw.passes.calibrate import CALIBRATION_SAMPLES
 from snn2hw.training.distributed import Group
 from snn2hw.training.objectives import Loss, cross_entropy, temporal_reversed
 from snn2hw.training.quantised import QuantisationAware

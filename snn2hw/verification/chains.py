@@ -15,10 +15,10 @@ import nir
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.fixed_point import Int
-from snn2hw.heads import placed_rows
-from snn2hw.neuron_rule import Float
-from snn2hw.nir_graph import Layout, conv_padding, lay_out, pair
+from snn2hw.ir.fixed_point import Int
+from snn2hw.network.heads import placed_rows
+from snn2hw.network.layout import Layout, conv_padding, lay_out, pair
+from snn2hw.network.neuron_rule import Float
 from snn2hw.verification.emitters import Emission, judge_window, window_size
 from snn2hw.verification.findings import Findings
 from snn2hw.verification.roundings import TIE

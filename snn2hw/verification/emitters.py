@@ -9,8 +9,8 @@ import nir
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.neuron_rule import compact
-from snn2hw.nir_graph import pair
+from snn2hw.network.layout import pair
+from snn2hw.network.neuron_rule import compact
 from snn2hw.verification.findings import Findings
 from snn2hw.verification.roundings import thresholds
 

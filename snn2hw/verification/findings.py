@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.agreement import Difference, LayerComparison
-from snn2hw.fixed_point import Bool
+from snn2hw.ir.fixed_point import Bool
+from snn2hw.verification.comparison import Difference, LayerComparison
 
 Numbers = NDArray[np.number]
 Node = TypeVar("Node", bound=ir.BaseNode)

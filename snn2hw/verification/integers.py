@@ -13,12 +13,12 @@ import nir
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.agreement import Comparison
 from snn2hw.errors import ModelError
-from snn2hw.heads import heads_of
-from snn2hw.neuron_rule import Neuron, rule_of
-from snn2hw.passes.adopt import is_quantised
+from snn2hw.network.adopt import is_quantised
+from snn2hw.network.heads import heads_of
+from snn2hw.network.neuron_rule import Neuron, rule_of
 from snn2hw.verification.chains import EXACT, Chains, Layer
+from snn2hw.verification.comparison import Comparison
 from snn2hw.verification.emitters import Emission, judge_factor, judge_gate, judge_pool, window_size
 from snn2hw.verification.findings import Findings, merged
 from snn2hw.verification.program_file_vs_nir import compare_with_file

@@ -17,18 +17,18 @@ import nir
 import torch
 from torch import Tensor
 
-from snn2hw.agreement import Comparison, Difference, LayerComparison, joined
-from snn2hw.data import Samples
+from snn2hw.data.samples import Samples
 from snn2hw.deployment import NetworkCheck
 from snn2hw.errors import NotTheModel, Snn2hwError
 from snn2hw.frontends.nir_model import NirModel
 from snn2hw.frontends.source import LoadedModel
-from snn2hw.frontends.user_model import Recorded, UserModel
-from snn2hw.heads import heads_of
-from snn2hw.neuron_rule import Neuron, NeuronRule, rule_of
-from snn2hw.nir_graph import only
-from snn2hw.passes.adopt import is_quantised, payloads_of
-from snn2hw.reference import Reference
+from snn2hw.frontends.torch.user_model import Recorded, UserModel
+from snn2hw.network.adopt import is_quantised, payloads_of
+from snn2hw.network.heads import heads_of
+from snn2hw.network.layout import only
+from snn2hw.network.neuron_rule import Neuron, NeuronRule, rule_of
+from snn2hw.network.reference import Reference
+from snn2hw.verification.comparison import Comparison, Difference, LayerComparison, joined
 
 NAME = "network-vs-torch"
 TIE = {torch.float64: 1e-9, torch.float32: 1e-5}  # relative to the threshold; of sums of thousands of terms

@@ -14,10 +14,10 @@ import numpy as np
 
 from snn2hw import ir
 from snn2hw.errors import ModelError
-from snn2hw.fixed_point import DECAY_MAX, MEMBRANE_SHIFT, NO_MEMORY, Int
-from snn2hw.heads import heads_of
-from snn2hw.neuron_rule import Float, Neuron, NeuronRule, compact, rule_of
-from snn2hw.nir_graph import conv_padding, pair
+from snn2hw.ir.fixed_point import DECAY_MAX, MEMBRANE_SHIFT, NO_MEMORY, Int
+from snn2hw.network.heads import heads_of
+from snn2hw.network.layout import conv_padding, pair
+from snn2hw.network.neuron_rule import Float, Neuron, NeuronRule, compact, rule_of
 from snn2hw.verification.chains import EXACT, NOTHING, Chains, Layer
 from snn2hw.verification.emitters import Emission, judge_factor, judge_gate, judge_pool, window_size
 from snn2hw.verification.findings import Findings, fits

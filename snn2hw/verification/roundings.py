@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.fixed_point import (
+from snn2hw.ir.fixed_point import (
     BIAS_EXPONENT_MAX,
     BIAS_MANTISSA_MAX,
     DECAY_MAX,
@@ -20,7 +20,7 @@ from snn2hw.fixed_point import (
     Bool,
     Int,
 )
-from snn2hw.neuron_rule import Float, NeuronRule
+from snn2hw.network.neuron_rule import Float, NeuronRule
 from snn2hw.verification.findings import Findings
 
 TIE = 1e-9  # so near to .5, two ways to multiply the same factors may round to different sides

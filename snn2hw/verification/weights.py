@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.fixed_point import Bool, Int
-from snn2hw.neuron_rule import Float
+from snn2hw.ir.fixed_point import Bool, Int
+from snn2hw.network.neuron_rule import Float
 from snn2hw.verification.findings import Findings
 from snn2hw.verification.roundings import TIE
 

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
-
 import nir
 import torch
-from torch import Tensor
 
+from snn2hw.engines.torch_model import Witness
 from snn2hw.frontends.nir_model import ExecutedNir
 from snn2hw.frontends.source import LoadedModel
-from snn2hw.requantise import requantise
-
-
-class Witness(Protocol):
-    """Something that runs real inputs step by step in the arithmetic `dtype`."""
-
-    @property
-    def dtype(self) -> torch.dtype: ...
-
-    def run(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
-        """Run x [T, N, *shape]; yield per step what each layer emits, [N, *shape], and "logits" [N, K]."""
-        ...
+from snn2hw.frontends.torch.requantise import requantise
 
 
 def float_witness(loaded: LoadedModel) -> Witness:

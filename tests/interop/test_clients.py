@@ -14,18 +14,18 @@ from nets import random_samples, two, with_heads
 from nir_graphs import chain, full
 
 from snn2hw import ir
-from snn2hw.comparison import compare
-from snn2hw.data import Samples
+from snn2hw.data.samples import Samples
+from snn2hw.engines.cycle import simulate as run_program
 from snn2hw.errors import DataError, ModelError, OptionError, UnsupportedError
 from snn2hw.exporters.nir import write_graph
 from snn2hw.exporters.nir.profiles import portable
 from snn2hw.interop import CLIENTS, load_in
 from snn2hw.interop.load import find_client
 from snn2hw.interop.simulate import REFERENCE, simulate
-from snn2hw.passes.adopt import adopt
+from snn2hw.network.adopt import adopt
 from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.pipeline import Options, compile_calibrated
-from snn2hw.simulator.cycle import simulate as run_program
+from snn2hw.verification.spikes import compare
 
 
 def different(a: ir.Spikes, b: ir.Spikes) -> dict[str, int]:

@@ -12,8 +12,8 @@ import pytest
 import torch
 from event_files import write_cifar10, write_gestures, write_n_mnist
 
-from snn2hw.training.folders import FolderDataset
-from snn2hw.training.sources import open_samples
+from snn2hw.data.folders import FolderDataset
+from snn2hw.data.sources import open_samples
 
 SCRIPT = Path(__file__).with_name("spikingjelly_events.py")
 T = 4

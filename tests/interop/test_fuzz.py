@@ -14,10 +14,11 @@ import pytest
 from nir_graphs import IMAGE, affine, chain, conv, flat, full, if_, inner, leaky, scale
 
 from snn2hw.errors import Snn2hwError
-from snn2hw.frontends import hdf5_reader
-from snn2hw.frontends.source import load_model, read_nir
-from snn2hw.model_options import ModelOptions
-from snn2hw.nir_graph import lay_out
+from snn2hw.frontends.options import ModelOptions
+from snn2hw.frontends.source import load_model
+from snn2hw.network import hdf5_reader
+from snn2hw.network.layout import lay_out
+from snn2hw.network.nir_file import read_nir
 from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.pipeline import Options, compile_calibrated
 

@@ -18,8 +18,8 @@ from snn2hw.errors import OptionError, UnsupportedError
 from snn2hw.exporters.nir import export, write_graph
 from snn2hw.exporters.nir.profiles import PROFILES, legacy, portable
 from snn2hw.interop import load_in
-from snn2hw.nir_graph import lay_out
-from snn2hw.reference import Reference
+from snn2hw.network.layout import lay_out
+from snn2hw.network.reference import Reference
 
 
 def pool(kernel: int, stride: int, padding: int = 0, *, kind: Any = nir.SumPool2d) -> nir.NIRNode:

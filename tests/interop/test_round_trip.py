@@ -13,16 +13,16 @@ from interop_nets import NETS, made, write
 from nets import NEURONS, compile_model, random_samples, residual_net
 
 from snn2hw import ir
+from snn2hw.engines.cycle import simulate
 from snn2hw.errors import QuantisationError
 from snn2hw.exporters.nir import integer_graph, write_graph
 from snn2hw.exporters.nir.profiles import PROFILES
-from snn2hw.frontends.nir_file import metadata_of_nodes
-from snn2hw.frontends.source import load_model, read_nir, same_network
-from snn2hw.model_options import ModelOptions
-from snn2hw.passes.adopt import adopt, is_quantised
+from snn2hw.frontends.options import ModelOptions
+from snn2hw.frontends.source import load_model
+from snn2hw.network.adopt import adopt, is_quantised
+from snn2hw.network.nir_file import metadata_of_nodes, read_nir, same_network
 from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.pipeline import Options, compile_calibrated, compile_network
-from snn2hw.simulator.cycle import simulate
 
 
 def assert_same_integers(a: ir.Graph, b: ir.Graph) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from interop_nets import made, write
 
-from snn2hw.frontends.nir_file import read_nir
 from snn2hw.interop.simulate import input_steps
+from snn2hw.network.nir_file import read_nir
 
 SCRIPT = Path(__file__).with_name("sinabs_as_pinned.py")
 PINNED = Path(sys.prefix, "sinabs")  # where `make` installs requirements-sinabs.txt

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from snn2hw.data import Samples, load_samples
+from snn2hw.data.load import load_samples
+from snn2hw.data.samples import Samples
 from snn2hw.errors import OptionError
 from snn2hw.exporters.lava import read_bundle
 from snn2hw.report import document

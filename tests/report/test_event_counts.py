@@ -17,9 +17,13 @@ from test_cycle import residual_nets
 from torch import nn
 
 from snn2hw import ir
-from snn2hw.data import Samples, load_samples
+from snn2hw.data.load import load_samples
+from snn2hw.data.samples import Samples
+from snn2hw.engines import cycle, fast
+from snn2hw.engines.cycle import input_payloads
 from snn2hw.exporters.lava import read_bundle
-from snn2hw.fixed_point import Reset, join_bias
+from snn2hw.exporters.lava.simulate import simulate as simulate_in_lava
+from snn2hw.ir.fixed_point import Reset, join_bias
 from snn2hw.passes.balance_delays import balance_delays
 from snn2hw.passes.bound import bound
 from snn2hw.passes.calibrate import UNCALIBRATED
@@ -29,9 +33,6 @@ from snn2hw.report.events import EventCounter, Events
 from snn2hw.report.fan_out import fan_out, operations_with_padding
 from snn2hw.report.prices import load_profiles
 from snn2hw.report.values import Values
-from snn2hw.simulator import cycle, fast
-from snn2hw.simulator.cycle import input_payloads
-from snn2hw.simulator.lava import simulate as simulate_in_lava
 
 LEAKY = SNNTORCH["leaky-zero"]
 Synapses = dict[tuple[int, ...], list[tuple[tuple[int, ...], int]]]

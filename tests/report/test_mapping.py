@@ -12,7 +12,8 @@ from browser import opened
 from counted_nets import counted, counted_on
 
 from snn2hw.errors import OptionError
-from snn2hw.passes.place import place
+from snn2hw.mapping.place import place
+from snn2hw.mapping.traffic import traffic
 from snn2hw.report import mapping as mappings
 from snn2hw.report.comparing import read_report
 from snn2hw.report.energy import price_events
@@ -20,7 +21,6 @@ from snn2hw.report.mapping import map_to_chips
 from snn2hw.report.page.core_map import core_map
 from snn2hw.report.prices import load_profiles
 from snn2hw.targets import Target, known_chips, load_target
-from snn2hw.traffic import traffic
 
 
 def test_layers_are_placed_on_every_chip_and_their_spikes_counted_there() -> None:

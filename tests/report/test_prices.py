@@ -9,7 +9,7 @@ import pytest
 from counted_nets import counted, counted_on
 
 from snn2hw.errors import OptionError
-from snn2hw.passes.place import place
+from snn2hw.mapping.place import place
 from snn2hw.report.energy import baseline, paper_formula, price_events
 from snn2hw.report.latency import latency
 from snn2hw.report.mapping import map_to_chips

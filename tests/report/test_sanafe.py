@@ -19,17 +19,17 @@ from counted_nets import count, counted_on
 from test_event_counts import connections
 
 from snn2hw import ir
-from snn2hw.data import Samples
-from snn2hw.fixed_point import Reset, join_bias
+from snn2hw.data.samples import Samples
+from snn2hw.ir.fixed_point import Reset, join_bias
+from snn2hw.mapping.place import place
+from snn2hw.mapping.traffic import traffic
 from snn2hw.passes.balance_delays import balance_delays
 from snn2hw.passes.bound import bound
 from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.passes.partition import partition
-from snn2hw.passes.place import place
 from snn2hw.report.energy import price_events
 from snn2hw.report.prices import load_profiles
 from snn2hw.targets import load_target
-from snn2hw.traffic import traffic
 
 SCRIPT = Path(__file__).with_name("in_sanafe.py")
 PINNED = Path(sys.prefix, "sanafe")  # where `make` installs requirements-sanafe.txt

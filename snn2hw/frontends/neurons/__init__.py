@@ -13,10 +13,11 @@ from typing import NoReturn
 import torch
 from torch import nn
 
+from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons import norse, sinabs, snntorch, spikingjelly
-from snn2hw.frontends.neurons.reader import Convention, NeuronProblem, Reader, Shape, Wrapper, numpy_dtype, package_of
-from snn2hw.integer_neuron import IntegerNeuron
-from snn2hw.neuron_rule import Neuron
+from snn2hw.frontends.neurons.integer import IntegerNeuron
+from snn2hw.frontends.neurons.reader import NeuronProblem, Reader, Shape, Wrapper, numpy_dtype, package_of
+from snn2hw.network.neuron_rule import Neuron
 
 __all__ = [
     "Convention",

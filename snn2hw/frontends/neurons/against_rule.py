@@ -20,9 +20,9 @@ from snn2hw.errors import Blocker
 from snn2hw.frontends.neurons import framework_class, reader_of, unwrapped
 from snn2hw.frontends.neurons.borrow import borrowed
 from snn2hw.frontends.neurons.drawn import Bool, Shape, Stepping, draw_currents, without_rounding
+from snn2hw.frontends.neurons.float64 import InFloat64
 from snn2hw.frontends.neurons.reader import Reader, Suspect
-from snn2hw.frontends.user_model import InFloat64
-from snn2hw.neuron_rule import Float, Neuron, NeuronRule, rule_of
+from snn2hw.network.neuron_rule import Float, Neuron, NeuronRule, rule_of
 
 _SAME = 1e-9
 """How near to the threshold, relative to it, rounding may decide in float64."""

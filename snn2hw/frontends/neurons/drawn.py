@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.fixed_point import Reset
-from snn2hw.neuron_rule import Float, NeuronRule
+from snn2hw.ir.fixed_point import Reset
+from snn2hw.network.neuron_rule import Float, NeuronRule
 
 Bool = NDArray[np.bool_]
 Shape = tuple[int, ...]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import nir
 import numpy as np
 
-from snn2hw.fixed_point import Reset
 from snn2hw.frontends.neurons.reader import NeuronProblem, Shape
-from snn2hw.neuron_rule import AT_LEAST, DT, FIRES, Float, Neuron, just_below, narrow
+from snn2hw.ir.fixed_point import Reset
+from snn2hw.network.neuron_rule import AT_LEAST, DT, FIRES, Float, Neuron, just_below, narrow
 
 NO_LEAK = 2.0**-60  # a share dt/tau so small that 1 - share is 1
 

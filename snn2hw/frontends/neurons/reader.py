@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snn2hw.neuron_rule import Float, Neuron, compact
+from snn2hw.deployment import Convention
+from snn2hw.network.neuron_rule import Float, Neuron, compact
 
 Shape = tuple[int, ...]
 
@@ -21,16 +22,6 @@ class NeuronProblem(Exception):
     def __init__(self, problem: str, advice: str) -> None:
         self.problem, self.advice = problem, advice
         super().__init__(f"{problem}. {advice}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Convention:
-    """How a framework's neuron behaves where frameworks differ; every report states it."""
-
-    framework: str
-    fires: str
-    reset: str
-    start: str
 
 
 class Wrapper(nn.Module):

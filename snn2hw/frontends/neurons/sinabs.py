@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snn2hw.fixed_point import Reset
+from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
 from snn2hw.frontends.neurons.reader import (
-    Convention,
     NeuronProblem,
     Reader,
     Shape,
@@ -27,7 +26,8 @@ from snn2hw.frontends.neurons.reader import (
     spikes_of,
     spread,
 )
-from snn2hw.neuron_rule import Float, Neuron
+from snn2hw.ir.fixed_point import Reset
+from snn2hw.network.neuron_rule import Float, Neuron
 
 _NAMES = ("IAF", "IAFSqueeze", "LIF", "LIFSqueeze")
 _RESHAPING = ("FlattenTime", "UnflattenTime", "Repeat")

@@ -13,19 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from snn2hw.fixed_point import Reset
+from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
-from snn2hw.frontends.neurons.reader import (
-    Convention,
-    NeuronProblem,
-    Reader,
-    Shape,
-    Suspect,
-    numbers,
-    package_of,
-    spread,
-)
-from snn2hw.neuron_rule import Float, Neuron
+from snn2hw.frontends.neurons.reader import NeuronProblem, Reader, Shape, Suspect, numbers, package_of, spread
+from snn2hw.ir.fixed_point import Reset
+from snn2hw.network.neuron_rule import Float, Neuron
 
 _RESETS = {"zero": Reset.ZERO, "subtract": Reset.SUBTRACT_LATE, "none": Reset.NONE}
 _REASONS = {

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from snn2hw.fixed_point import Reset
+from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
 from snn2hw.frontends.neurons.reader import (
-    Convention,
     NeuronProblem,
     Reader,
     Shape,
@@ -25,7 +24,8 @@ from snn2hw.frontends.neurons.reader import (
     spread,
     step_by_step,
 )
-from snn2hw.neuron_rule import Float, Neuron
+from snn2hw.ir.fixed_point import Reset
+from snn2hw.network.neuron_rule import Float, Neuron
 
 
 def _if(module: Any, shape: Shape, dtype: type[np.floating]) -> Neuron:

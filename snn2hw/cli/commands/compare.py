@@ -1,0 +1,160 @@
+"""snn2hw compare: any two runs of a network, side by side."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from snn2hw import ir
+from snn2hw.cli import console
+from snn2hw.cli.commands.arguments import compile_model, is_bundle, load, read_data, take_samples
+from snn2hw.cli.console import Bars
+from snn2hw.data.samples import Samples, Shape
+from snn2hw.engines import cycle, fast
+from snn2hw.errors import DataError, OptionError
+from snn2hw.exporters.lava import read_bundle
+from snn2hw.exporters.lava.environment import ensure_environment
+from snn2hw.exporters.lava.simulate import simulate as simulate_in_lava
+from snn2hw.files import check_file, write_text
+from snn2hw.frontends.options import ModelOptions
+from snn2hw.interop import simulate as in_clients
+from snn2hw.network.nir_file import read_nir
+from snn2hw.pipeline import Options
+from snn2hw.verification.spikes import compare as compare_spikes
+
+TORCH, FAST, LAVA = "torch", "fast", "lava"
+SIMULATORS = {FAST: fast.simulate, "cycle": cycle.simulate}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What all runs of one comparison share."""
+
+    data: str
+    calibrate: str | None
+    options: ModelOptions
+    samples: int | None
+    skip_corrupt: bool
+
+
+def compare(
+    a: str,
+    b: str,
+    data: str,
+    json_file: Path | None,
+    calibrate: str | None,
+    options: ModelOptions,
+    samples: int | None,
+    *,
+    skip_corrupt: bool,
+) -> bool:
+    """Run both sides on the same samples, print and write the comparison; True if they are equal."""
+    check_file(json_file)
+    steps = options.timesteps or next((found for side in (a, b) if (found := _timesteps(side)) is not None), None)
+    asked = Asked(
+        data=data,
+        calibrate=calibrate,
+        options=replace(options, timesteps=steps),
+        samples=samples,
+        skip_corrupt=skip_corrupt,
+    )
+    with console.bars() as bars:
+        left, right = run(a, asked, bars), run(b, asked, bars)
+    if samples is not None:  # a file of spikes may hold more
+        left, right = ({name: values[:samples] for name, values in side.items()} for side in (left, right))
+    result = compare_spikes(left, right, tuple(left))
+    console.show_comparison(result, a, b)
+    if json_file is not None:
+        write_text(json_file, json.dumps(result.to_json(a, b), indent=1) + "\n")
+    return result.equal
+
+
+def run(side: str, asked: Asked, bars: Bars) -> ir.Spikes:
+    """The spikes of one side: NAME or NAME@ENGINE, with a bundle, a model, a .nir file or a file of spikes."""
+    name, engine = split(side)
+    if name.endswith(".npz"):
+        if engine:
+            raise OptionError(f"{side}: a file of spikes has no engine. Leave out @{engine}.")
+        return read_spikes(Path(name))
+    if is_bundle(name):
+        return _run_bundle(name, engine or FAST, asked, bars)
+    if name.endswith(".nir") and engine not in SIMULATORS:
+        path = Path(name)
+        chosen = _read(asked, in_clients.input_shape(read_nir(path)), asked.options.timesteps, bars)
+        steps = steps_of(name, chosen, asked.options)
+        engine = engine or in_clients.REFERENCE
+        return in_clients.simulate(path, engine, chosen, steps, progress=lambda done, of: bars(engine, done, of))
+    return _run_model(name, engine or TORCH, asked, bars)
+
+
+def split(side: str) -> tuple[str, str]:
+    """NAME@ENGINE taken apart; a name that exists as it is has no engine."""
+    if Path(side).exists():
+        return side, ""
+    name, _, engine = side.rpartition("@")
+    return (name, engine) if name else (side, "")
+
+
+def steps_of(name: str, samples: Samples, options: ModelOptions) -> int:
+    """T of a .nir file, which does not say it: by the option, or as many steps as the data has."""
+    steps = options.timesteps or (samples.x.shape[1] if samples.per_step else None)
+    if steps is None:
+        raise OptionError(f"{name} does not say it: give --timesteps T.")
+    return steps
+
+
+def read_spikes(path: Path) -> ir.Spikes:
+    """A spikes.npz. Raises DataError if it cannot be read or is none."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found: ir.Spikes = {name: file[name] for name in file.files}
+    except Exception as error:  # a damaged archive leads zipfile, zlib and numpy into errors of many types
+        raise DataError(f"{path}: this is not a readable spikes.npz ({error}). Write it with simulate -o.") from None
+    if "logits" not in found:
+        raise DataError(f"{path}: it holds no logits, so no engine wrote it. Write it with simulate -o.")
+    return found
+
+
+def _timesteps(side: str) -> int | None:
+    name, _ = split(side)
+    return read_bundle(Path(name)).program.schedule.timesteps if is_bundle(name) else None
+
+
+def _take(asked: Asked, program: ir.Program, bars: Bars) -> Samples:
+    return take_samples(asked.data, program, asked.samples, saturate=True, skip_corrupt=asked.skip_corrupt, bars=bars)
+
+
+def _read(asked: Asked, shape: Shape, timesteps: int | None, bars: Bars) -> Samples:
+    return read_data(asked.data, shape, asked.samples, timesteps=timesteps, skip_corrupt=asked.skip_corrupt, bars=bars)
+
+
+def _run_bundle(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
+    bundle = read_bundle(Path(name))
+    chosen = _take(asked, bundle.program, bars)
+    if engine in SIMULATORS:
+        return SIMULATORS[engine](bundle.program, chosen, progress=lambda done, of: bars(name, done, of))
+    if engine == LAVA:
+        ensure_environment(console.note)
+        return simulate_in_lava(bundle.path, chosen, progress=lambda done, of: bars(name, done, of))
+    raise OptionError(f"{name}@{engine}: a bundle runs in {', '.join(SIMULATORS)} or {LAVA}.")
+
+
+def _run_model(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
+    loaded = load(name, asked.options)
+    if engine in SIMULATORS:
+        bits = Options(timesteps=loaded.timesteps)
+        skip = asked.skip_corrupt
+        program = compile_model(loaded, asked.calibrate, bits, None, skip_corrupt=skip, bars=bars).program
+        chosen = _take(asked, program, bars)
+        return SIMULATORS[engine](program, chosen, progress=lambda done, of: bars(name, done, of))
+    if engine != TORCH or loaded.traced is None:
+        raise OptionError(f"{name}@{engine}: a model runs in {', '.join(SIMULATORS)} or {TORCH}.")
+    chosen = _read(asked, loaded.input_shape, loaded.timesteps, bars)
+    x = torch.from_numpy(chosen.steps(loaded.timesteps)).to(loaded.traced.dtype)
+    steps = list(loaded.traced.run(x))
+    spikes: ir.Spikes = {key: np.stack([step[key].numpy() for step in steps], axis=1) for key in steps[0]}
+    return spikes | {"logits": spikes["logits"].sum(axis=1, dtype=np.float64)}

@@ -1,0 +1,60 @@
+"""snn2hw inspect: what a model or bundle is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snn2hw import ir
+from snn2hw.cli import console
+from snn2hw.cli.commands.arguments import is_bundle, load
+from snn2hw.cli.commands.cores import show_placement, show_total, show_unknown
+from snn2hw.engines.layers import Layers
+from snn2hw.errors import DoesNotFit, OptionError
+from snn2hw.exporters.lava import read_bundle
+from snn2hw.frontends.options import ModelOptions
+from snn2hw.mapping.place import place
+from snn2hw.mapping.summary import summarise
+from snn2hw.passes.calibrate import UNCALIBRATED
+from snn2hw.pipeline import Options, compile_calibrated
+from snn2hw.targets import Target, load_target
+
+
+def inspect(model: str, options: ModelOptions, chip: str, *, cores: bool, kernels: bool) -> None:
+    """Print the layers of a model or bundle."""
+    target = load_target(chip)
+    if is_bundle(model):
+        bundle = read_bundle(Path(model))
+        program = bundle.program
+        _show_layers(program, target, cores=cores)
+        if kernels:
+            console.show_kernels(Layers(program))
+        console.show_heads(program)
+        console.show_bounds(program)
+        console.show_manifest_conventions(bundle.manifest["conventions"])
+        return
+    if kernels:
+        raise OptionError("--kernels: kernels follow from ranges, which calibration sets. Export a bundle and name it.")
+    loaded = load(model, options, default_timesteps=1)
+    program = compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps))
+    _show_layers(program, target, cores=cores)
+    console.show_heads(program)
+    console.show_conventions(loaded.conventions)
+
+
+def _show_layers(program: ir.Program, target: Target, *, cores: bool) -> None:
+    """The layers, and the cores they take. That a layer fits no core stops nothing unless cores were asked for."""
+    try:
+        placement, problem = place(program, target), None
+    except DoesNotFit as error:
+        if cores:
+            raise
+        placement, problem = None, error
+    console.show_layers(summarise(program, placement), depth=program.schedule.depth)
+    if placement is None:
+        console.say(f"Does not fit {target.title}: {problem}")
+        return
+    if cores:
+        show_placement(placement)
+    show_total(placement)
+    if cores:
+        show_unknown(placement)

@@ -1,0 +1,120 @@
+"""snn2hw sweep: accuracy against bits."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from snn2hw.analysis.sweep import Sweep, check
+from snn2hw.analysis.sweep import sweep as run
+from snn2hw.cli import console
+from snn2hw.cli.commands.arguments import calibration_samples, check_device, check_range, load, read_data
+from snn2hw.errors import OptionError
+from snn2hw.files import check_file, write_text
+from snn2hw.frontends.options import ModelOptions
+from snn2hw.passes.calibrate import calibrate as note_ranges
+from snn2hw.passes.weight_scales import METHODS
+
+RANGE = re.compile(r"(\d{1,2})(?:-(\d{1,2}))?")
+
+
+def sweep(
+    model: str,
+    data: str | None,
+    output: Path | None,
+    json_file: Path | None,
+    calibrate: str | None,
+    options: ModelOptions,
+    *,
+    bits: str,
+    calibrations: str,
+    input_bits: int,
+    samples: int | None,
+    device: str,
+    saturate: bool,
+    skip_corrupt: bool,
+) -> None:
+    """Quantise a model in every way that is asked for; print a table, write a page and a document."""
+    counts = parse_bits(bits)
+    methods = tuple(METHODS) if calibrations == "all" else tuple(dict.fromkeys(calibrations.split(",")))
+    check(counts, methods)
+    check_device(device, 1, "fast")
+    check_file(output)
+    check_file(json_file)
+    loaded = load(model, options)
+    named = data or loaded.data
+    if named is None:
+        raise OptionError(f"{model} does not say on which data it was trained: give labelled samples with --data.")
+    chosen = read_data(named, loaded.input_shape, samples, timesteps=loaded.timesteps, skip_corrupt=skip_corrupt)
+    ranges_of = calibration_samples(loaded, calibrate, skip_corrupt=skip_corrupt)
+    with console.bars() as bars:
+        ranges = note_ranges(
+            loaded.network, ranges_of, timesteps=loaded.timesteps, progress=lambda a, b: bars("calibrate", a, b)
+        )
+        found = run(
+            loaded,
+            ranges,
+            chosen,
+            bits=counts,
+            methods=methods,
+            input_bits=input_bits,
+            device=device,
+            progress=bars,
+            on_first=lambda program: check_range(chosen, program.graph.input, saturate=saturate),
+        )
+    show(found)
+    if json_file is not None:
+        write_text(json_file, json.dumps(found.to_json(), indent=1) + "\n")
+    if output is not None:
+        from snn2hw.analysis.sweep_page import page_of  # plotly is slow to import
+
+        write_text(output, page_of(found))
+        console.say(f"Wrote {output}.")
+
+
+def parse_bits(text: str) -> tuple[int, ...]:
+    """Numbers and ranges of bits, as in 3-8 or 2,4,8. Raises OptionError for anything else."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = RANGE.fullmatch(part.strip())
+        if match is None:
+            raise OptionError(f"--bits {text}: give numbers and ranges, as in 3-8 or 2,4,8.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise OptionError(f"--bits {text}: {first} to {last} holds no number. Write the smaller one first.")
+        found += range(first, last + 1)
+    return tuple(sorted(set(found)))
+
+
+def show(found: Sweep) -> None:
+    """A row for each method and a column for each number of bits: accuracy, and the points lost; the best stand out."""
+    of = f" of head {escape(found.head)}" if found.head else ""
+    table = Table(
+        "calibration",
+        title=f"Accuracy{of} on {found.samples} samples of {escape(found.data)}, T={found.timesteps}; float "
+        f"{100 * found.accuracy(found.float_correct):.2f} %",
+        title_justify="left",
+    )
+    best = {}
+    for bits in found.bits:
+        table.add_column(f"{bits} bits", justify="right")
+        best[bits] = max(
+            (p.correct for p in found.points if p.weight_bits == bits and p.correct is not None), default=-1
+        )
+    for method in found.methods:
+        cells = []
+        for point in (point for point in found.points if point.method == method):
+            if point.correct is None:
+                cells.append("none")
+                continue
+            cell = f"{100 * found.accuracy(point.correct):.2f} ({0.0 - found.lost(point.correct):+.2f})"
+            cells.append(f"[bold]{cell}[/]" if point.correct == best[point.weight_bits] else cell)
+        table.add_row(method, *cells)
+    console.console.print(table)
+    for point in found.points:
+        if point.refused is not None:
+            console.say(f"{point.method}, {point.weight_bits} bits: {point.refused}")

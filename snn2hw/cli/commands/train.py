@@ -1,0 +1,192 @@
+"""snn2hw train: networks of this project's own family."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from snn2hw.cli import console
+from snn2hw.cli.commands.arguments import check_device
+from snn2hw.data.folders import FolderDataset, without_corrupt
+from snn2hw.data.named import Dataset
+from snn2hw.data.sources import KNOWN, open_samples
+from snn2hw.errors import CorruptFile, DataError, ModelError, OptionError
+from snn2hw.files import check_file
+from snn2hw.frontends.checkpoints.checkpoint import read_checkpoint
+from snn2hw.passes.weight_scales import METHODS as CALIBRATIONS
+from snn2hw.training.distributed import process_group
+from snn2hw.training.nets import NETS, architecture
+from snn2hw.training.recipes import RECIPES, Recipe
+from snn2hw.training.run import Job, Tuning, run
+from snn2hw.training.trainer import Data
+
+NET_FOR = {
+    "digits": "digits",
+    "moving-digits": "little-7b",
+    "dvs128-gesture": "7b",
+    "cifar10-dvs": "wide-7b",
+    "imagenet": "resnet18",
+}
+"""The net that a known set is trained with where none is named."""
+TUNED_FOR = {"epochs": 10, "learning_rate": 3e-4}  # of few bits, on a net that is trained already
+
+
+def train(
+    data: str,
+    output: Path,
+    *,
+    test: str | None,
+    net: str | None,
+    connect: str | None,
+    beta: float | None,
+    recipe: str | None,
+    method: str | None,
+    changes: dict[str, Any],
+    seed: int,
+    start: Path | None,
+    qat: int | None,
+    calibration: str | None,
+    resume: bool,
+    log: Path | None,
+    device: str,
+    skip_corrupt: bool,
+) -> None:
+    """Train on DATA, or fine-tune for few bits, and write the checkpoint. `changes` are values of the recipe."""
+    check_file(output)
+    check_file(log)
+    check_device(device, 1, "fast")
+    known = data.partition(":")[0].partition(",")[0]
+    chosen = _recipe(recipe or known, TUNED_FOR | _given(changes) if qat is not None else _given(changes))
+    if qat is not None:
+        fixed = {"net": net, "connect": connect, "beta": beta, "timesteps": changes["timesteps"], "method": method}
+        tuning = _tuning(start, qat, calibration, _given(fixed))
+        arch, config, chosen = _trained(tuning.start, chosen)
+    else:
+        if alone := _given({"start": start, "calibration": calibration}):
+            raise OptionError(f"--{next(iter(alone))} goes with --qat BITS, which fine-tunes a network for few bits.")
+        if connect is None:
+            raise OptionError("--connect: give ADD, AND, IAND, plain, or spiking for the Spiking ResNet.")
+        tuning, arch, config = None, architecture(connect), {}
+    train_set, test_set = open_sets(data, test, chosen.timesteps)
+    if skip_corrupt:
+        train_set, test_set = _readable(train_set), _readable(test_set)
+    shape, classes = _seen(train_set)
+    if tuning is None:
+        config = _config(net or NET_FOR.get(known), connect or "", shape, classes, beta) | {
+            "timesteps": chosen.timesteps
+        }
+    elif shape != tuple(config["input_shape"]) or classes > config["classes"]:
+        raise OptionError(
+            f"{tuning.start}: it takes {list(config['input_shape'])} and has {config['classes']} classes, but "
+            f"{train_set.name} is {list(shape)} of {classes} classes. Name the data that the network was trained on."
+        )
+    job = Job(arch=arch, config=config, recipe=chosen, data=data, method=method or "plain", seed=seed, tuning=tuning)
+    with process_group(device) as (group, own), console.bars() as bars:
+        try:
+            result = run(
+                job,
+                train_set,
+                test_set,
+                output,
+                resume=resume,
+                log=log,
+                device=own,
+                group=group,
+                on_batch=(lambda done, of: bars("batches", done, of)) if group.leads else None,
+                on_epoch=(lambda epoch: bars("epochs", epoch.number, epoch.epochs)) if group.leads else None,
+            )
+        except CorruptFile as error:
+            raise CorruptFile(f"{error} Or leave out what cannot be read: --skip-corrupt.") from None
+    if not group.leads:
+        return
+    told = f"Wrote {output}: test accuracy {100 * result.test_accuracy:.2f} %"
+    if tuning is None:
+        console.say(f"{told}, trained in {result.seconds:.0f} s.")
+        return
+    again = f"--weight-bits {qat}" + (f" --calibration {calibration}" if calibration else "")
+    console.say(f"{told} with weights of {qat} bits, tuned in {result.seconds:.0f} s. Export it with {again}.")
+
+
+def open_sets(data: str, test: str | None, timesteps: int) -> tuple[Data, Data]:
+    """What to train on and what to measure on: the splits of a known set, or .npz files."""
+    opened = open_samples(data, "train", timesteps) or _read(data)
+    measured = open_samples(test or data, "test", timesteps)
+    if measured is None:
+        if test is None:
+            raise OptionError(f"{data}: this file has one split. Name the samples to measure on with --test FILE.npz.")
+        measured = _read(test)
+    return opened, measured
+
+
+def _readable(data: Data) -> Data:
+    """A set without what cannot be read, which is named. One in memory is whole."""
+    if not isinstance(data, FolderDataset):
+        return data
+    with console.bars() as bars:
+        rest, reasons = without_corrupt(data, lambda done, of: bars("reading", done, of))
+    console.say_left_out(data.name, reasons)
+    return rest
+
+
+def _read(file: str) -> Dataset:
+    """Samples and classes of an .npz. Raises DataError as Dataset does, and where the file is no such thing."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            x, y = (torch.from_numpy(np.array(arrays[name])) for name in ("x", "y"))
+    except FileNotFoundError:
+        raise DataError(f"{file}: there is no such file, and no data set of that name (known: {KNOWN}).") from None
+    except Exception as error:  # a damaged archive leads zipfile, zlib and numpy into errors of many types
+        raise DataError(f"{file}: give an .npz with x and y, for training needs classes ({error}).") from None
+    return Dataset(x.float(), y.long(), file)
+
+
+def _seen(data: Data) -> tuple[tuple[int, ...], int]:
+    """[C,H,W] of a data set and how many classes it has."""
+    x, _ = data.batch(torch.arange(1))
+    return tuple(x.shape[-3:]), int(data.y.max()) + 1
+
+
+def _recipe(name: str, changes: dict[str, Any]) -> Recipe:
+    if name not in RECIPES:
+        raise OptionError(f"there is no recipe {name!r}. Name one with --recipe: {', '.join(RECIPES)}.")
+    return replace(RECIPES[name], **changes)
+
+
+def _config(name: str | None, connect: str, shape: tuple[int, ...], classes: int, beta: float | None) -> dict[str, Any]:
+    if name not in NETS:
+        asked = "say which net is to be trained" if name is None else f"there is no net {name!r}"
+        raise OptionError(f"--net: {asked}: {', '.join(NETS)}.")
+    if beta is None:
+        return NETS[name](connect, shape, classes)
+    if name != "digits":
+        raise OptionError(f"--beta is for the net digits; {name} has neurons of its own. Leave it out.")
+    if not 0 <= beta <= 1:
+        raise OptionError(f"beta is {beta}; it must be from 0 to 1")
+    return NETS[name](connect, shape, classes, beta=beta)
+
+
+def _tuning(start: Path | None, bits: int, calibration: str | None, fixed: dict[str, Any]) -> Tuning:
+    if start is None:
+        raise OptionError(f"--qat {bits} fine-tunes a trained network. Name its checkpoint with --start.")
+    if fixed:
+        raise OptionError(f"--{next(iter(fixed))}: {start} says it. Leave it out.")
+    if calibration is not None and calibration not in CALIBRATIONS:
+        raise OptionError(f"--calibration {calibration}: choose {', '.join(CALIBRATIONS)}.")
+    return Tuning(start=start, weight_bits=bits, calibration=calibration or "max")
+
+
+def _trained(start: Path, recipe: Recipe) -> tuple[str, dict[str, Any], Recipe]:
+    """What a checkpoint holds, and the recipe with its time steps."""
+    found = read_checkpoint(start)
+    if found.arch is None or found.config is None:
+        raise ModelError(f"{start}: this is no network of this project's own family, which alone can be trained here.")
+    return found.arch, dict(found.config), replace(recipe, timesteps=int(found.config["timesteps"]))
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given: the others have their defaults where the work is done."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,285 @@
+"""What people see in the terminal: tables, progress bars, verdicts."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from snn2hw import ir
+from snn2hw.errors import Blocker
+
+if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
+    from snn2hw.deployment import Convention
+    from snn2hw.engines.layers import Layers
+    from snn2hw.exporters.lava.environment import EnvironmentStatus
+    from snn2hw.mapping.summary import LayerSummary
+    from snn2hw.verification.comparison import Comparison
+    from snn2hw.verification.spikes import SideBySide
+    from snn2hw.verification.verify import Verification
+
+TOLD = 5  # samples left out that are named
+PIPE_WIDTH = 120  # columns of a table where no terminal says how wide it is
+
+console = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """Print a line as it stands: names of files may hold what looks like markup."""
+    console.print(message, markup=False)
+
+
+def say_left_out(data: str, reasons: Sequence[str]) -> None:
+    """Which samples of a data set cannot be read, the first few by name; nothing if all can."""
+    if not reasons:
+        return
+    say(f"{data}: {len(reasons):,} samples cannot be read and are left out:")
+    for reason in reasons[:TOLD]:
+        say(f"  {reason}")
+    if len(reasons) > TOLD:
+        say(f"  and {len(reasons) - TOLD:,} more")
+
+
+def note(message: str) -> None:
+    """Say on a terminal what takes long; silence in a pipe."""
+    if sys.stderr.isatty():
+        errors.print(message, markup=False)
+
+
+def fail(message: str) -> None:
+    """Print an error on stderr."""
+    errors.print(f"[bold red]error[/]: {escape(message)}")
+
+
+class Bars:
+    """One progress bar an engine, made when it first reports. Draws nothing unless stderr is a terminal."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        if label not in self._tasks:
+            self._tasks[label] = self._progress.add_task(label, total=total)
+        self._progress.update(self._tasks[label], completed=done, total=total)
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.3g}/s" if speed else "")
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Progress bars on a terminal; silence in a pipe."""
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _Speed())
+    with Progress(*columns, console=errors, transient=True, disable=not sys.stderr.isatty()) as progress:
+        yield Bars(progress)
+
+
+def show_conventions(conventions: Mapping[str, Convention]) -> None:
+    """The firing, reset and initial-state conventions, once for each kind of neuron."""
+    for kind, count in Counter(conventions.values()).items():
+        console.print(
+            f"Neurons: {count} layers of {kind.framework}, firing at {kind.fires}, reset {kind.reset}, starting at "
+            f"{kind.start}."
+        )
+
+
+def show_manifest_conventions(conventions: Mapping[str, Mapping[str, str]]) -> None:
+    """The same from a bundle's manifest."""
+    from snn2hw.deployment import Convention
+
+    show_conventions({name: Convention(**found) for name, found in conventions.items()})
+
+
+def show_blockers(blockers: list[Blocker]) -> None:
+    """Every blocker: where, what, what to do."""
+    title = "1 blocker" if len(blockers) == 1 else f"{len(blockers)} blockers"
+    table = Table("layer", "problem", "what to do", title=title, title_justify="left")
+    for blocker in blockers:
+        table.add_row(escape(blocker.layer), escape(blocker.problem), escape(blocker.advice))
+    console.print(table)
+
+
+def show_layers(rows: list[LayerSummary], *, depth: int) -> None:
+    """The network as a table."""
+    table = Table("layer", "kind", "shape")
+    for heading in ("weights", "latency", "delay", "cores"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        shape = "x".join(map(str, row.shape))
+        cells = (str(row.weights or ""), str(row.latency), str(row.delay or ""), str(row.cores or ""))
+        table.add_row(escape(row.name), row.kind, shape, *cells)
+    console.print(table)
+    weights = sum(row.weights for row in rows)
+    neurons = sum(math.prod(row.shape) for row in rows if row.kind == "neuron")
+    console.print(f"{neurons:,} neurons, {weights:,} weights, pipeline {depth} cycles deep.")
+
+
+def show_kernels(layers: Layers) -> None:
+    """Which kernel computes each layer's sums in the fast simulator, and the bounds that it follows from."""
+    table = Table("layer", "kernel", title="Kernels of the fast simulator on this machine", title_justify="left")
+    for heading in ("largest payload", "largest sum"):
+        table.add_column(heading, justify="right")
+    for name, synapse in layers.synapses.items():
+        bound = layers.program.bounds[name]
+        table.add_row(escape(name), synapse.kernel, f"{synapse.payload:,}", f"{bound.accumulator:,}")
+    console.print(table)
+
+
+def show_heads(program: ir.Program) -> None:
+    """The heads of a model with several, and which of them accuracy speaks of."""
+    if heads := program.graph.readout.heads:
+        listed = ", ".join(f"{head.name} ({head.stop - head.start} logits)" for head in heads)
+        say(f"Heads: {listed}; accuracy is that of {heads[0].name}.")
+
+
+def show_bounds(program: ir.Program) -> None:
+    """Which accumulators are proved to stay in range, and which rest on calibration."""
+    neurons = [node for node in program.graph if isinstance(node, ir.Neuron)]
+    open_ones = [node.name for node in neurons if program.bounds[node.name].kind != "proved"]
+    console.print(
+        f"Ranges: {len(neurons) - len(open_ones)} of {len(neurons)} neuron layers proved to stay within 24 bits."
+    )
+    for name in open_ones:
+        found = program.bounds[name]
+        console.print(
+            f"  {escape(name)}: the worst case exceeds the limit; calibration saw {100 * (found.observed or 0):.1f} % "
+            "of it. The engines stop if it is ever reached."
+        )
+
+
+def show_verification(result: Verification) -> None:
+    """Accuracy waterfall, spikes, comparisons."""
+    if result.accuracy is None:
+        console.print("The samples have no labels: no accuracy.")
+    else:
+        count = int(result.accuracy["n"])
+        of = "" if result.head is None else f" of head {escape(result.head)}"
+        title = f"Accuracy{of} on {count} samples, T={result.timesteps}"
+        table = Table("engine", title=title, title_justify="left")
+        table.add_column("accuracy", justify="right")
+        table.add_column("correct", justify="right")
+        for engine, value in result.accuracy.items():
+            if engine != "n":
+                table.add_row(engine, f"{100 * value:.2f} %", str(round(value * count)))
+        console.print(table)
+    _show_spikes(result)
+    table = Table("comparison", "required", title="Spike for spike", title_justify="left")
+    for heading in ("compared", "different"):
+        table.add_column(heading, justify="right")
+    notes: list[str] = []
+    for comparison in result.comparisons:
+        required = "exact" if comparison.exact_required else "for information"
+        notes += [f"{comparison.name}: {comparison.note}."] if comparison.note else []
+        if comparison.ties:
+            notes.append(
+                f"{comparison.name}: {comparison.ties:,} values differ by ties alone, membranes that lie on their "
+                "threshold up to rounding."
+            )
+        table.add_row(comparison.name, required, f"{comparison.compared:,}", f"{comparison.mismatches:,}")
+    for name, reason in result.skipped.items():
+        table.add_row(name, f"skipped: {escape(reason)}", "", "")
+    console.print(table)
+    for line in notes:
+        say(line)
+
+
+def show_verdict(result: Verification) -> None:
+    """The first difference of each comparison that must be exact, and the verdict."""
+    for comparison in result.comparisons:
+        if comparison.exact_required and comparison.mismatches:
+            _show_first(comparison)
+    colour = {"exact": "green", "diverged": "red", "incomplete": "yellow"}[result.verdict]
+    console.print(f"Verdict: [bold {colour}]{result.verdict}[/] for these {result.samples} samples.")
+    if result.verdict == "incomplete":
+        say(f"What must be equal could not all be compared: {', '.join(result.not_compared)}.")
+
+
+def show_doctor(packages: list[tuple[str, str, str]], lava: EnvironmentStatus) -> bool:
+    """What is installed and how to get the rest; True if nothing is missing."""
+    table = Table("part", "found", "what to do")
+    for name, found, advice in packages:
+        table.add_row(name, found, advice)
+    python = str(lava.python) if lava.python else "missing"
+    table.add_row("Python 3.10 (for Lava)", escape(python), escape(lava.problem or ""))
+    state = f"lava-nc {lava.lava_version} in {lava.environment}" if lava.ready else "not set up"
+    table.add_row("Lava", escape(state), "" if lava.ready else "made at the first run in Lava; now: make lava")
+    console.print(table)
+    return all(found != "missing" for _, found, _ in packages) and lava.python is not None
+
+
+def show_comparison(result: SideBySide, a: str, b: str) -> None:
+    """Two runs layer by layer, and whether they are equal."""
+    table = Table("layer", title=f"{escape(a)} and {escape(b)}", title_justify="left")
+    for heading in ("compared", "different", "cosine", "rate difference"):
+        table.add_column(heading, justify="right")
+    for layer in result.layers:
+        cosine = "silent" if layer.cosine is None else f"{layer.cosine:.6f}"
+        counts = (f"{layer.compared:,}", f"{layer.different:,}", cosine, f"{layer.rate_difference:+.6f}")
+        table.add_row(escape(layer.name), *counts)
+    console.print(table)
+    for side, names in ((a, result.only_a), (b, result.only_b)):
+        if names:
+            console.print(f"Only in {escape(side)}: {escape(', '.join(names))}.")
+    found = result.first()
+    if found is None:
+        console.print(f"[bold green]Equal[/]: {sum(layer.compared for layer in result.layers):,} values.")
+        return
+    name, first = found
+    step = "" if first.step is None else f", step {first.step}"
+    console.print(
+        f"[bold red]First difference[/]: layer {escape(name)}, sample {first.sample}{step}, index "
+        f"{list(first.index)}: {escape(a)} gives {first.a}, {escape(b)} gives {first.b}."
+    )
+
+
+def _show_spikes(result: Verification) -> None:
+    sizes = {
+        layer.name: layer.compared for comparison in result.comparisons for layer in comparison.layers
+    }  # values compared: samples x steps x neurons
+    table = Table("layer", title="Spikes", title_justify="left")
+    for heading in ("spikes", "per neuron and step"):
+        table.add_column(heading, justify="right")
+    for name, count in result.spikes.items():
+        table.add_row(escape(name), f"{count:,}", f"{count / sizes[name]:.4f}" if sizes.get(name) else "")
+    console.print(table)
+    silent = [name for name, count in result.spikes.items() if count == 0]
+    if silent:
+        console.print(f"[bold yellow]Silent layers[/]: {escape(', '.join(silent))} emitted no spike at all.")
+
+
+def _show_first(comparison: Comparison) -> None:
+    found = comparison.first()
+    if found is None:
+        return
+    layer, first = found
+    expected, actual = comparison.name.split("-vs-")[::-1]
+    times = (("sample", first.sample), ("step", first.step), ("cycle", first.cycle))
+    where = "".join(f"{label} {time}, " for label, time in times if time is not None)
+    about = f" ({escape(first.detail)})" if first.detail else ""
+    console.print(
+        f"[bold red]First difference[/] of {comparison.name}: layer {escape(layer)}, {where}index {list(first.index)}: "
+        f"{expected} gives {first.expected}, {actual} gives {first.actual}{about}."
+    )

@@ -1,0 +1,139 @@
+"""The main figures of a report as tables in the terminal."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.table import Table
+
+from snn2hw.cli.console import console
+from snn2hw.report.comparing import SideBySide
+from snn2hw.report.document import Report
+from snn2hw.report.quantity import quantity
+
+
+def show(report: Report) -> None:
+    """Accuracy, layers, operations, energy and latency; first of all, whether anything fired."""
+    if report.silent:
+        console.print(
+            "[bold red]No neuron fired[/], in any layer, step or sample: every figure below is that of a silent "
+            "network. Look at the thresholds, the scale of the inputs and the calibration."
+        )
+    _show_accuracy(report)
+    _show_layers(report)
+    _show_operations(report)
+    _show_energy(report)
+    _show_latency(report)
+
+
+def show_side_by_side(found: SideBySide, names: tuple[str, str]) -> None:
+    """Two reports: their figures, their rates, and what makes them hard to compare."""
+    table = _table("Side by side", "", *map(escape, names), "second to first")
+    for pair in found.pairs:
+        table.add_row(escape(pair.name), pair.a, pair.b, pair.change)
+    console.print(table)
+    table = _table("Non-zero outputs a unit and step", "layer", *map(escape, names), "difference")
+    for layer in found.layers:
+        rates = ["absent" if rate is None else f"{rate:.4f}" for rate in (layer.a, layer.b)]
+        change = "" if layer.a is None or layer.b is None else f"{layer.b - layer.a:+.4f}"
+        table.add_row(escape(layer.name), *rates, change)
+    console.print(table)
+    for note in found.notes:
+        console.print(escape(note))
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(headings[0], title=title, title_justify="left")
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _show_accuracy(report: Report) -> None:
+    if report.unlabelled:
+        console.print("The samples have no labels: no accuracy.")
+    if report.without_model:
+        console.print(f"No float model to compare with: {escape(report.without_model)}.")
+    if report.waterfall:
+        of = "" if report.head is None else f" of head {escape(report.head)}"
+        title = f"Accuracy{of} on {report.samples} samples, T={report.timesteps}"
+        table = _table(title, "engine", "accuracy", "95 % interval", "correct")
+        for row in (*report.waterfall, *report.over_time[:-1]):
+            name = row.name if row in report.waterfall else f"program after {row.name}"
+            low, high = row.interval
+            table.add_row(
+                name, f"{100 * row.accuracy:.2f} %", f"{100 * low:.2f} to {100 * high:.2f} %", str(row.correct)
+            )
+        console.print(table)
+    if report.verification:
+        verdict, count = report.verification.verdict, report.verification.samples
+        colour = "green" if verdict == "exact" else "red"
+        console.print(f"Verified: [bold {colour}]{escape(verdict)}[/] for {count} samples.")
+
+
+def _show_layers(report: Report) -> None:
+    table = _table("Spikes", "layer", "units", "rate", "mean value", "dead", "saturated")
+    for layer in report.activity:
+        counts = (f"{layer.dead:,}", f"{layer.saturated:,}")
+        table.add_row(escape(layer.name), f"{layer.units:,}", f"{layer.rate:.4f}", f"{layer.value:.4f}", *counts)
+    console.print(table)
+
+
+def _show_operations(report: Report) -> None:
+    own = report.operations
+    table = _table("Synaptic operations a sample", "kind", "operations")
+    rows = {
+        "binary spikes": own.binary,
+        "graded spikes, by count": own.graded,
+        "graded spikes, by value": own.graded_by_value,
+        "the network's input": own.input,
+        "gates and pools": own.gates_and_pools,
+        "biases": own.bias,
+        "one dense pass of the ANN": own.ann_dense,
+    }
+    for name, count in rows.items():
+        table.add_row(name, f"{count:,.1f}")
+    console.print(table)
+
+
+def _show_energy(report: Report) -> None:
+    table = _table("Energy a sample", "prices", "energy", "graded spikes", "by count", "by value", "dense")
+    titles = {profile.name: profile for profile in report.profiles}
+    for found in report.energy:
+        title = escape(titles[found.profile].title)
+        if found.total is None:
+            table.add_row(title, "no public price", "", "", "", "")
+            continue
+        others = [quantity(found.by_rule[rule], "J") for rule in ("count", "value", "dense")]
+        table.add_row(title, quantity(found.total, "J"), f"by {found.rule}", *others)
+    for compared in report.baselines:
+        table.add_row(f"ANN, one dense pass, {compared.profile}", quantity(compared.ann, "J"), "", "", "", "")
+    formula = report.paper_formula
+    table.add_row(f"paper formula, {formula.profile}", quantity(formula.energy, "J"), "", "", "", "")
+    console.print(table)
+    for compared in report.baselines:
+        if compared.rate is None:
+            continue
+        rate = (
+            f"there is none: the layer that takes the input costs more in {report.timesteps} steps than the whole ANN"
+            if compared.break_even_rate is None
+            else f"{compared.break_even_rate:.4f} input spikes a synapse and step"
+        )
+        console.print(f"Break-even with the ANN, {compared.profile}: {rate}; here {compared.rate:.4f}.")
+    console.print("Arithmetic is not a chip: what each price leaves out is listed in report.json.")
+
+
+def _show_latency(report: Report) -> None:
+    found = report.latency
+    console.print(
+        f"Latency: {found.one_shot_cycles} cycles for one sample alone (T={report.timesteps} and a pipeline "
+        f"{found.depth} deep), {found.pipelined_cycles} a sample in a row."
+    )
+    if not found.steps:
+        return
+    table = _table("Time, at least and at most", "prices", "cycle", "one sample alone", "in a row", "slowest layer")
+    for row in found.steps:
+        spans = [
+            f"{quantity(low, 's')} to {quantity(high, 's')}" for low, high in (row.step, row.one_shot, row.pipelined)
+        ]
+        table.add_row(row.profile, *spans, escape(row.bottleneck))
+    console.print(table)

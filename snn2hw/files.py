@@ -1,0 +1,87 @@
+"""Files that commands write: complete or absent, and refused before the work where nothing can be written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn2hw.errors import OptionError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file complete or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file complete and on the disk, or leave what was there."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_npz(path: Path, arrays: dict[str, Any]) -> None:
+    """Write arrays as .npz, complete or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part.npz")
+    try:
+        np.savez_compressed(beside, allow_pickle=False, **arrays)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def arrays_on_disk(folder: Path) -> Iterator[Callable[[str, tuple[int, ...], Any], NDArray[Any]]]:
+    """What makes arrays that live in files in `folder`, not in memory; they are gone when this ends."""
+    with tempfile.TemporaryDirectory(prefix=".snn2hw-", dir=folder) as place:
+        numbers = count()
+        yield lambda name, shape, dtype: np.lib.format.open_memmap(
+            Path(place, f"{next(numbers)}.npy"), mode="w+", dtype=dtype, shape=shape
+        )
+
+
+def check_place(path: Path) -> None:
+    """Raise OptionError if nothing can be written beside `path`: known before the work begins, not after it."""
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OptionError(
+            f"{path}: nothing can be written in {path.parent} ({error.strerror}). Make that folder, or name another."
+        ) from None
+
+
+def check_folder(path: Path) -> None:
+    """Raise OptionError if no folder can be made at `path`, or nothing written in the one that is there."""
+    if path.exists() and not path.is_dir():
+        raise OptionError(f"-o {path}: a file stands there. Name a folder.")
+    check_place(path / "report.html" if path.is_dir() else path)
+
+
+def check_file(path: Path | None) -> None:
+    """Raise OptionError if a file cannot be written to `path`."""
+    if path is not None:
+        if path.is_dir():
+            raise OptionError(f"{path} is a directory. Name a file, in it or elsewhere.")
+        check_place(path)
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file, as hexadecimal text."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

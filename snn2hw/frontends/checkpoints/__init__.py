@@ -1,0 +1,1 @@
+"""Files of weights: this project's, SpikingJelly's, the SEW ResNet authors'."""

@@ -1,0 +1,1 @@
+"""From a torch.nn.Module to NIR: the trace, the rules of layers and operations, the user's own module."""

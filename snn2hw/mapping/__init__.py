@@ -1,0 +1,1 @@
+"""Where a program lies on a chip: populations, cores, traffic."""

@@ -1,0 +1,61 @@
+"""Which model a bundle was made from, and whether it is still the same."""
+
+from __future__ import annotations
+
+from snn2hw.cli.commands.arguments import load
+from snn2hw.errors import ModelError, Snn2hwError
+from snn2hw.exporters.lava import Bundle
+from snn2hw.files import sha256
+from snn2hw.frontends.options import ModelOptions
+from snn2hw.frontends.source import LoadedModel
+from snn2hw.network.nir_file import same_network
+
+
+def model_of(
+    bundle: Bundle, model: str | None, weights: str | None, trust_pickle: bool
+) -> tuple[LoadedModel | None, str]:
+    """The model a bundle came from, or None and why it cannot be had. `model` and `weights` are where it is now.
+
+    A bundle that says that its model's file is to be trusted is not believed: that is for `trust_pickle`.
+    """
+    source = bundle.manifest["source"]
+    said = source["options"]
+    named = model is not None or weights is not None
+    name, weights = model or source["model"], weights or said.get("weights")
+    if not named and (file := bundle.source_file) is not None:
+        what, option = ("model", "--model") if weights is None else ("weights file", "--weights")
+        if not file.is_file():
+            return None, f"the {what} {source['file']} is no longer there; name it with {option}"
+        if sha256(file) != source["sha256"]:
+            return None, f"the {what} {source['file']} was changed after the export; name the old one with {option}"
+        name, weights = (str(file), None) if weights is None else (name, str(file))
+    if said.get("trust_pickle") and not trust_pickle and not named:
+        return (
+            None,
+            "the model's file runs code when it is loaded; if you trust its maker, allow it with --trust-pickle",
+        )
+    options = ModelOptions(
+        weights=weights,
+        input_shape=tuple(said["input_shape"]),
+        timesteps=int(said["timesteps"]),
+        arch=said.get("arch"),
+        connect=said.get("connect"),
+        iand_order=said.get("iand_order"),
+        neuron=said.get("neuron"),
+        trust_pickle=trust_pickle,
+        dt=said.get("dt"),
+    )
+    try:
+        loaded = load(name, options)
+    except Snn2hwError as error:
+        if named:
+            raise
+        return None, f"the model cannot be loaded: {error}"
+    if not same_network(loaded.network, bundle.network):
+        if named:
+            raise ModelError(
+                f"{weights or name}: its weights are not those that the bundle was made from. Name that model, or "
+                "export this one."
+            )
+        return None, "the model now has other weights than at the export; name a weights file when exporting"
+    return loaded, ""
