@@ -37,7 +37,7 @@ from spikingjelly.activation_based.model import sew_resnet
 
 from snn2hw import ir
 from snn2hw.data.samples import Samples
-from snn2hw.engines import layers, neurons, synapse_kernels
+from snn2hw.engines import batches, layers, neurons, synapse_kernels
 from snn2hw.frontends.torch.trace import trace
 from snn2hw.ir.file import read_program, write_program
 from snn2hw.models.neurons import IFNode

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.errors import OptionError
+from snn2hw.errors import ModelError, OptionError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -85,3 +85,15 @@ def sha256(path: Path) -> str:
     """The sha256 of a file, as hexadecimal text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_readable(path: Path) -> None:
+    """Raise ModelError if there is no readable, non-empty file."""
+    if not path.exists():
+        raise ModelError(f"{path}: there is no such file.")
+    if path.is_dir():
+        raise ModelError(f"{path}: this is a directory, not a model file.")
+    if not path.is_file():
+        raise ModelError(f"{path}: this is not a regular file.")
+    if path.stat().st_size == 0:
+        raise ModelError(f"{path}: the file is empty.")

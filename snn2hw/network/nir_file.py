@@ -10,7 +10,7 @@ import nir
 import numpy as np
 
 from snn2hw.errors import Blocker, ModelError, UnsupportedError
-from snn2hw.frontends.checkpoints.torch_file import check_file
+from snn2hw.files import check_readable
 from snn2hw.network.flatten import flatten
 from snn2hw.network.hdf5_reader import read_tree
 from snn2hw.network.layout import lay_out, only
@@ -47,7 +47,7 @@ def read_nir(path: Path) -> nir.NIRGraph:
     Raises UnsupportedError that lists every node of a kind that cannot be deployed, ModelError if it is no NIR graph or
     malformed.
     """
-    check_file(path)
+    check_readable(path)
     content = read_tree(path)
     if content is None:
         raise ModelError(f"{path}: this is not a readable NIR file (it holds no network). Export it with nir.write.")

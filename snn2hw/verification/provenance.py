@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from snn2hw.cli.commands.arguments import load
 from snn2hw.errors import ModelError, Snn2hwError
 from snn2hw.exporters.lava import Bundle
 from snn2hw.files import sha256
 from snn2hw.frontends.options import ModelOptions
-from snn2hw.frontends.source import LoadedModel
+from snn2hw.frontends.source import LoadedModel, load_model
 from snn2hw.network.nir_file import same_network
 
 
@@ -16,7 +15,8 @@ def model_of(
 ) -> tuple[LoadedModel | None, str]:
     """The model a bundle came from, or None and why it cannot be had. `model` and `weights` are where it is now.
 
-    A bundle that says that its model's file is to be trusted is not believed: that is for `trust_pickle`.
+    A bundle that says that its model's file is to be trusted is not believed: that is for `trust_pickle`. What was
+    converted or taken for granted is in the model's notes, for the caller to tell.
     """
     source = bundle.manifest["source"]
     said = source["options"]
@@ -46,7 +46,7 @@ def model_of(
         dt=said.get("dt"),
     )
     try:
-        loaded = load(name, options)
+        loaded = load_model(name, options)
     except Snn2hwError as error:
         if named:
             raise

@@ -235,6 +235,12 @@ def load(model: str, options: ModelOptions, *, default_timesteps: int | None = N
     Where only the structure matters, `default_timesteps` keeps the user from being asked for T.
     """
     loaded = load_model(model, options, default_timesteps=default_timesteps)
-    for line in loaded.notes:
-        console.errors.print(f"{model}: {line}", markup=False)
+    tell_notes(loaded)
     return loaded
+
+
+def tell_notes(loaded: LoadedModel | None) -> None:
+    """Say on stderr what was converted or taken for granted when a model was loaded."""
+    if loaded is not None:
+        for line in loaded.notes:
+            console.errors.print(f"{loaded.source.model}: {line}", markup=False)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from snn2hw.cli import console
-from snn2hw.cli.commands.arguments import compile_model, is_bundle, load, take_first, take_samples
+from snn2hw.cli.commands.arguments import compile_model, is_bundle, load, take_first, take_samples, tell_notes
 from snn2hw.cli.commands.compare_reports import compare_reports
 from snn2hw.cli.report_tables import show
 from snn2hw.errors import OptionError
@@ -57,6 +57,7 @@ def report(
         if is_bundle(given):
             bundle = read_bundle(Path(given))
             loaded, missing = model_of(bundle, model, options.weights, options.trust_pickle)
+            tell_notes(loaded)
         else:
             loaded, missing = load(given, options), ""
             path = Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix="snn2hw-")), "bundle")

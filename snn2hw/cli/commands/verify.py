@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from snn2hw.cli import console
-from snn2hw.cli.commands.arguments import check_deadline, check_models, process_kind, take_samples
+from snn2hw.cli.commands.arguments import check_deadline, check_models, process_kind, take_samples, tell_notes
 from snn2hw.exporters.lava import read_bundle
 from snn2hw.exporters.lava.environment import ensure_environment
 from snn2hw.files import check_file, write_text
@@ -38,6 +38,7 @@ def verify(
     bundle = read_bundle(bundle_path)
     chosen = take_samples(data, bundle.program, samples, saturate=saturate, skip_corrupt=skip_corrupt)
     loaded, missing = model_of(bundle, model, weights, trust_pickle)
+    tell_notes(loaded)
     ensure_environment(console.note)
     with console.bars() as bars:
         result = verify_bundle(

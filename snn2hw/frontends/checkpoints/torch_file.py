@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from snn2hw.errors import ModelError
+from snn2hw.files import check_readable
 
 ENDINGS = (".pt", ".pth", ".pt.tar", ".pth.tar", ".ckpt")
 LARGEST_EXPANSION, HARMLESS_BYTES = 20, 1 << 26
@@ -27,7 +28,7 @@ def read_torch_file(path: Path, *, trust_pickle: bool = False) -> Any:
 
     Tensors are mapped from the file, so that what nobody looks at, such as an optimiser's state, is never read.
     """
-    check_file(path)
+    check_readable(path)
     mapped = _check_archive(path) and not trust_pickle  # a module outlives this file's pages
     if trust_pickle:
         search_here()
@@ -50,18 +51,6 @@ def read_torch_file(path: Path, *, trust_pickle: bool = False) -> Any:
         raise ModelError(
             f"{path}: this is not a file that torch.save wrote, or it is damaged. Copy or save it again."
         ) from None
-
-
-def check_file(path: Path) -> None:
-    """Raise ModelError if there is no readable, non-empty file."""
-    if not path.exists():
-        raise ModelError(f"{path}: there is no such file.")
-    if path.is_dir():
-        raise ModelError(f"{path}: this is a directory, not a model file.")
-    if not path.is_file():
-        raise ModelError(f"{path}: this is not a regular file.")
-    if path.stat().st_size == 0:
-        raise ModelError(f"{path}: the file is empty.")
 
 
 def _check_archive(path: Path) -> bool:
