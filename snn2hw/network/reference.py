@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import nir
 import numpy as np
@@ -38,21 +38,37 @@ class Reference:
         on_state: OnState | None = None,
         decide: Decide | None = None,
         replaced: Mapping[str, Step] | None = None,
+        wanted: Collection[str] | None = None,
     ) -> Iterator[dict[str, Tensor]]:
         """Yield what every node emits, one dict of [N, *shape] tensors a step, for x [T, N, *input shape].
 
         `on_state(name, u, v)` is told every neuron layer's current and membrane of the step, before its reset.
         `decide(name, v, spikes)` returns the spikes [N, *shape] with which the run goes on, after seeing those of the
-        rule. `replaced`: nodes, by name, in whose place another step stands.
+        rule. `replaced`: nodes, by name, in whose place another step stands. `wanted`: the only nodes whose values are
+        yielded; all others are forgotten once the last node that reads them has done so, which saves memory.
         """
         step = {name: self._operation(name, node, on_state, decide) for name, node in self.graph.nodes.items()}
         step |= replaced or {}
+        forgotten = {} if wanted is None else self._read_last_by(set(wanted))
         for frame in x:
             values: dict[str, Tensor] = {}
             for name in self.layout.order:
                 sources = self.layout.sources[name]
                 values[name] = step[name](frame.to(self.dtype) if not sources else self.summed(name, values))
+                for source in forgotten.get(name, ()):
+                    del values[source]
             yield values
+
+    def _read_last_by(self, wanted: set[str]) -> dict[str, list[str]]:
+        """For each node, the nodes whose values nobody needs once it has its own; those in `wanted` are always needed."""
+        last = {name: name for name in self.layout.order}
+        for name in self.layout.order:
+            last |= dict.fromkeys(self.layout.sources[name], name)
+        forgotten: dict[str, list[str]] = {}
+        for name in self.layout.order:
+            if name not in wanted:
+                forgotten.setdefault(last[name], []).append(name)
+        return forgotten
 
     def summed(self, name: str, values: dict[str, Tensor]) -> Tensor:
         """The sum of what a node's sources emit."""

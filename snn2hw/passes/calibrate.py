@@ -65,7 +65,7 @@ def calibrate(
         x = torch.from_numpy(batch.steps(timesteps))
         low, high = min(low, float(x.min())), max(high, float(x.max()))
         lattice = _lattice(x, lattice)
-        for _ in reference.run(x, on_state=note):
+        for _ in reference.run(x, on_state=note, wanted=()):
             pass
         if progress:
             progress(min(start + BATCH, len(samples)), len(samples))

@@ -211,7 +211,7 @@ class _Judge:
             return self._spikes(name, step, v, spikes, run)
 
         outputs: list[Tensor] = []
-        for values in self.reference.run(x, decide=decide):
+        for values in self.reference.run(x, decide=decide, wanted=(self.end,)):
             outputs.append(values[self.end].flatten(1))
             step += 1  # `decide` is asked while the next step is computed
         self._logits(torch.stack(outputs), run.logits)

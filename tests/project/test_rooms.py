@@ -72,3 +72,15 @@ def test_an_import_upwards_would_be_seen(tmp_path: Path) -> None:
     wrong.write_text("from snn2hw.cli import console\nfrom snn2hw import pipeline\n")
     assert list(imported_rooms(wrong)) == [("cli", 1), ("pipeline", 2)]
     assert all(FLOORS[room] > FLOORS["ir"] for room, _ in imported_rooms(wrong))
+
+
+def test_only_the_command_line_parses_and_prints() -> None:
+    talking = [
+        str(path.relative_to(ROOT))
+        for room, path in modules()
+        if room != "cli"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("typer", "rich"))
+        or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] in ("typer", "rich") for alias in node.names))
+    ]
+    assert not talking
