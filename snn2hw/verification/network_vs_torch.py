@@ -124,26 +124,36 @@ class _ModuleFailed(Exception):
 
 def _compared_in(dtype: torch.dtype, network: nir.NIRGraph, model: Comparable, x: Tensor) -> Comparison:
     x = x.to(dtype)
+    first, again = _two_runs(dtype, network, model, x)
+    judge = _Judge(network, dtype)
+    judge.compare(first, x)
+    if again is None:
+        judge.count_again()
+    else:
+        judge.compare(again, x)
+    return judge.comparison(model, x)
+
+
+def _two_runs(
+    dtype: torch.dtype, network: nir.NIRGraph, model: Comparable, x: Tensor
+) -> tuple[Recorded, Recorded | None]:
+    """What the module does in two runs of x [T, N, *shape], one behind the other; None for a second like the first.
+
+    The copy of the module, with the state of all its neurons, is gone when this returns: it takes much memory.
+    """
     end = only(network, nir.Output)
     width = math.prod(int(size) for size in network.nodes[end].output_type["output"])
     sizes = [head.stop - head.start for head in heads_of(end, network.nodes[end])] or [width]
     try:
         with model.copied(dtype) as running:
-            runs = [running.run(x), running.run(x.flip(1))]
-        first, again = (_with_logits_by_step(run, sizes, *x.shape[:2]) for run in runs)
+            first = _with_logits_by_step(running.run(x), sizes, *x.shape[:2])
+            again = _reversed(_with_logits_by_step(running.run(x.flip(1)), sizes, *x.shape[:2]))
     except _ModuleFailed:
         raise
     except Exception as error:  # the user's own code runs here: anything may be raised
         told = str(error).strip().splitlines() or [""]
         raise _ModuleFailed(f"{type(error).__name__}: {told[0]}") from error
-    again = _reversed(again)
-    judge = _Judge(network, dtype)
-    judge.compare(first, x)
-    if _same(first, again):
-        judge.count_again()
-    else:
-        judge.compare(again, x)
-    return judge.comparison(model, x)
+    return first, None if _same(first, again) else again
 
 
 def _with_logits_by_step(run: Recorded, sizes: list[int], steps: int, count: int) -> Recorded:

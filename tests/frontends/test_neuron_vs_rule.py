@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from snn2hw.errors import Blocker, UnsupportedError
 from snn2hw.frontends.neurons import NeuronProblem, against_rule, is_spiking_neuron, to_nir
 from snn2hw.frontends.neurons.against_rule import check_against_rule, check_neurons_against_rules
+from snn2hw.frontends.neurons.sinabs import Step
 from snn2hw.frontends.torch.trace import trace
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.models import neurons as own_neurons
@@ -437,11 +438,12 @@ def test_all_neurons_of_a_net_are_tried_and_told_at_once() -> None:
 
 
 def test_what_a_traced_model_holds_in_a_neurons_place_is_looked_behind() -> None:
-    neuron = layer("IAFSqueeze")()
-    traced = trace(nn.Sequential(nn.Linear(4, SIZE), neuron, nn.Linear(SIZE, 3)), (4,))
-    neuron.register_forward_hook(negate)
-    assert traced.module.get_submodule("1") is not neuron
-    assert len(check_neurons_against_rules({"1": traced.module.get_submodule("1")}, traced.network)) == 1
+    traced = trace(nn.Sequential(nn.Linear(4, SIZE), layer("IAFSqueeze")(), nn.Linear(SIZE, 3)), (4,))
+    placed = traced.module.get_submodule("1")
+    assert isinstance(placed, Step)
+    assert check_neurons_against_rules({"1": placed}, traced.network) == []
+    placed.inner.register_forward_hook(negate)
+    assert len(check_neurons_against_rules({"1": placed}, traced.network)) == 1
 
 
 def test_a_layer_runs_with_few_neurons_where_all_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:

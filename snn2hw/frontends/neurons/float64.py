@@ -49,4 +49,4 @@ class InFloat64(TorchDispatchMode):
 
 
 def _widened(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.dtype == torch.float32 else tensor
+    return tensor.double() if tensor.is_floating_point() else tensor

@@ -46,10 +46,12 @@ def parameters_only() -> frozenset[Any]:
 def _use_layer(module: fx.GraphModule, model: nn.Module, node: fx.Node) -> None:
     names, build = _FORMS[node.target]
     given: dict[str, Any] = dict(zip(names, node.args[1:], strict=False)) | dict(node.kwargs)
-    found = {name: _tensor(module, value) if isinstance(value, fx.Node) else value for name, value in given.items()}
-    if not set(found) <= set(names) or any(value is _UNKNOWN for value in found.values()) or not node.args:
+    parameters = {
+        name: _tensor(module, value) if isinstance(value, fx.Node) else value for name, value in given.items()
+    }
+    if not set(parameters) <= set(names) or any(value is _UNKNOWN for value in parameters.values()) or not node.args:
         return
-    layer = build(found)
+    layer = build(parameters)
     if layer is None:
         return
     path = _path(module, model, node, given.get("weight"), type(layer))
@@ -77,9 +79,9 @@ def _tensor(module: fx.GraphModule, node: fx.Node) -> Any:
 def _path(module: fx.GraphModule, model: nn.Module, node: fx.Node, weight: Any, kind: type[nn.Module]) -> str:
     """The path of the layer that owns the weight, if it is not called itself; else one beside the caller."""
     taken = {str(other.target) for other in module.graph.nodes if other.op == "call_module"}
-    own = str(weight.target).rpartition(".")[0] if isinstance(weight, fx.Node) else ""
-    if own and own not in taken and isinstance(model.get_submodule(own), kind):
-        return own
+    layer = str(weight.target).rpartition(".")[0] if isinstance(weight, fx.Node) else ""
+    if layer and layer not in taken and isinstance(model.get_submodule(layer), kind):
+        return layer
     caller = owner(node)
     name = getattr(node.target, "__name__", kind.__name__.lower())
     wanted = f"{caller}.{name}" if caller else str(name)
@@ -114,8 +116,9 @@ def _fix_parametrizations(module: fx.GraphModule) -> None:
 def _with_its_weights(layer: Any) -> nn.Module:
     """The layer as it was before its parametrization, with the weights that this computes. The layer itself stays."""
     values = {name: getattr(layer, name).detach() for name in layer.parametrizations}
-    fixed = copy.copy(layer)
-    fixed.__class__ = next(kind for kind in type(layer).__mro__ if not kind.__name__.startswith("Parametrized"))
+    kind: Any = next(kind for kind in type(layer).__mro__ if not kind.__name__.startswith("Parametrized"))
+    fixed = kind.__new__(kind)
+    fixed.__dict__.update(layer.__dict__)
     fixed._parameters, fixed._modules = dict(layer._parameters), dict(layer._modules)
     del fixed._modules["parametrizations"]
     for name, value in values.items():

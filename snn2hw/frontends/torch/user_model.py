@@ -56,15 +56,20 @@ class UserModel:
     def copied(self, dtype: torch.dtype) -> Iterator[Running]:
         """A copy of the module that runs in `dtype`. The user's own is not touched.
 
+        The copy has the parameters of the module itself, which are widened where they are used: a deep net's take much
+        memory. Its buffers are its own.
+
         Raises ModelError where the module cannot be copied.
         """
         try:
-            module = copy.deepcopy(self.module).eval().to(dtype)
+            module = copy.deepcopy(self.module, {id(shared): shared for shared in self.module.parameters()}).eval()
         except Exception as error:  # the user's own classes are copied here
             raise ModelError(
                 f"{type(self.module).__name__}: the model cannot be copied ({type(error).__name__}: {error}), so it "
                 "cannot be run beside the network made from it. Keep no tensors that require gradients as attributes."
             ) from error
+        for part in module.modules():
+            part._buffers.update({name: _in(dtype, buffer) for name, buffer in part._buffers.items()})
         arithmetic: AbstractContextManager[object] = InFloat64() if dtype == torch.float64 else nullcontext()
         usual = torch.get_default_dtype()
         torch.set_default_dtype(dtype)  # of the tensors that a forward makes without saying which
@@ -73,6 +78,10 @@ class UserModel:
                 yield Running(self, module)
         finally:
             torch.set_default_dtype(usual)
+
+
+def _in(dtype: torch.dtype, buffer: Tensor | None) -> Tensor | None:
+    return buffer if buffer is None or not buffer.is_floating_point() else buffer.to(dtype)
 
 
 class Running:
@@ -98,11 +107,9 @@ class Running:
             returned = self._batch_first(x) if _is_batch_first(self.module) else self._steps(x)
         reset_by_its_author(self.module)
         steps, count = x.shape[:2]
-        return Recorded(
-            spikes={path: _in_time(parts, steps, count) for path, parts in self._emitted.items() if parts},
-            calls={path: len(parts) for path, parts in self._emitted.items()},
-            logits=returned,
-        )
+        calls = {path: len(parts) for path, parts in self._emitted.items()}
+        spikes = {path: _in_time(self._emitted.pop(path), steps, count) for path in calls if calls[path]}
+        return Recorded(spikes=spikes, calls=calls, logits=returned)
 
     def currents_into(self, path: str, x: Tensor) -> Tensor:
         """What the neuron at `path` receives when x [T, N, *shape] is run: [T, N, *shape of the neurons]."""
