@@ -21,7 +21,7 @@ from torch import nn
 
 from snn2hw.data.samples import Samples
 from snn2hw.deployment import Source
-from snn2hw.exporters.lava import export
+from snn2hw.exporters.export import choose, export
 from snn2hw.frontends.source import LoadedModel
 from snn2hw.frontends.torch.trace import trace
 from snn2hw.models.neurons import IFNode
@@ -65,7 +65,7 @@ def measure(depth: int) -> None:
     deployment = deploy(loaded, samples, Options(timesteps=TIMESTEPS))
     marks.append(time.perf_counter())
     with tempfile.TemporaryDirectory() as folder:
-        export(deployment, Path(folder, "net.lava"))
+        export(deployment, Path(folder, "net.lava"), [choose("lava")])
     marks.append(time.perf_counter())
     profile.disable()
     stages = ", ".join(

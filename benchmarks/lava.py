@@ -57,7 +57,7 @@ def measure(case: Case) -> dict[str, Any]:
             end = time.monotonic()
         expected = fast.simulate(program, samples)
         with np.load(folder / "spikes.npz") as actual:
-            result = compare("lava-vs-program", program, expected=expected, actual=actual, exact=True)
+            result = compare(("lava", "program"), program, expected=expected, actual=actual, exact=True)
     silent = [node.name for node in program.graph.recorded if not expected[node.name].any()]
     if result.mismatches or len(result.layers) != len(program.graph.recorded) + 1:
         verdict = f"DIFFERS in {result.mismatches} values, first {result.first()}"
@@ -93,8 +93,8 @@ def speed(case: Case, samples: int, stock_cycles: int) -> dict[str, Any]:
                 run_lava(bundle, folder / "x.npz", folder / "spikes.npz")
             fused.append(round(watch.ms_a_cycle, 2))
         stock = _stock(bundle, folder, stock_cycles) if stock_cycles else None
-    found = {"samples": samples, "fused_ms": fused, "plain_ms": plain, "stock_ms": stock, "stock_cycles": stock_cycles}
-    return found | {"fused_to_plain": round(median(fused) / median(plain), 2)}
+    times = {"samples": samples, "fused_ms": fused, "plain_ms": plain, "stock_ms": stock, "stock_cycles": stock_cycles}
+    return times | {"fused_to_plain": round(median(fused) / median(plain), 2)}
 
 
 def _plain(bundle: Path, folder: Path) -> float:
@@ -156,18 +156,18 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-def keep(kind: str, key: str, found: dict[str, Any]) -> None:
+def keep(kind: str, key: str, result: dict[str, Any]) -> None:
     """Put a result into benchmarks/lava.json, with the machine, the versions and the day."""
     document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     cores = len(os.sched_getaffinity(0))
-    document.setdefault(kind, {})[key] = found | {"cores": cores, "date": str(date.today())}
+    document.setdefault(kind, {})[key] = result | {"cores": cores, "date": str(date.today())}
     document["machine"] = {"processor": _processor(), "lava-nc": LAVA_VERSION, **_lava_versions()}
     RESULTS.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def _processor() -> str:
-    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found[1].strip() if found else platform.machine()
+    match = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return match[1].strip() if match else platform.machine()
 
 
 def _lava_versions() -> dict[str, str]:
@@ -180,17 +180,17 @@ def show(document: dict[str, Any]) -> None:
     """Print the tables of docs/lava.md."""
     print("| net | processes | compile s | start s | cycles | ms a cycle | memory GB | all s | values | verdict |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for key, found in sorted(document.get("cases", {}).items(), key=lambda item: list(CASES).index(item[0])):
-        cells = [found["processes"], f"{found['compile_s']:.1f}", f"{found['start_s']:.1f}", found["cycles"]]
-        cells += [f"{found['ms_a_cycle']:.1f}", f"{found['memory_gb']:.1f}", f"{found['all_s']:.1f}"]
-        cells += [f"{found['values']:,} in {found['layers']} layers", found["verdict"]]
+    for key, result in sorted(document.get("cases", {}).items(), key=lambda item: list(CASES).index(item[0])):
+        cells = [result["processes"], f"{result['compile_s']:.1f}", f"{result['start_s']:.1f}", result["cycles"]]
+        cells += [f"{result['ms_a_cycle']:.1f}", f"{result['memory_gb']:.1f}", f"{result['all_s']:.1f}"]
+        cells += [f"{result['values']:,} in {result['layers']} layers", result["verdict"]]
         print("| " + " | ".join(map(str, [CASES[key], *cells])) + " |")
     print("\n| net | Lava, fused | one plain process | ratio | stock processes | ratio |\n|---|---|---|---|---|---|")
-    for key, found in document.get("speed", {}).items():
-        fused, stock = median(found["fused_ms"]), found["stock_ms"]
-        cells = [f"{fused:.1f} ms", f"{median(found['plain_ms']):.1f} ms", found["fused_to_plain"]]
+    for key, result in document.get("speed", {}).items():
+        fused, stock = median(result["fused_ms"]), result["stock_ms"]
+        cells = [f"{fused:.1f} ms", f"{median(result['plain_ms']):.1f} ms", result["fused_to_plain"]]
         cells += [f"{stock:.0f} ms", f"{stock / fused:.0f}"] if stock else ["", ""]
-        print("| " + " | ".join(map(str, [replace(CASES[key], samples=found["samples"]), *cells])) + " |")
+        print("| " + " | ".join(map(str, [replace(CASES[key], samples=result["samples"]), *cells])) + " |")
 
 
 def main() -> int:
@@ -207,25 +207,25 @@ def main() -> int:
         show(json.loads(RESULTS.read_text()))
         return 0
     if options.runs:
-        found = repeat(options.runs)
-        keep("runs", "18-32", found)
-        print(f"{options.runs} runs: grown are {found['grown'] or 'none'}")
-        return bool(found["grown"])
+        result = repeat(options.runs)
+        keep("runs", "18-32", result)
+        print(f"{options.runs} runs: grown are {result['grown'] or 'none'}")
+        return bool(result["grown"])
     exact = True
     for key in options.cases or (["18-32"] if options.speed else CASES):
         if options.speed:
-            found = speed(CASES[key], options.samples, options.stock_cycles)
-            keep("speed", key, found)
+            result = speed(CASES[key], options.samples, options.stock_cycles)
+            keep("speed", key, result)
         else:
             try:
-                found = measure(CASES[key])
+                result = measure(CASES[key])
             except LavaError as error:
-                found = {"verdict": f"FAILED: {error}"}
-            if found["verdict"] == "exact":
-                keep("cases", key, found)
+                result = {"verdict": f"FAILED: {error}"}
+            if result["verdict"] == "exact":
+                keep("cases", key, result)
             else:
                 exact = False
-        print(f"{CASES[key]}: {found}", flush=True)
+        print(f"{CASES[key]}: {result}", flush=True)
     return 0 if exact else 1
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from snn2hw import ir
 from snn2hw.data.samples import Samples
 from snn2hw.deployment import Source
-from snn2hw.exporters.lava import export
+from snn2hw.exporters.export import choose, export
 from snn2hw.frontends.source import LoadedModel
 from snn2hw.frontends.torch.trace import trace
 from snn2hw.models.blocks import Block
@@ -124,5 +124,5 @@ def export_case(case: Case, folder: Path) -> tuple[ir.Program, Path]:
         conventions={},
     )
     deployment = deploy(loaded, samples_of(case, 2, 0), Options(timesteps=STEPS))
-    export(deployment, folder / "net.lava")
+    export(deployment, folder / "net.lava", [choose("lava")])
     return deployment.program, folder / "net.lava"

@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 from engine import Job, RegionEngine  # noqa: E402
 from files import create_recordings, read_payloads, recording_paths  # noqa: E402
 from program import lava_order  # noqa: E402
-from program_file import read_program  # noqa: E402
+from program_npz.reader import read_program  # noqa: E402
 
 program = read_program(bundle / "program.npz")
 payloads = read_payloads(given, program, None, saturate=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from export import SHAPE, build
 
-from snn2hw.exporters.nir import write_graph
+from snn2hw.exporters.nir.files import write_graph
 from snn2hw.frontends.torch.trace import trace
 from snn2hw.network.nir_file import read_nir, same_network
 

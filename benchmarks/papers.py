@@ -111,9 +111,15 @@ def by_depth(cases: Sequence[tuple[str, str, Recipe]]) -> list[Row]:
     rows = []
     for training, results in with_seeds(trainings):
         loss, interval = mean([history[-1].loss for history, _ in results])
-        found, _ = mean([accuracy for _, accuracy in results])
+        accuracy_reached, _ = mean([accuracy for _, accuracy in results])
         blocks = training.config["stages"][0]["blocks"]
-        row = {"what": training.what, "blocks": blocks, "loss": loss, "interval": interval, "accuracy": found}
+        row = {
+            "what": training.what,
+            "blocks": blocks,
+            "loss": loss,
+            "interval": interval,
+            "accuracy": accuracy_reached,
+        }
         rows.append(row)
         show(row)
     return rows
@@ -122,9 +128,9 @@ def by_depth(cases: Sequence[tuple[str, str, Recipe]]) -> list[Row]:
 def deep() -> list[Row]:
     """A net of 54 blocks, 110 layers with weights."""
     recipe = replace(NARROW, epochs=10)
-    history, found = Training("ADD", "ADD", nets.narrow("ADD", blocks=54), recipe, "digits").run()
+    history, tested = Training("ADD", "ADD", nets.narrow("ADD", blocks=54), recipe, "digits").run()
     rows: list[Row] = [{"epoch": epoch.number, "loss": epoch.loss, "accuracy": epoch.accuracy} for epoch in history]
-    rows.append({"test": found})
+    rows.append({"test": tested})
     for row in rows:
         show(row)
     return rows
@@ -146,8 +152,8 @@ def delete() -> list[Row]:
     """Accuracy with all 8 steps trained, and with 6 or 4 of them drawn for each batch."""
     net = nets.little_7b("ADD")
     return repeated(
-        Training(f"{kept} of 8 steps", "ADD", net, replace(MOVING, trained_timesteps=kept), "moving-digits")
-        for kept in (8, 6, 4)
+        Training(f"{count} of 8 steps", "ADD", net, replace(MOVING, trained_timesteps=count), "moving-digits")
+        for count in (8, 6, 4)
     )
 
 
@@ -169,9 +175,9 @@ def repeated(cases: Iterable[Training]) -> list[Row]:
     """Accuracy of each training over the seeds."""
     rows = []
     for case, results in with_seeds(list(cases)):
-        found = [accuracy for _, accuracy in results]
-        average, interval = mean(found)
-        rows.append({"what": case.what, "accuracy": average, "interval": interval, "seeds": found})
+        accuracies = [accuracy for _, accuracy in results]
+        average, interval = mean(accuracies)
+        rows.append({"what": case.what, "accuracy": average, "interval": interval, "seeds": accuracies})
         show(rows[-1])
     return rows
 
@@ -191,16 +197,16 @@ def mean(values: Sequence[float]) -> tuple[float, float]:
 
 
 def plot(file: Path) -> None:
-    """Draw what was found: loss against depth, and accuracies with their intervals."""
+    """Draw the results: loss against depth, and accuracies with their intervals."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    found = {name: part["rows"] for name, part in json.loads(RESULTS.read_text()).items()}
+    results = {name: part["rows"] for name, part in json.loads(RESULTS.read_text()).items()}
     figure, (losses, *others) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
-    for what in dict.fromkeys(row["what"] for row in (*found["depth"], *found["zero-init"])):
-        rows = [row for row in (*found["depth"], *found["zero-init"]) if row["what"] == what]
+    for what in dict.fromkeys(row["what"] for row in (*results["depth"], *results["zero-init"])):
+        rows = [row for row in (*results["depth"], *results["zero-init"]) if row["what"] == what]
         columns = ([row[key] for row in rows] for key in ("blocks", "loss", "interval"))
         losses.errorbar(*columns, marker="o", capsize=3, label=what)
     losses.axhline(math.log(10), color="grey", linewidth=0.8, linestyle=":", label="guessing")
@@ -208,7 +214,7 @@ def plot(file: Path) -> None:
     losses.set_xticks(DEPTHS)
     losses.legend(fontsize=8, loc="center right", bbox_to_anchor=(1, 0.6))
     for axis, name, title in zip(others, ("gates", "trt"), ("Gates, moving-digits", "TRT"), strict=True):
-        rows = found[name][::-1]
+        rows = results[name][::-1]
         values = [100 * row["accuracy"] for row in rows]
         axis.barh(
             [row["what"].replace("digits either way, ", "digits\neither way, ") for row in rows],
@@ -222,7 +228,7 @@ def plot(file: Path) -> None:
 
 
 def show(row: Row) -> None:
-    """One row as it is found."""
+    """Show one row at once."""
     print(
         ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
     )

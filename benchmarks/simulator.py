@@ -40,6 +40,7 @@ from snn2hw.data.samples import Samples
 from snn2hw.engines import batches, layers, neurons, synapse_kernels
 from snn2hw.frontends.torch.trace import trace
 from snn2hw.ir.file import read_program, write_program
+from snn2hw.ir.numerics import load_numerics
 from snn2hw.models.neurons import IFNode
 from snn2hw.models.sew_resnet import wide_seven_b_net
 from snn2hw.pipeline import Options, compile_network
@@ -159,16 +160,16 @@ def measure(case: Case) -> dict[str, Any]:
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)
-    found = {name: {"seconds": statistics.median(values)} for name, values in seconds.items()}
+    figures = {name: {"seconds": statistics.median(values)} for name, values in seconds.items()}
     key = next(key for key, value in CASES.items() if value == case)
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder, "program.npz")
         write_program(program_of(case), program)
-        for name in found:
+        for name in figures:
             command = [sys.executable, __file__, "--memory", name, key, str(program)]
-            own = subprocess.run(command, capture_output=True, text=True, check=True)
-            found[name]["peak_mib"] = float(own.stdout.split()[-1])
-    return found
+            printed = subprocess.run(command, capture_output=True, text=True, check=True)
+            figures[name]["peak_mib"] = float(printed.stdout.split()[-1])
+    return figures
 
 
 def print_memory(name: str, case: Case, program: Path) -> None:
@@ -234,6 +235,7 @@ def machine_peaks() -> dict[str, float]:
     }
     program = ir.Program(
         graph=ir.Graph((source, node)),
+        numerics=load_numerics(),
         bounds=bounds,
         schedule=ir.Schedule(timesteps=1, latency={}, delays={}, reset_offset={}),
         regions=(),
@@ -285,12 +287,12 @@ def _operations(case: Case) -> float:
 
 def _best(run: Callable[[], Any]) -> float:
     run()
-    found = []
+    seconds = []
     for _ in range(REPETITIONS):
         start = time.perf_counter()
         run()
-        found.append(time.perf_counter() - start)
-    return min(found)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def _replace(net: nn.Module, kind: type[nn.Module], make: Callable[[], nn.Module]) -> None:
@@ -308,12 +310,12 @@ def main(keys: list[str]) -> None:
     print("Peaks: " + ", ".join(f"{name} {value / 1e9:.0f} G/s" for name, value in document["machine"].items()))
     print("\n| net | " + " | ".join(CONTENDERS) + " |\n|" + "---|" * (len(CONTENDERS) + 1))
     for key in keys or CASES:
-        found = measure(CASES[key])
-        document["cases"][str(CASES[key])] = found
-        own = found["snn2hw"]["seconds"]
+        figures_of = measure(CASES[key])
+        document["cases"][str(CASES[key])] = figures_of
+        reference = figures_of["snn2hw"]["seconds"]
         cells = ["-"] * len(CONTENDERS)
-        for name, figures in found.items():
-            ratio = f"{1e3 * figures['seconds']:.0f} ms ({figures['seconds'] / own:.1f})"
+        for name, figures in figures_of.items():
+            ratio = f"{1e3 * figures['seconds']:.0f} ms ({figures['seconds'] / reference:.1f})"
             cells[CONTENDERS.index(name)] = f"{ratio}, {figures['peak_mib']:.0f} MiB"
         print(f"| {CASES[key]} | " + " | ".join(cells) + " |", flush=True)
     case = CASES[(keys or list(CASES))[0]]

@@ -42,9 +42,9 @@ def deployed(data: str, method: str, epochs: int, seed: int, folder: Path) -> Re
 def show(reports: dict[str, list[Report]]) -> None:
     """Accuracy of the integers that are deployed, and how often a neuron fires: means over the seeds."""
     table = Table("method", "accuracy", "firing rate", title="Over the seeds, mean and 95 % interval (Student's t)")
-    for method, found in reports.items():
-        accuracies = [100 * row.accuracy for report in found for row in report.waterfall if row.name == "program"]
-        rates = [100 * (1 - report.footprint.activation_sparsity) for report in found]
+    for method, runs in reports.items():
+        accuracies = [100 * row.accuracy for report in runs for row in report.waterfall if row.name == "program"]
+        rates = [100 * (1 - report.footprint.activation_sparsity) for report in runs]
         table.add_row(method, f"{mean(accuracies)} %", f"{mean(rates)} %")
     Console().print(table)
 

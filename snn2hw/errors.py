@@ -66,7 +66,11 @@ class BundleError(Snn2hwError):
     """A bundle is incomplete, was changed after it was written, or contradicts itself."""
 
 
-class LavaError(Snn2hwError):
+class BackendError(Snn2hwError):
+    """A back end could not run, or returned what it must not."""
+
+
+class LavaError(BackendError):
     """Lava could not be installed, started or run to its end."""
 
 

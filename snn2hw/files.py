@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from snn2hw.errors import ModelError, OptionError
 
+VERIFY_SCHEMA = "snn2hw.verify/1"
+"""Of the document that `snn2hw verify --json` writes and `snn2hw report --verify` reads."""
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a file complete or not at all."""
@@ -24,30 +27,38 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file complete and on the disk, or leave what was there."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with beside(path) as part, part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_npz(path: Path, arrays: dict[str, Any]) -> None:
     """Write arrays as .npz, complete or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part.npz")
+    with beside(path, ".npz") as part:
+        np.savez_compressed(part, allow_pickle=False, **arrays)
+
+
+@contextmanager
+def beside(path: Path, ending: str = "") -> Iterator[Path]:
+    """The name of a file beside `path` that takes its place when all went well, and is gone otherwise.
+
+    ending: of that name, for a writer that would add its own.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part{ending}")
     try:
-        np.savez_compressed(beside, allow_pickle=False, **arrays)
-        os.replace(beside, path)
+        yield part
+        os.replace(part, path)
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
 def arrays_on_disk(folder: Path) -> Iterator[Callable[[str, tuple[int, ...], Any], NDArray[Any]]]:
-    """What makes arrays that live in files in `folder`, not in memory; they are gone when this ends."""
+    """What makes arrays that live in files in `folder`, not in memory; they are gone when this ends.
+
+    It is called with a name, a shape and a type, and gives an array [*shape].
+    """
     with tempfile.TemporaryDirectory(prefix=".snn2hw-", dir=folder) as place:
         numbers = count()
         yield lambda name, shape, dtype: np.lib.format.open_memmap(

@@ -47,28 +47,41 @@ LIMITS = {field.name: field.default is MISSING for field in fields(Target) if fi
 """Every limit of a chip, and whether its file must have it."""
 
 
-def known_chips() -> tuple[str, ...]:
-    """Names of the chips that have a file."""
+def all_chips() -> tuple[str, ...]:
+    """Names of the chips that programs can be compiled for: all that have a file."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+
+
+def known_chips() -> tuple[str, ...]:
+    """Names of the chips whose cores are known, on which programs can be placed."""
+    return tuple(name for name in all_chips() if "limits" in read_document(FOLDER / f"{name}.toml"))
+
+
+def chip_file(name: str) -> Path:
+    """The file of a chip. Raises OptionError for one that has none."""
+    if name not in all_chips():
+        raise OptionError(f"there is no chip {name!r}. Known are {', '.join(all_chips())}.")
+    return FOLDER / f"{name}.toml"
 
 
 def load_target(name: str) -> Target:
     """Read a chip's file. Raises OptionError for an unknown chip, and for a file that `read_target` refuses."""
     if name not in known_chips():
-        raise OptionError(f"there is no target {name!r}. Known are {', '.join(known_chips())}.")
+        problem = (
+            f"the chip {name!r} has no cores to place on" if name in all_chips() else f"there is no target {name!r}"
+        )
+        raise OptionError(f"{problem}. Known are {', '.join(known_chips())}.")
     return read_target(FOLDER / f"{name}.toml")
 
 
 def read_target(path: Path) -> Target:
-    """Read a chip from a TOML file: `title`, and tables `limits`, `systems` and `not_public`.
+    """Read a chip from a TOML file: `title`, and tables `limits`, `systems` and `not_public`. What its table `numerics`
+    says of its arithmetic is read by snn2hw/ir/numerics.py.
 
     Raises OptionError for a file that is no TOML, and for a limit that is missing, unknown, no whole number above 0 or
     without a source; the message names it.
     """
-    try:
-        document = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OptionError(f"{path.name}: this is not TOML ({error}).") from None
+    document = read_document(path)
     limits, systems = _table(path, document, "limits"), _table(path, document, "systems")
     if unknown := sorted(limits.keys() - LIMITS.keys()):
         raise OptionError(f"{path.name}: unknown limit {unknown[0]}. Known are {', '.join(LIMITS)}.")
@@ -86,6 +99,14 @@ def read_target(path: Path) -> Target:
         not_public={limit: str(reason) for limit, reason in _table(path, document, "not_public").items()},
         **values,
     )
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """All that a TOML file holds. Raises OptionError if it is none."""
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(f"{path.name}: this is not TOML ({error}).") from None
 
 
 def _table(path: Path, document: dict[str, Any], name: str) -> dict[str, Any]:

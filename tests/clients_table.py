@@ -15,10 +15,10 @@ from torch import nn
 from snn2hw.deployment import Deployment
 from snn2hw.engines.cycle import simulate as run_program
 from snn2hw.errors import Snn2hwError
-from snn2hw.exporters.nir import write_graph
+from snn2hw.exporters.nir.files import write_graph
 from snn2hw.interop import CLIENTS, load_in
 from snn2hw.interop.simulate import REFERENCE, input_steps, simulate
-from snn2hw.verification.spikes import compare
+from snn2hw.verification import comparison
 
 TITLES = {"norse": "norse", "sinabs": "sinabs", "snntorch": "snnTorch", "spikingjelly": "SpikingJelly"}
 STEPS = 6
@@ -31,7 +31,9 @@ def net(gate: str, neuron: str) -> nn.Module:
 
 def rows() -> dict[str, tuple[Deployment | nir.NIRGraph, str, bool]]:
     """What is written: a compiled net or a graph, the profile, and whether quantised."""
-    made = {key: deployment(net(*key), SAMPLES, STEPS) for key in [("SPIKING", "if"), ("IAND", "if"), ("IAND", "lif")]}
+    deployments = {
+        key: deployment(net(*key), SAMPLES, STEPS) for key in [("SPIKING", "if"), ("IAND", "if"), ("IAND", "lif")]
+    }
     plain_chain = chain(IMAGE, 3, a=conv(4, 2, 3, 3), n=if_(4, 6, 6), f=flat(4, 6, 6), b=affine(3, 144))
     first = if_(*IMAGE, threshold=0.3)
     return {
@@ -41,14 +43,14 @@ def rows() -> dict[str, tuple[Deployment | nir.NIRGraph, str, bool]]:
             "plain",
             False,
         ),
-        "plain, IAND": (made["IAND", "if"], "plain", False),
-        "portable, IF, sums": (made["SPIKING", "if"], "portable", False),
-        "portable, IF, IAND and max pool": (made["IAND", "if"], "portable", False),
-        "portable, LIF, IAND and max pool": (made["IAND", "lif"], "portable", False),
-        "portable, quantised IF": (made["IAND", "if"], "portable", True),
-        "portable, quantised LIF, truncation put back": (made["IAND", "lif"], "portable", True),
-        "legacy, IF, sums": (made["SPIKING", "if"], "legacy", False),
-        "legacy, quantised IF, sums": (made["SPIKING", "if"], "legacy", True),
+        "plain, IAND": (deployments["IAND", "if"], "plain", False),
+        "portable, IF, sums": (deployments["SPIKING", "if"], "portable", False),
+        "portable, IF, IAND and max pool": (deployments["IAND", "if"], "portable", False),
+        "portable, LIF, IAND and max pool": (deployments["IAND", "lif"], "portable", False),
+        "portable, quantised IF": (deployments["IAND", "if"], "portable", True),
+        "portable, quantised LIF, truncation put back": (deployments["IAND", "lif"], "portable", True),
+        "legacy, IF, sums": (deployments["SPIKING", "if"], "legacy", False),
+        "legacy, quantised IF, sums": (deployments["SPIKING", "if"], "legacy", True),
     }
 
 
@@ -70,8 +72,8 @@ def measure(what: Deployment | nir.NIRGraph, profile: str, quantised: bool, clie
         return "refused"
     except Exception as error:  # a client that stumbles while it runs
         return f"fails ({type(error).__name__})"
-    found = {name: values.numpy().swapaxes(0, 1) for name, values in module.spikes.items()}
-    result = compare({name: values for name, values in expected.items() if name != "logits"}, found)
+    spikes = {name: values.numpy().swapaxes(0, 1) for name, values in module.spikes.items()}
+    result = comparison.measure({name: values for name, values in expected.items() if name != "logits"}, spikes)
     return "**equal**" if result.equal and not result.only_a else "different"
 
 

@@ -56,11 +56,11 @@ def n_mnist(recorded: Events) -> bytes:
 
 def write_gestures(folder: Path) -> dict[str, list[tuple[int, Events]]]:
     """DVS128 Gesture with two recordings to train and one to test; what each split holds: labels from 0 and events."""
-    made: dict[str, list[tuple[int, Events]]] = {}
+    splits: dict[str, list[tuple[int, Events]]] = {}
     folder.mkdir(parents=True, exist_ok=True)
     recordings = {"train": ("user01_led", "user02_lab"), "test": ("user24_led",)}
     for split, names in recordings.items():
-        made[split] = []
+        splits[split] = []
         (folder / f"trials_to_{split}.txt").write_text("".join(f"{name}.aedat\n" for name in names))
         for name in names:
             seed = int(name[4:6])
@@ -72,34 +72,34 @@ def write_gestures(folder: Path) -> dict[str, list[tuple[int, Events]]]:
                 f"{gesture},{200_000 * (i + 1)},{200_000 * (i + 1) + 100_000}\n" for i, gesture in enumerate(gestures)
             ]
             (folder / f"{name}_labels.csv").write_text("class,startTime_usec,endTime_usec\n" + "".join(rows))
-            made[split] += [(gesture - 1, sample) for gesture, sample in zip(gestures, samples, strict=True)]
-    return made
+            splits[split] += [(gesture - 1, sample) for gesture, sample in zip(gestures, samples, strict=True)]
+    return splits
 
 
 def write_cifar10(folder: Path, each: int = 12) -> dict[str, list[Events]]:
     """CIFAR10-DVS with some recordings a class; the events of each class, in the order of the files' numbers."""
-    made = {}
+    recordings = {}
     for label, name in enumerate(CIFAR10):
         (folder / name).mkdir(parents=True)
-        made[name] = [events(40, seed=1000 * label + number) for number in range(each)]
-        for number, recorded in enumerate(made[name]):
+        recordings[name] = [events(40, seed=1000 * label + number) for number in range(each)]
+        for number, recorded in enumerate(recordings[name]):
             (folder / name / f"cifar10_{name}_{number}.aedat").write_bytes(aedat2(recorded))
-    return made
+    return recordings
 
 
 def write_n_mnist(folder: Path, each: int = 2) -> dict[str, list[list[Events]]]:
     """N-MNIST with some recordings a digit; the events by split and digit."""
-    made: dict[str, list[list[Events]]] = {}
+    recordings: dict[str, list[list[Events]]] = {}
     for split in ("Train", "Test"):
-        made[split.lower()] = []
+        recordings[split.lower()] = []
         for digit in range(10):
             (folder / split / str(digit)).mkdir(parents=True)
             seeds = [1000 * digit + number + 500 * (split == "Test") for number in range(each)]
             recorded = [events(40, seed=seed, size=34) for seed in seeds]
             for number, one in enumerate(recorded):
                 (folder / split / str(digit) / f"{number:05}.bin").write_bytes(n_mnist(one))
-            made[split.lower()].append(recorded)
-    return made
+            recordings[split.lower()].append(recorded)
+    return recordings
 
 
 def write_cache(folder: Path, labels: list[str], samples: list[Events]) -> None:

@@ -15,7 +15,7 @@ from snn2hw.data.load import load_samples
 from snn2hw.data.samples import Samples
 from snn2hw.deployment import Deployment, NetworkCheck, Source
 from snn2hw.engines.cycle import simulate
-from snn2hw.exporters.nir import export
+from snn2hw.exporters.export import choose, export
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import load_model
 from snn2hw.frontends.torch.trace import trace
@@ -83,11 +83,11 @@ NETS: dict[str, Callable[[], tuple[Deployment, Samples]]] = {
 
 
 @cache
-def made(name: str) -> tuple[Deployment, Samples, ir.Spikes]:
+def deployed_net(name: str) -> tuple[Deployment, Samples, ir.Spikes]:
     """A net, samples, and what its program computes."""
     compiled, samples = NETS[name]()
     return compiled, samples, simulate(compiled.program, samples)
 
 
 def write(compiled: Deployment, path: Path, profile: str, *, quantised: bool = False) -> list[str]:
-    return export(compiled, path, profile=profile, quantised=quantised, allow_lossy=True)
+    return export(compiled, path, [choose("nir", profile=profile, quantised=quantised, allow_lossy=True)])

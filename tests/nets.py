@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from snn2hw import ir
 from snn2hw.data.samples import Samples
 from snn2hw.engines.cycle import input_payloads
-from snn2hw.exporters.nir import integer_graph
 from snn2hw.frontends.torch.requantise import requantise
 from snn2hw.frontends.torch.trace import Traced, trace
+from snn2hw.network.write_integers import integer_graph
 from snn2hw.pipeline import Options, compile_network
 
 SHAPE = (2, 8, 8)
@@ -107,8 +107,8 @@ def residual_net(
     channels = blocks[0][0]
     net = nn.Sequential(layers.Conv2d(SHAPE[0], channels, 3, 1, 1, bias=False), layers.BatchNorm2d(channels), neuron())
     gates = [gate] * len(blocks) if isinstance(gate, str) else gate
-    for number, (own, (outputs, stride)) in enumerate(zip(gates, blocks, strict=True)):
-        net.add_module(f"block{number}", Block(channels, outputs, stride, own, neuron, layers))
+    for number, (connect, (outputs, stride)) in enumerate(zip(gates, blocks, strict=True)):
+        net.add_module(f"block{number}", Block(channels, outputs, stride, connect, neuron, layers))
         if number in max_pool:
             net.add_module(f"pool{number}", layers.MaxPool2d(2))
         channels = outputs
@@ -172,13 +172,13 @@ def randomise(model: nn.Module) -> nn.Module:
 def with_heads(wire: Wire, **layers: nn.Module) -> nn.Module:
     """A model that returns what `wire` makes of spikes in the middle [N, 4, 8, 8] and at the end [N, 6, 4, 4]."""
 
-    def forward(own: Any, x: Tensor) -> Any:
-        middle = own.block0(own.stem(x))
-        return wire(own, middle, own.block1(middle))
+    def forward(self: Any, x: Tensor) -> Any:
+        middle = self.block0(self.stem(x))
+        return wire(self, middle, self.block1(middle))
 
     torch.manual_seed(5)
     neuron = NEURONS["if"]
-    own: dict[str, nn.Module] = {
+    model: dict[str, nn.Module] = {
         "stem": nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), neuron()),
         "block0": Block(4, 4, 1, "ADD", neuron, nn),
         "block1": Block(4, 6, 2, "IAND", neuron, nn),
@@ -186,11 +186,11 @@ def with_heads(wire: Wire, **layers: nn.Module) -> nn.Module:
         "fc": nn.Linear(6, 3),
         "aux": nn.Linear(4, 5),
     }
-    return randomise(Wired(forward, **(own | layers)))
+    return randomise(Wired(forward, **(model | layers)))
 
 
-def two(own: Any, middle: Tensor, end: Tensor) -> Any:
-    return own.fc(own.pool(end).flatten(1)), own.aux(own.pool(middle).flatten(1))
+def two(self: Any, middle: Tensor, end: Tensor) -> Any:
+    return self.fc(self.pool(end).flatten(1)), self.aux(self.pool(middle).flatten(1))
 
 
 def random_samples(count: int, *, steps: int = 0, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Samples:
@@ -207,8 +207,8 @@ def compile_model(model: nn.Module, samples: Samples, *, timesteps: int, **optio
 
 def run_requantised(traced: Traced, program: ir.Program, samples: Samples) -> ir.Spikes:
     """What simulate returns, from the model itself with the program's integers put back into it."""
-    own = requantise(traced, integer_graph(program.graph))
+    requantised = requantise(traced, integer_graph(program.graph))
     x = np.moveaxis(input_payloads(program, samples), 1, 0) * program.graph.input.scale
-    steps = list(own.run(torch.from_numpy(x)))
+    steps = list(requantised.run(torch.from_numpy(x)))
     spikes = {name: np.stack([step[name].numpy() for step in steps], axis=1) for name in traced.origin}
     return spikes | {"logits": sum(step["logits"].numpy() for step in steps) * program.graph.readout.scales}

@@ -8,9 +8,16 @@ from typing import Any
 
 import nir
 import numpy as np
+import torch
+from nets import random_samples
 
+from snn2hw import ir
+from snn2hw.engines.cycle import input_payloads, simulate
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import LoadedModel, load_model
+from snn2hw.network.reference import Reference
+from snn2hw.network.write_integers import integer_graph
+from snn2hw.pipeline import Options, compile_network
 
 STEPS = 4
 IMAGE = (2, 6, 6)
@@ -89,3 +96,16 @@ def leaky(**changed: Any) -> nir.LIF:
 def load(graph: nir.NIRGraph, folder: Path, **options: Any) -> LoadedModel:
     nir.write(folder / "net.nir", graph)
     return load_model(str(folder / "net.nir"), ModelOptions(timesteps=STEPS, **options))
+
+
+def deploy(loaded: LoadedModel, steps: int) -> tuple[ir.Program, ir.Spikes]:
+    """A network's program and its spikes in the cycle simulator; its integers, run as plain NIR, give the same."""
+    samples = random_samples(5, shape=loaded.input_shape)
+    program = compile_network(loaded.network, samples, Options(timesteps=steps))
+    expected = simulate(program, samples)
+    payloads = torch.from_numpy(np.moveaxis(input_payloads(program, samples), 1, 0)).double()
+    executed = list(Reference(integer_graph(program.graph), dtype=torch.float64).run(payloads))
+    for name in expected.keys() - {"logits"}:
+        assert np.array_equal(np.stack([step[name].numpy() for step in executed], axis=1), expected[name]), name
+    assert np.array_equal(sum(step["output"].numpy() for step in executed), expected["logits"])
+    return program, expected

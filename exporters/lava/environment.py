@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
+from snn2hw.aliases import Note
 from snn2hw.errors import LavaError, Snn2hwError
+from snn2hw.exporters.lava.runtime.lava_version import LAVA_VERSION
 
-LAVA_VERSION = "0.10.0"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 MARKER = "snn2hw-complete.json"  # written last; an environment without it was never finished
 PROBE_TIMEOUT = 60.0  # seconds
@@ -39,8 +40,6 @@ version = importlib.metadata.version("lava-nc") if there else None
 print(json.dumps({"version": list(sys.version_info[:3]), "lava": version}))
 """
 LAVA_IMPORT = "import lava.proc.conv.models, lava.proc.dense.models, lava.proc.graded.models, lava.proc.lif.models"
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def find_python310() -> Path:
     raise LavaError(
         "\n".join(
             [
-                "Lava 0.10.0 needs Python 3.10, and none was found. Tried:",
+                f"Lava {LAVA_VERSION} needs Python 3.10, and none was found. Tried:",
                 *(tried or ["  no python3.10 on the PATH, in pyenv, in uv or in the usual places"]),
                 "Install Python 3.10 (for example: uv python install 3.10, or pyenv install 3.10), "
                 "or set SNN2HW_LAVA_PYTHON to one.",
@@ -81,7 +80,7 @@ def find_python310() -> Path:
     )
 
 
-def ensure_environment(progress: Progress | None = None) -> Path:
+def ensure_environment(progress: Note | None = None) -> Path:
     """The Python of an environment with Lava, made now if there is none. Commands that start together make it once.
 
     `progress` is told in words what takes long. A Python 3.10 named by SNN2HW_LAVA_PYTHON that has Lava is taken as it
@@ -231,7 +230,7 @@ def _is_complete(folder: Path) -> bool:
     return (folder / MARKER).is_file() and _lava_version(str(_python_in(folder))) == LAVA_VERSION
 
 
-def _make(folder: Path, base: Path, tell: Progress) -> None:
+def _make(folder: Path, base: Path, tell: Note) -> None:
     """Make the environment anew. The marker comes last: an interrupted attempt counts as nothing."""
     if folder.exists():
         tell(f"removing an unfinished or broken environment in {folder}")

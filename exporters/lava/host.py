@@ -9,15 +9,13 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
+from snn2hw.aliases import Progress
 from snn2hw.errors import BundleError, LavaError
+from snn2hw.exporters.lava import Processes
 from snn2hw.exporters.lava.environment import clean_variables, ensure_environment
-
-Processes = Literal["fused", "structural", "stock"]
-"""Which process models run: whole regions in numpy, one process per node, or Lava's own processes alone."""
 
 GRACE = 30.0  # seconds after its own deadline in which run.py may clean up
 POLL_INTERVAL = 0.2
@@ -34,7 +32,7 @@ def run_lava(
     samples: int | None = None,
     deadline: float | None = None,
     program: Path | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> None:
     """Run a bundle's program in Lava on the samples `x` of `input_npz` and write spikes to `output_npz`.
 
@@ -82,7 +80,7 @@ def run_lava(
             raise LavaError(f"Lava did not run to its end: {text or _how_it_ended(process.returncode)}")
 
 
-def _follow(process: subprocess.Popen[bytes], limit: float | None, on_progress: Callable[[int, int], None]) -> None:
+def _follow(process: subprocess.Popen[bytes], limit: float | None, on_progress: Progress) -> None:
     """Read progress until the run closes its output. Raises LavaError beyond `limit` (on the monotonic clock)."""
     assert process.stdout is not None  # for the type checker: it is a pipe
     os.set_blocking(process.stdout.fileno(), False)

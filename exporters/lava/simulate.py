@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from snn2hw import ir
+from snn2hw.aliases import Progress
 from snn2hw.data.samples import Samples
-from snn2hw.exporters.lava.host import Processes, run_lava
+from snn2hw.exporters.lava import Processes
+from snn2hw.exporters.lava.host import run_lava
 
 
 def simulate(
@@ -21,9 +22,11 @@ def simulate(
     lava_processes: int | None = None,
     models: Path | None = None,
     deadline: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ir.Spikes:
-    """What simulator/cycle.py returns, computed by the Lava processes in the directory `bundle`.
+    """What engines/cycle.py returns, computed by the Lava processes in the directory `bundle`.
+
+    Spikes are [N, T, *shape] by layer, logits [N, K].
 
     lava_processes: the most that may run; unless given, as many as keep the cores busy. models: a file of process
     models of the user's own (docs/lava.md). Raises LavaError.

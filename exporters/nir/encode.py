@@ -11,11 +11,12 @@ import nir
 import numpy as np
 from torch import fx, nn
 
+from snn2hw.aliases import Shape
 from snn2hw.errors import Blocker, UnsupportedError
 from snn2hw.exporters.nir.neurons import EncodeNeuron
 from snn2hw.network.groups import without_groups
-from snn2hw.network.layout import Shape, conv_padding, lay_out, only, pair
-from snn2hw.network.neuron_rule import Float, Neuron, rule_of
+from snn2hw.network.layout import conv_padding, lay_out, only, pair
+from snn2hw.network.neuron_rule import Float, Neuron, drive_from_rest, rule_of
 from snn2hw.network.normalise import normalise
 
 LARGEST_KERNEL = 1 << 24  # numbers: a pool is written as a convolution up to this size
@@ -117,8 +118,7 @@ class Encoder:
             if not isinstance(node, Neuron):
                 continue
             rule = rule_of(name, node)
-            drive = rule.drive - (1 - rule.keep) * rule.reset_value
-            drive = np.where(np.abs(drive) < 1e-12 * np.abs(rule.drive), 0.0, drive) / rule.gain
+            drive = drive_from_rest(rule) / rule.gain
             if not np.any(drive):
                 continue
             layer = next((s for s in self.layout.sources[name] if self._takes_bias(s) and targets[s] == 1), None)

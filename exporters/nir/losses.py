@@ -10,6 +10,7 @@ import numpy as np
 from snn2hw import ir
 from snn2hw.errors import Blocker
 from snn2hw.ir.fixed_point import MEMBRANE_SHIFT, Reset
+from snn2hw.network.metadata import DECAY, RESET
 from snn2hw.network.neuron_rule import Neuron
 
 FLOAT32_WHOLE = 1 << 24  # below this every whole number is a float32
@@ -48,8 +49,8 @@ def find_losses(graph: nir.NIRGraph) -> list[Loss]:
     for name, node in graph.nodes.items():
         if not isinstance(node, Neuron):
             continue
-        what = [RESETS[reset]] if (reset := node.metadata.get("reset")) in RESETS else []
-        if "decay" in node.metadata:
+        what = [RESETS[reset]] if (reset := node.metadata.get(RESET)) in RESETS else []
+        if DECAY in node.metadata:
             what.append("its integer leak truncates towards zero; NIR's does not")
         if what:
             found.append(Loss(layer=name, differs="; ".join(what)))

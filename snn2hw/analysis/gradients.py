@@ -39,8 +39,8 @@ def through_identities(connect: str, neuron: NeuronFactory, *, depth: int = 100,
     blocks.double().eval()  # a hundred slopes below a half or above two leave float32
     shown = nn.Identity()
     outputs, norms = _watch([shown, *blocks], lambda: blocks(shown(x)))
-    found = norms((outputs * weights).sum())
-    return [norm / found[-1] for norm in found]
+    at_blocks = norms((outputs * weights).sum())
+    return [norm / at_blocks[-1] for norm in at_blocks]
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ def through_layers(traced: Traced, x: Tensor) -> dict[str, float]:
         outputs, norms = _watch(list(neurons.values()), lambda: [_first(module(frame)) for frame in frames])
         logits = outputs[0] if traced.multi_step else torch.stack(outputs)
         mean = logits.mean(dim=0) if logits.dim() == 3 else logits
-        found = norms(mean.max(dim=1).values.sum())
+        at_layers = norms(mean.max(dim=1).values.sum())
     reset_state(module)
-    return dict(zip(neurons, found, strict=True))
+    return dict(zip(neurons, at_layers, strict=True))
 
 
 def _first(returned: object) -> Tensor:
@@ -108,10 +108,10 @@ def _watch(modules: Sequence[nn.Module], run: Callable[[], Outputs]) -> tuple[Ou
     """What `run` returns, and what gives the norms of a loss's gradient at all that each module returned meanwhile."""
     outputs: list[list[Tensor]] = [[] for _ in modules]
 
-    def keep(kept: list[Tensor]) -> Callable[..., None]:
-        return lambda _module, _inputs, output: kept.append(output[0] if isinstance(output, tuple) else output)
+    def append_to(tensors: list[Tensor]) -> Callable[..., None]:
+        return lambda _module, _inputs, output: tensors.append(output[0] if isinstance(output, tuple) else output)
 
-    hooks = [module.register_forward_hook(keep(kept)) for module, kept in zip(modules, outputs, strict=True)]
+    hooks = [module.register_forward_hook(append_to(tensors)) for module, tensors in zip(modules, outputs, strict=True)]
     try:
         returned = run()
     finally:
@@ -120,8 +120,8 @@ def _watch(modules: Sequence[nn.Module], run: Callable[[], Outputs]) -> tuple[Ou
 
     def norms(loss: Tensor) -> list[float]:
         flat = [tensor for group in outputs for tensor in group]
-        found = iter(torch.autograd.grad(loss, flat, allow_unused=True))
-        return [_norm([next(found) for _ in group]) for group in outputs]
+        gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
+        return [_norm([next(gradients) for _ in group]) for group in outputs]
 
     return returned, norms
 

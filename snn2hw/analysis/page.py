@@ -35,12 +35,12 @@ def page_of(conditions: Sequence[Condition], courses: Sequence[Course], activity
     figure.update_yaxes(type="log", exponentformat="power", title="gradient", row=2, col=1)
     figure.update_xaxes(title="block", row=2, col=1)
     if activity:
-        layers = [found.layer for found in activity]
-        figure.add_bar(name="rate", x=layers, y=[found.rate for found in activity], row=3, col=1)
+        layers = [layer.layer for layer in activity]
+        figure.add_bar(name="rate", x=layers, y=[layer.rate for layer in activity], row=3, col=1)
         figure.add_scatter(
             name="gradient",
-            x=[found.layer for found in activity if found.gradient is not None],
-            y=[found.gradient for found in activity if found.gradient is not None],
+            x=[layer.layer for layer in activity if layer.gradient is not None],
+            y=[layer.gradient for layer in activity if layer.gradient is not None],
             mode="lines+markers",
             secondary_y=True,
             row=3,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from snn2hw.aliases import Progress
 from snn2hw.analysis.gradients import through_layers
 from snn2hw.data.samples import Samples
 from snn2hw.errors import ModelError
@@ -16,7 +17,6 @@ from snn2hw.interop.load import is_spiking
 from snn2hw.network.reference import Reference
 
 BATCH = 32
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ def activity(loaded: LoadedModel, samples: Samples, progress: Progress | None = 
     return [
         LayerActivity(
             layer=name,
-            rate=(found.emitted.sum() / found.count / found.emitted.numel()).item(),
-            silent=(found.emitted == 0).double().mean().item(),
+            rate=(total.emitted.sum() / total.count / total.emitted.numel()).item(),
+            silent=(total.emitted == 0).double().mean().item(),
             gradient=norms[name] / last if last and name in norms else None,
         )
-        for name, found in sums.items()
+        for name, total in sums.items()
     ]
 
 

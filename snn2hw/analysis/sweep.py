@@ -12,22 +12,21 @@ import torch
 from numpy.typing import NDArray
 
 from snn2hw import ir
+from snn2hw.aliases import NamedProgress
 from snn2hw.data.samples import Samples, check_labels, right_answers
 from snn2hw.engines import fast
 from snn2hw.errors import DataError, FixedPointOverflow, OptionError, QuantisationError
 from snn2hw.frontends.source import LoadedModel
+from snn2hw.ir.numerics import load_numerics
 from snn2hw.network.adopt import is_quantised
 from snn2hw.network.layout import only
 from snn2hw.network.reference import Reference
 from snn2hw.passes.calibrate import Calibration
-from snn2hw.passes.quantise import WEIGHT_BITS
 from snn2hw.passes.weight_scales import METHODS
 from snn2hw.pipeline import Options, compile_calibrated
 
 SCHEMA = "snn2hw.sweep/1"
 BATCH = 64
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +78,8 @@ class Sweep:
             }
             for point in self.points
         ]
-        own = {key: value for key, value in vars(self).items() if key != "points"}
-        return {"schema": SCHEMA, **own, "float_accuracy": self.accuracy(self.float_correct), "points": points}
+        settings = {key: value for key, value in vars(self).items() if key != "points"}
+        return {"schema": SCHEMA, **settings, "float_accuracy": self.accuracy(self.float_correct), "points": points}
 
 
 def sweep(
@@ -92,7 +91,7 @@ def sweep(
     methods: Sequence[str],
     input_bits: int = 8,
     device: str = "cpu",
-    progress: Progress | None = None,
+    progress: NamedProgress | None = None,
     on_first: Callable[[ir.Program], None] | None = None,
 ) -> Sweep:
     """Quantise `loaded` in every way, and count what each program classifies right.
@@ -147,9 +146,10 @@ def sweep(
 
 def check(bits: Sequence[int], methods: Sequence[str]) -> None:
     """Raise OptionError for bits or methods that there are not."""
+    choices = load_numerics().weight_choices
     for count in bits:
-        if count not in WEIGHT_BITS:
-            raise OptionError(f"--bits {count}: weights have {WEIGHT_BITS.start} to {WEIGHT_BITS.stop - 1} bits.")
+        if count not in choices:
+            raise OptionError(f"--bits {count}: weights have {choices.start} to {choices.stop - 1} bits.")
     for method in methods:
         if method not in METHODS:
             raise OptionError(f"--calibration {method}: choose {', '.join(METHODS)}.")
@@ -157,7 +157,7 @@ def check(bits: Sequence[int], methods: Sequence[str]) -> None:
 
 def _float_logits(loaded: LoadedModel, samples: Samples) -> NDArray[Any]:
     """The summed logits [N, K] of the model itself, or of a .nir file's graph."""
-    found = []
+    batches = []
     for start in range(0, len(samples), BATCH):
         x = torch.from_numpy(samples[start : start + BATCH].steps(loaded.timesteps))
         if loaded.traced is not None:
@@ -165,8 +165,8 @@ def _float_logits(loaded: LoadedModel, samples: Samples) -> NDArray[Any]:
         else:
             output = only(loaded.network, nir.Output)
             steps = [step[output] for step in Reference(loaded.network).run(x)]
-        found.append(torch.stack(steps).sum(dim=0).numpy())
-    return np.concatenate(found)
+        batches.append(torch.stack(steps).sum(dim=0).numpy())
+    return np.concatenate(batches)
 
 
 def _right(logits: NDArray[Any], y: NDArray[np.int64], readout: ir.Readout) -> int:

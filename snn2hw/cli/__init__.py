@@ -5,7 +5,6 @@ Each command imports its work when it is called: torch is slow to import, and --
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import traceback
@@ -13,8 +12,8 @@ from typing import Any
 
 import typer
 
-from snn2hw.cli import console, deploy, look, train  # noqa: F401  the commands
-from snn2hw.cli.app import app
+from snn2hw.cli import console, deploy, show, train  # noqa: F401  the commands
+from snn2hw.cli.app import Invocation, app
 from snn2hw.errors import Snn2hwError
 
 INTERRUPTED = 130  # the exit code that shells give a command ended by Ctrl-C
@@ -22,10 +21,10 @@ INTERRUPTED = 130  # the exit code that shells give a command ended by Ctrl-C
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0 done, 1 a check failed, 2 the command or its input is at fault."""
-    os.environ.pop("SNN2HW_DEBUG", None)
+    words = sys.argv[1:] if arguments is None else arguments
+    invocation = Invocation(command=shlex.join(["snn2hw", *words]))
     try:
-        words = sys.argv[1:] if arguments is None else arguments
-        code: Any = app(words, prog_name="snn2hw", standalone_mode=False, obj=shlex.join(["snn2hw", *words]))
+        code: Any = app(words, prog_name="snn2hw", standalone_mode=False, obj=invocation)
         if code == INTERRUPTED:  # typer ends a command so on Ctrl-C, without a word
             return _interrupted()
         return code if isinstance(code, int) else 0
@@ -36,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except Snn2hwError as error:
-        return _failed(error, str(error))
+        return _failed(invocation, error, str(error))
     except Exception as error:
         show = getattr(error, "show", None)  # click's own complaints about the command line know how to show themselves
         if callable(show):
@@ -44,16 +43,17 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
         if isinstance(error, OSError):
             file = error.filename2 or error.filename  # of a rename the place, not what was put beside it
-            return _failed(error, f"{file or 'a file'}: {error.strerror or error}.")
+            return _failed(invocation, error, f"{file or 'a file'}: {error.strerror or error}.")
         return _failed(
+            invocation,
             error,
             f"something went wrong inside snn2hw ({type(error).__name__}: {error}). Run it again as `snn2hw --debug "
             "...` and report the traceback.",
         )
 
 
-def _failed(error: BaseException, message: str) -> int:
-    if os.environ.get("SNN2HW_DEBUG"):
+def _failed(invocation: Invocation, error: BaseException, message: str) -> int:
+    if invocation.debug:
         traceback.print_exception(error)
     console.fail(message)
     return 2

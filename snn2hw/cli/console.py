@@ -30,10 +30,10 @@ from snn2hw.errors import Blocker
 if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
     from snn2hw.deployment import Convention
     from snn2hw.engines.layers import Layers
-    from snn2hw.exporters.lava.environment import EnvironmentStatus
+    from snn2hw.exporters import Part
+    from snn2hw.exporters.bundle import Entry
     from snn2hw.mapping.summary import LayerSummary
-    from snn2hw.verification.comparison import Comparison
-    from snn2hw.verification.spikes import SideBySide
+    from snn2hw.verification.comparison import Comparison, Measures
     from snn2hw.verification.verify import Verification
 
 TOLD = 5  # samples left out that are named
@@ -172,18 +172,16 @@ def show_bounds(program: ir.Program) -> None:
 
 def show_verification(result: Verification) -> None:
     """Accuracy waterfall, spikes, comparisons."""
-    if result.accuracy is None:
+    if result.correct is None:
         console.print("The samples have no labels: no accuracy.")
     else:
-        count = int(result.accuracy["n"])
         of = "" if result.head is None else f" of head {escape(result.head)}"
-        title = f"Accuracy{of} on {count} samples, T={result.timesteps}"
+        title = f"Accuracy{of} on {result.samples} samples, T={result.timesteps}"
         table = Table("engine", title=title, title_justify="left")
         table.add_column("accuracy", justify="right")
         table.add_column("correct", justify="right")
-        for engine, value in result.accuracy.items():
-            if engine != "n":
-                table.add_row(engine, f"{100 * value:.2f} %", str(round(value * count)))
+        for engine, count in result.correct.items():
+            table.add_row(engine, f"{100 * count / result.samples:.2f} %", str(count))
         console.print(table)
     _show_spikes(result)
     table = Table("comparison", "required", title="Spike for spike", title_justify="left")
@@ -217,27 +215,28 @@ def show_verdict(result: Verification) -> None:
         say(f"What must be equal could not all be compared: {', '.join(result.not_compared)}.")
 
 
-def show_doctor(packages: list[tuple[str, str, str]], lava: EnvironmentStatus) -> bool:
-    """What is installed and how to get the rest; True if nothing is missing."""
+def show_backends(backends: Mapping[str, Entry]) -> None:
+    """What each back end of a bundle wrote, and which of them run."""
+    entries = (f"{name} ({entry.artefact}{', runs' if entry.runnable else ''})" for name, entry in backends.items())
+    say(f"Back ends: {', '.join(entries)}.")
+
+
+def show_doctor(parts: Sequence[Part]) -> None:
+    """What is installed and how to get the rest."""
     table = Table("part", "found", "what to do")
-    for name, found, advice in packages:
-        table.add_row(name, found, advice)
-    python = str(lava.python) if lava.python else "missing"
-    table.add_row("Python 3.10 (for Lava)", escape(python), escape(lava.problem or ""))
-    state = f"lava-nc {lava.lava_version} in {lava.environment}" if lava.ready else "not set up"
-    table.add_row("Lava", escape(state), "" if lava.ready else "made at the first run in Lava; now: make lava")
+    for part in parts:
+        table.add_row(part.name, escape(part.present or "missing"), escape(part.advice))
     console.print(table)
-    return all(found != "missing" for _, found, _ in packages) and lava.python is not None
 
 
-def show_comparison(result: SideBySide, a: str, b: str) -> None:
+def show_comparison(result: Measures, a: str, b: str) -> None:
     """Two runs layer by layer, and whether they are equal."""
     table = Table("layer", title=f"{escape(a)} and {escape(b)}", title_justify="left")
     for heading in ("compared", "different", "cosine", "rate difference"):
         table.add_column(heading, justify="right")
     for layer in result.layers:
         cosine = "silent" if layer.cosine is None else f"{layer.cosine:.6f}"
-        counts = (f"{layer.compared:,}", f"{layer.different:,}", cosine, f"{layer.rate_difference:+.6f}")
+        counts = (f"{layer.compared:,}", f"{layer.mismatches:,}", cosine, f"{layer.rate_difference:+.6f}")
         table.add_row(escape(layer.name), *counts)
     console.print(table)
     for side, names in ((a, result.only_a), (b, result.only_b)):
@@ -251,7 +250,7 @@ def show_comparison(result: SideBySide, a: str, b: str) -> None:
     step = "" if first.step is None else f", step {first.step}"
     console.print(
         f"[bold red]First difference[/]: layer {escape(name)}, sample {first.sample}{step}, index "
-        f"{list(first.index)}: {escape(a)} gives {first.a}, {escape(b)} gives {first.b}."
+        f"{list(first.index)}: {escape(a)} gives {first.expected}, {escape(b)} gives {first.actual}."
     )
 
 
@@ -275,7 +274,7 @@ def _show_first(comparison: Comparison) -> None:
     if found is None:
         return
     layer, first = found
-    expected, actual = comparison.name.split("-vs-")[::-1]
+    actual, expected = comparison.sides
     times = (("sample", first.sample), ("step", first.step), ("cycle", first.cycle))
     where = "".join(f"{label} {time}, " for label, time in times if time is not None)
     about = f" ({escape(first.detail)})" if first.detail else ""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,7 +20,7 @@ TrustOption = Annotated[
 ]
 
 
-def _model_options(
+def model_options(
     weights: WeightsOption = None,
     input_shape: Annotated[
         str | None, typer.Option(help="C,H,W of one step of one sample, where the file does not say.")
@@ -47,6 +45,7 @@ def _model_options(
         float | None, typer.Option(help="Time step of a .nir file's network in seconds: 0.0001 unless given.")
     ] = None,
 ) -> ModelOptions:
+    """The options of a model, of what the command line says. Raises OptionError."""
     return ModelOptions(
         weights=weights,
         input_shape=None if input_shape is None else _shape(input_shape),
@@ -58,21 +57,6 @@ def _model_options(
         trust_pickle=trust_pickle,
         dt=dt,
     )
-
-
-def takes_model_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that has a parameter `options: ModelOptions` all the options that make one, in its place."""
-    outer = inspect.signature(command, eval_str=True)
-    inner = inspect.signature(_model_options, eval_str=True)
-
-    def run(**arguments: Any) -> None:
-        given = {name: arguments.pop(name) for name in inner.parameters}
-        command(**arguments, options=_model_options(**given))
-
-    kept = [parameter for parameter in outer.parameters.values() if parameter.name != "options"]
-    run.__signature__ = outer.replace(parameters=[*kept, *inner.parameters.values()])  # type: ignore[attr-defined]
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    return run
 
 
 def _shape(text: str) -> tuple[int, ...]:

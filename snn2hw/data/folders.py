@@ -12,10 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from snn2hw.aliases import Progress, Shape
 from snn2hw.errors import CorruptFile, DataError
-
-Shape = tuple[int, ...]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ Read = Callable[[Entry, Generator | None], NDArray[np.float32]]
 class FolderDataset:
     """Samples in files: static ones of `shape` [C,H,W], or frames [T,C,H,W] of `timesteps` steps.
 
-    `batch` gives what the same method of datasets.Dataset gives. Raises DataError where there are no samples.
+    `batch` gives what the same method of named.Dataset gives. Raises DataError where there are no samples.
     """
 
     name: str

@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.aliases import Progress, Shape
 from snn2hw.data.folders import FolderDataset
-from snn2hw.data.samples import Samples, Shape, check_shape, make_samples
+from snn2hw.data.samples import Samples, check_shape, make_samples
 from snn2hw.errors import CorruptFile, DataError
 
 
@@ -25,13 +26,13 @@ def load_samples(
     timesteps: int | None = None,
     count: int | None = None,
     corrupt: Callable[[CorruptFile], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Samples:
     """Read samples of one step's `shape` from an .npz file or a named set.
 
     Args:
         source: path of an .npz with `x` [N, *shape] or [N, T, *shape] and optional `y` [N]; the name of a set; or
-            NAME:FOLDER for a set in a folder (training/sources.py).
+            NAME:FOLDER for a set in a folder (data/sources.py).
         split: which part of a named set, "test" or "train".
         timesteps: T of named sets that have a frame a step.
         count: take the first samples only; of a folder no more are read.
@@ -45,11 +46,11 @@ def load_samples(
     from snn2hw.data.folders import FolderDataset  # slow to import: they bring torch
     from snn2hw.data.sources import KNOWN, open_samples
 
-    found = open_samples(source, split, timesteps)
-    if isinstance(found, FolderDataset):
-        return _read_folder(found, shape, count, corrupt, progress)
-    if found is not None:
-        return make_samples(found.x.numpy(), found.y.numpy(), shape, name=source)[:count]
+    dataset = open_samples(source, split, timesteps)
+    if isinstance(dataset, FolderDataset):
+        return _read_folder(dataset, shape, count, corrupt, progress)
+    if dataset is not None:
+        return make_samples(dataset.x.numpy(), dataset.y.numpy(), shape, name=source)[:count]
     path = Path(source)
     if not path.exists():
         raise DataError(f"{source}: there is no such file, and no data set of that name (known: {KNOWN}).")
@@ -61,7 +62,7 @@ def _read_folder(
     shape: Shape,
     count: int | None,
     corrupt: Callable[[CorruptFile], None] | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> Samples:
     """The first samples of a folder, kept on disk and not in memory, for there may be many."""
     check_shape(data.name, data.shape, shape)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.aliases import Shape
 from snn2hw.errors import DataError
 
 if TYPE_CHECKING:
     pass
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +84,7 @@ def check_shape(name: str, found: Shape, shape: Shape) -> None:
 
 
 def make_samples(x: NDArray[np.generic], y: NDArray[np.generic] | None, shape: Shape, *, name: str) -> Samples:
-    """Check arrays and wrap them. Raises DataError as `load_samples` says."""
+    """Check x [N, *shape] or [N, T, *shape] and y [N], and wrap them. Raises DataError as `load_samples` says."""
     if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer) or x.dtype == np.bool_):
         raise DataError(f"{name}: x has type {x.dtype}; numbers are needed. Convert it with x.astype(np.float32).")
     x = _as_images(x, shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -20,9 +20,6 @@ BATCH_BYTES = 16 << 20  # the largest activation of a batch
 
 
 BATCH_MOST = 256
-
-
-Note = Callable[[str], None]
 
 
 def is_balanced(program: ir.Program) -> bool:
@@ -42,7 +39,10 @@ def check(program: ir.Program, samples: Samples) -> None:
 
 
 def run_batch(layers: Layers, samples: Samples, record: Collection[str] | None, *, first_sample: int = 0) -> ir.Spikes:
-    """What `simulate` returns for samples that run at once; the first of them is called `first_sample` in errors."""
+    """What `simulate` returns, [N, T, *shape] by layer, for samples that run at once.
+
+    The first of them is called `first_sample` in errors.
+    """
     program, spikes = layers.program, ir.Spikes()
     wanted = {node.name for node in recorded(program, record)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -11,20 +12,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from snn2hw import ir
+from snn2hw.aliases import Progress
 from snn2hw.data.samples import Samples
 from snn2hw.errors import FixedPointOverflow
 from snn2hw.ir.fixed_point import (
-    INPUT_LIMIT,
-    MEMBRANE_LIMIT,
-    MEMBRANE_SHIFT,
     Int,
     accumulate_current,
     join_bias,
     quantise_payload,
     step_neuron,
 )
-
-Progress = Callable[[int, int], None]
 
 
 def simulate(program: ir.Program, samples: Samples, *, progress: Progress | None = None) -> ir.Spikes:
@@ -123,13 +120,13 @@ class _Stateless(_Executor):
 class _Neuron(_Executor):
     def __init__(self, node: ir.Neuron, program: ir.Program) -> None:
         super().__init__(node, program)
-        self.node = node
+        self.node, self.numerics = node, program.numerics
         self.bias = join_bias(node.bias_mantissa, node.bias_exponent)
         self.period, self.offset = program.schedule.timesteps, program.schedule.reset_offset[node.name]
         self.u = self.v = np.zeros(node.shape, np.int64)
 
     def answer(self, x: Int, cycle: int, where: str) -> Int:
-        node = self.node
+        node, limit, unit = self.node, self.numerics.membrane_limit, 1 << self.numerics.membrane_shift
         if cycle % self.period == self.offset % self.period:
             self.u = self.v = np.zeros(node.shape, np.int64)
         self.u = accumulate_current(self.u, x, current_decay=node.current_decay, bias=self.bias)
@@ -142,11 +139,11 @@ class _Neuron(_Executor):
             amount=node.reset_amount,
         )
         if where:
-            check_range(x, INPUT_LIMIT, "the summed input", where)
-            check_range(self.u, MEMBRANE_LIMIT, f"the current (in 1/{1 << MEMBRANE_SHIFT})", where)
-            check_range(charged, MEMBRANE_LIMIT, f"the membrane (in 1/{1 << MEMBRANE_SHIFT})", where)
+            check_range(x, self.numerics.input_limit, "the summed input", where)
+            check_range(self.u, limit, f"the current (in 1/{unit})", where)
+            check_range(charged, limit, f"the membrane (in 1/{unit})", where)
         # Outside the samples nothing is read; the clip keeps what integrates there from growing without end.
-        self.u, self.v = (np.clip(state, 1 - MEMBRANE_LIMIT, MEMBRANE_LIMIT - 1) for state in (self.u, self.v))
+        self.u, self.v = (np.clip(state, 1 - limit, limit - 1) for state in (self.u, self.v))
         return spike.astype(np.int64)
 
 
@@ -176,6 +173,8 @@ def _executor(node: ir.Node, program: ir.Program) -> _Executor:
             return _Readout(node, program)
         case ir.Input():
             return _Executor(node, program)
+        case _:
+            assert_never(node)
 
 
 def synapse_rule(node: ir.Synapse) -> Callable[[Int], Int]:
@@ -194,10 +193,12 @@ def synapse_rule(node: ir.Synapse) -> Callable[[Int], Int]:
         case ir.SumPool():
             kernel, stride, padding = node.kernel, node.stride, node.padding
             return lambda x: _exact(F.avg_pool2d(_double(x), kernel, stride, padding, divisor_override=1))
+        case _:
+            assert_never(node)
 
 
 def check_range(values: Int, limit: int, what: str, where: str) -> None:
-    """Raise FixedPointOverflow if a value reaches `limit` in size."""
+    """Raise FixedPointOverflow if one of the values [*any shape] reaches `limit` in size."""
     largest = int(np.abs(values).max())
     if largest >= limit:
         raise FixedPointOverflow(

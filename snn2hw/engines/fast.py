@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import ir
+from snn2hw.aliases import Note, Progress
 from snn2hw.data.samples import Samples
-from snn2hw.engines.batches import Note, batch_size, check, is_out_of_memory, recorded, run_batch
-from snn2hw.engines.cycle import Progress
+from snn2hw.engines.batches import batch_size, check, is_out_of_memory, recorded, run_batch
 from snn2hw.engines.jobs import share
 from snn2hw.engines.layers import Layers
 
@@ -34,7 +34,7 @@ def simulate(
     note: Note | None = None,
     allocate: Allocate | None = None,
 ) -> ir.Spikes:
-    """What cycle.simulate returns; of the recorded layers only those named in `record`, if it is given.
+    """What cycle.simulate returns, [N, T, *shape] by layer; of the recorded layers only those in `record`, if given.
 
     jobs: how many processes share the samples, one thread each; for small nets. allocate: makes the array of a layer
     from its name, shape and type; in memory, unless given. Raises what `stream` raises.
@@ -66,7 +66,8 @@ def stream(
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> Iterator[tuple[slice, ir.Spikes]]:
-    """Run samples batch by batch, in constant memory: which samples, and their part of what `simulate` returns.
+    """Run samples batch by batch, in constant memory: which samples, and their part of what `simulate` returns
+    ([N, T, *shape] by layer).
 
     Where memory runs out, a batch of half the size is tried, and `note` is told.
 

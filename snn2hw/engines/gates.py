@@ -32,7 +32,7 @@ def fuse_gates(graph: ir.Graph) -> dict[str, FusedGate]:
         terms = _terms(graph, node)
         if len({name for name, _ in terms}) != 2 or len(terms) != 2:
             continue
-        if any(not isinstance(graph[name], ir.SPIKING) for name, _ in terms):
+        if any(not ir.is_spiking(graph[name]) for name, _ in terms):
             continue
         (other, factor), (neuron, own) = sorted(terms, key=lambda term: order[term[0]])
         if isinstance(graph[neuron], ir.Neuron) and neuron not in fused:

@@ -12,9 +12,9 @@ from multiprocessing import get_context
 import torch
 
 from snn2hw import ir
+from snn2hw.aliases import Progress
 from snn2hw.data.samples import Samples
 from snn2hw.engines import batches
-from snn2hw.engines.cycle import Progress
 from snn2hw.engines.layers import Layers
 from snn2hw.errors import OptionError
 
@@ -30,7 +30,7 @@ def share(
     batch: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[slice, ir.Spikes]]:
-    """What `batches.stream` gives, in the same order, computed by `jobs` processes of one thread each.
+    """What `batches.stream` gives, [N, T, *shape] by layer, in the same order, by `jobs` processes of one thread each.
 
     Raises what `batches.stream` raises, and OptionError if a process was ended from outside.
     """

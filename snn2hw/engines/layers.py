@@ -67,15 +67,21 @@ class Layers:
         logits = np.zeros(0, np.int64)
         try:
             for node in self.program.graph:
-                if isinstance(node, ir.Readout):
-                    logits = self._read_out(node, len(payloads))
-                elif isinstance(node, ir.Input):
-                    self.values[node.name] = payloads
-                elif isinstance(node, ir.Neuron):
-                    self._fire(node, len(payloads), first_sample, everything)
-                elif isinstance(node, ir.Threshold | ir.Merge) and node.name not in self.fused:
-                    self._combine(node, len(payloads))
-                if isinstance(node, ir.SPIKING) and node.name in self.values:
+                match node:
+                    case ir.Input():
+                        self.values[node.name] = payloads
+                    case ir.Neuron():
+                        self._fire(node, len(payloads), first_sample, everything)
+                    case ir.Threshold() | ir.Merge():
+                        if node.name not in self.fused:
+                            self._combine(node, len(payloads))
+                    case ir.Readout():
+                        logits = self._read_out(node, len(payloads))
+                    case ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool():
+                        pass  # made where it is read
+                    case _:
+                        assert_never(node)
+                if ir.is_spiking(node) and node.name in self.values:
                     record(node.name, self.values[node.name])
                 for name in self.unread_after.get(node.name, ()):
                     self.values.pop(name, None)

@@ -1,7 +1,8 @@
 """The kernels that are not matrix products, compiled by numba: neurons with the gate behind them, and pools.
 
 Channels-last arrays of whole numbers; the arithmetic is that of fixed_point.py in int32. While every value stays below
-the limits of the fixed point, nothing wraps; `peaks` tells the caller when one did not.
+the limits of a chip whose overflows int32 holds (Numerics.int32_sees_overflow), nothing wraps; `peaks` tells the caller
+when one did not. For other chips they compute what is proved to stay within 32 bits.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,6 @@ from snn2hw.engines.cycle import check_range
 from snn2hw.engines.neuron_kernels import RESETS, Gate, Parameters
 from snn2hw.ir.fixed_point import (
     DECAY_SHIFT,
-    INPUT_LIMIT,
-    MEMBRANE_LIMIT,
     MEMBRANE_SHIFT,
     Int,
     accumulate_current,
@@ -39,11 +38,16 @@ class GateCall:
 
 
 class Neurons:
-    """One ir.Neuron, ready to run on a device."""
+    """One ir.Neuron, ready to run on a device.
+
+    Its states are int32; int64, in plain torch, where they may leave their range and 32 bits would not show it.
+    """
 
     def __init__(self, node: ir.Neuron, program: ir.Program, *, plain: bool) -> None:
-        self.node, self.program, self.plain = node, program, plain
+        self.node, self.program, self.numerics = node, program, program.numerics
         self.watched = program.bounds[node.name].kind != "proved"
+        wide = self.watched and not self.numerics.int32_sees_overflow
+        self.plain = plain or wide
         arrays = (
             node.threshold << MEMBRANE_SHIFT,
             (1 << DECAY_SHIFT) - node.decay,
@@ -52,7 +56,10 @@ class Neurons:
             node.reset_amount << MEMBRANE_SHIFT,
         )
         period = _period(node.shape, [array.shape for array in arrays])
-        threshold, kept, current_kept, bias, amount = (_channels_last(array, node.shape, period) for array in arrays)
+        threshold, kept, current_kept, bias, amount = (
+            _channels_last(array, node.shape, period, np.int64 if wide else np.int32) for array in arrays
+        )
+        self.state_type = torch.int64 if wide else torch.int32
         self.parameters = Parameters(
             threshold=threshold,
             kept=kept,
@@ -74,9 +81,10 @@ class Neurons:
         """
         summed = x.flatten(2)
         if summed.dtype == torch.float64:
-            summed = summed.clamp(-MEMBRANE_LIMIT, MEMBRANE_LIMIT)  # what reaches INPUT_LIMIT is refused below
+            limit = self.numerics.membrane_limit  # more than that of inputs: what reaches this is refused below
+            summed = summed.clamp(-limit, limit)
         if summed.dtype != torch.float32:
-            summed = summed.to(torch.int32)
+            summed = summed.to(self.state_type)
         jobs = len(summed) * summed.shape[2] // self.parameters.block if self.watched else 0
         peaks = torch.zeros((jobs, 3), dtype=torch.int64)
         fired = EMPTY if spikes is None else spikes.flatten(2)
@@ -90,13 +98,14 @@ class Neurons:
                 *(summed.numpy(), steps, self.parameters, fired.numpy(), peaks.numpy()),
                 *(chosen, other.numpy(), gated.numpy()),
             )
-        limits = (INPUT_LIMIT, MEMBRANE_LIMIT, MEMBRANE_LIMIT)
+        limits = (self.numerics.input_limit, self.numerics.membrane_limit, self.numerics.membrane_limit)
         if self.watched and any(int(peak) >= limit for peak, limit in zip(peaks.amax(0), limits, strict=True)):
             self._locate(x, steps, first_sample)
 
     def _locate(self, x: torch.Tensor, steps: int, first_sample: int) -> None:
         """Raise FixedPointOverflow for the first step, of the first sample, that leaves its range."""
-        node, schedule = self.node, self.program.schedule
+        node, schedule, numerics = self.node, self.program.schedule, self.numerics
+        unit = 1 << numerics.membrane_shift
         bias = join_bias(node.bias_mantissa, node.bias_exponent)
         for at, sample in enumerate(x.cpu().double().numpy()):
             u = v = np.zeros(node.shape, np.int64)
@@ -108,9 +117,9 @@ class Neurons:
                 )
                 cycle = schedule.cycle(node.name, first_sample + at, step)
                 where = f"{node.name}, sample {first_sample + at}, step {step}, cycle {cycle}"
-                check_range(payload, INPUT_LIMIT, "the summed input", where)
-                check_range(u, MEMBRANE_LIMIT, f"the current (in 1/{1 << MEMBRANE_SHIFT})", where)
-                check_range(charged, MEMBRANE_LIMIT, f"the membrane (in 1/{1 << MEMBRANE_SHIFT})", where)
+                check_range(payload, numerics.input_limit, "the summed input", where)
+                check_range(u, numerics.membrane_limit, f"the current (in 1/{unit})", where)
+                check_range(charged, numerics.membrane_limit, f"the membrane (in 1/{unit})", where)
 
 
 def _period(shape: ir.Shape, arrays: list[ir.Shape]) -> int:
@@ -129,7 +138,7 @@ def _largest_divisor(number: int, most: int) -> int:
     return next(n for n in range(min(number, most), 0, -1) if number % n == 0)
 
 
-def _channels_last(array: Int, shape: ir.Shape, period: int) -> NDArray[np.int32]:
+def _channels_last(array: Int, shape: ir.Shape, period: int, dtype: type[np.signedinteger]) -> NDArray[Any]:
     """The first `period` values of an array broadcast to [C, ...], channels last."""
     full = np.moveaxis(np.broadcast_to(array, shape), 0, -1)
-    return np.ascontiguousarray(full.reshape(-1)[:period], dtype=np.int32)
+    return np.array(full.reshape(-1)[:period], dtype=dtype)

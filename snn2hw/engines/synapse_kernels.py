@@ -34,7 +34,8 @@ def kernels_for(
     """The kernels that compute a node exactly, the fastest first.
 
     plain: leave out those of the CPU alone. checked_later: the sums go to a neuron alone, whose own check refuses all
-    from 2^17, so that float32 need not hold more. Raises FixedPointOverflow if the sums may exceed what float64 holds.
+    from the chip's input limit, so that float32 need not hold more. Raises FixedPointOverflow if the sums may exceed
+    what float64 holds.
     """
     sums = program.bounds[node.name].accumulator
     if sums >= FLOAT64_EXACT:
@@ -49,7 +50,7 @@ def kernels_for(
     signed = any(program.bounds[source].signed for source in node.inputs)
     fits = payload <= (SIGNED_PAYLOAD if signed else UNSIGNED_PAYLOAD) and node.weight.dtype == np.int8
     heaviest = int(np.abs(node.weight, dtype=np.int64).reshape(len(node.weight), -1).sum(axis=1).max())
-    held = sums < FLOAT32_EXACT or checked_later
+    held = sums < FLOAT32_EXACT or (checked_later and program.numerics.input_limit <= FLOAT32_EXACT)
     if not plain and fits and held and heaviest * UNSIGNED_PAYLOAD < INT8_SUM and has_int8():
         found.insert(0, "int8")
     return tuple(found)

@@ -19,15 +19,18 @@ def step_neurons(
     other: torch.Tensor,
     gated: torch.Tensor,
 ) -> None:
-    """neuron_kernels.step_neurons; of `peaks`, the first row gets the largest values of all."""
+    """neuron_kernels.step_neurons of x [N, T or 1, M], in the type of the parameters, int32 or int64.
+
+    Of `peaks`, the first row gets the largest values of all.
+    """
     samples, given, size = x.shape
     arrays = (p.threshold, p.kept, p.current_kept, p.bias, p.amount)
     threshold, kept, current_kept, bias, amount = (
         torch.from_numpy(array).to(x.device).repeat(size // len(array)) for array in arrays
     )
-    u = v = torch.zeros((samples, size), dtype=torch.int32, device=x.device)
+    u = v = torch.zeros((samples, size), dtype=threshold.dtype, device=x.device)
     for t in range(steps):
-        a = x[:, min(t, given - 1)].to(torch.int32)
+        a = x[:, min(t, given - 1)].to(threshold.dtype)
         late = torch.where(v > threshold, amount, 0) if p.reset == LATE else 0
         u = (_decayed(u, current_kept) if p.remembers else 0) + (a << MEMBRANE_SHIFT) + bias
         v = (_decayed(v, kept) if p.leaks else v) + u - late
@@ -49,7 +52,7 @@ def step_neurons(
 def sum_windows(
     x: torch.Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], out: torch.Tensor
 ) -> None:
-    """neuron_kernels.sum_windows."""
+    """neuron_kernels.sum_windows: x [I, H, W, C], out [I, H', W', C]."""
     sums = F.avg_pool2d(x.permute(0, 3, 1, 2).double(), kernel, stride, padding, divisor_override=1)
     out.copy_(sums.permute(0, 2, 3, 1))
 

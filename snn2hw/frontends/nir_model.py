@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snn2hw.aliases import Shape
 from snn2hw.frontends.neurons.integer import IntegerNeuron
 from snn2hw.frontends.torch.user_model import Recorded
-from snn2hw.ir.fixed_point import DECAY_SHIFT, NO_MEMORY, floor_to_int, quantise_payload, round_to_int
 from snn2hw.network.adopt import is_quantised
 from snn2hw.network.flatten import rename
-from snn2hw.network.layout import Shape, only
-from snn2hw.network.neuron_rule import Neuron, rule_of
+from snn2hw.network.integer_neuron import integer_rule
+from snn2hw.network.layout import only
+from snn2hw.network.metadata import SCALE, payloads_in
+from snn2hw.network.neuron_rule import Neuron
 from snn2hw.network.reference import Reference, Step
 
 
@@ -88,33 +90,19 @@ class ExecutedNir:
         replaced: dict[str, Step] = {}
         if is_quantised(self.graph):
             x = self._payloads(x)
-            scale = torch.as_tensor(np.asarray(self.graph.nodes[end].metadata["scale"], np.float64))
+            scale = torch.as_tensor(np.asarray(self.graph.nodes[end].metadata[SCALE], np.float64))
             neurons = {name: node for name, node in self.graph.nodes.items() if isinstance(node, Neuron)}
             replaced = {name: self._integer_rule(name, node) for name, node in neurons.items()}
         for step in Reference(self.graph, dtype=self.dtype).run(x, replaced=replaced):
             yield step | {"logits": step[end].double() / scale}
 
     def _payloads(self, x: Tensor) -> Tensor:
-        node = self.graph.nodes[only(self.graph, nir.Input)]
-        scale, low, high = (np.asarray(node.metadata[key]).item() for key in ("scale", "low", "high"))
-        return torch.from_numpy(quantise_payload(x.numpy(), scale=scale, low=int(low), high=int(high))).to(self.dtype)
+        payloads = payloads_in(self.graph.nodes[only(self.graph, nir.Input)].metadata)
+        return torch.from_numpy(payloads.of(x.numpy())).to(self.dtype)
 
     def _integer_rule(self, name: str, node: Neuron) -> Step:
-        neuron = _integer_neuron(name, node)
+        """Neurons by the integer rule, whose leak truncates, which NIR's does not."""
+        neuron = IntegerNeuron(
+            name, integer_rule(name, node), lattice=np.ones(1), multi_step=False, returns_state=False
+        )
         return lambda current: neuron(current).to(self.dtype)
-
-
-def _integer_neuron(name: str, node: Neuron) -> IntegerNeuron:
-    """The neurons of an integer graph by the integer rule: Loihi's leak truncates, which NIR's does not."""
-    rule = rule_of(name, node)
-    return IntegerNeuron(
-        name,
-        threshold=floor_to_int(node.v_threshold),
-        decay=round_to_int((1 - rule.keep) * (1 << DECAY_SHIFT)),
-        current_decay=round_to_int((1 - rule.current_keep) * NO_MEMORY),
-        reset=rule.reset,
-        reset_amount=round_to_int(node.metadata.get("reset_amount", 0)),
-        lattice=np.ones(1),
-        multi_step=False,
-        returns_state=False,
-    )

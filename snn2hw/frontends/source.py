@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from snn2hw.aliases import Shape
 from snn2hw.deployment import Source
 from snn2hw.errors import ModelError, OptionError
 from snn2hw.files import sha256
@@ -30,8 +31,7 @@ from snn2hw.network.normalise import normalise
 
 __all__ = ["LoadedModel", "load_model", "read_nir", "same_network", "sha256"]
 
-Shape = tuple[int, ...]
-Given = TypeVar("Given")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,11 +69,11 @@ def load_model(model: str, options: ModelOptions, *, default_timesteps: int | No
     if options.dt is not None and not model.endswith(".nir"):
         raise OptionError(f"{model}: --dt is for .nir files, whose time constants are in seconds. Leave it out.")
     if model.endswith(ENDINGS):
-        found = read_checkpoint(Path(model), hints, trust_pickle=options.trust_pickle)
-        own = _required(found.input_shape or options.input_shape, "--input-shape C,H,W", model)
-        shape = _agree("input shape", options.input_shape, own)
-        steps = _required(options.timesteps or found.timesteps or default_timesteps, "--timesteps T", model)
-        return _traced(found.model, model, shape, steps, Path(model), options, found.data, found.notes)
+        checkpoint = read_checkpoint(Path(model), hints, trust_pickle=options.trust_pickle)
+        known_shape = _required(checkpoint.input_shape or options.input_shape, "--input-shape C,H,W", model)
+        shape = _agree("input shape", options.input_shape, known_shape)
+        steps = _required(options.timesteps or checkpoint.timesteps or default_timesteps, "--timesteps T", model)
+        return _traced(checkpoint.model, model, shape, steps, Path(model), options, checkpoint.data, checkpoint.notes)
     if given := hints.of_network():
         are, them = ("is", "it") if len(given) == 1 else ("are", "them")
         raise OptionError(f"{model}: {', '.join(given)} {are} for files that hold weights alone. Leave {them} out.")
@@ -108,7 +108,7 @@ def _traced(
     notes += conversions(module.state_dict(), torch.float32)
     traced = trace(module.float(), shape)
     check_finite(traced.network, model)
-    found = {
+    conventions = {
         path: neurons.convention(traced.module.get_submodule(path))
         for path in sorted(traced.layers)
         if neurons.is_spiking_neuron(traced.module.get_submodule(path))
@@ -121,18 +121,18 @@ def _traced(
         timesteps=timesteps,
         source=_source(model, file, options, shape, timesteps),
         data=data,
-        conventions=found,
+        conventions=conventions,
         notes=notes,
     )
 
 
 def _source(model: str, file: Path | None, options: ModelOptions, shape: Shape, timesteps: int) -> Source:
-    said = asdict(options) | {"input_shape": list(shape), "timesteps": timesteps}
+    given = asdict(options) | {"input_shape": list(shape), "timesteps": timesteps}
     return Source(
         model=model,
         file=None if file is None else str(file),
         sha256=None if file is None else sha256(file),
-        options={key: value for key, value in said.items() if value is not None and value is not False},
+        options={key: value for key, value in given.items() if value is not None and value is not False},
     )
 
 
@@ -218,13 +218,13 @@ def _call_factory(model: str) -> nn.Module:
     return built
 
 
-def _agree(what: str, asked: Shape | None, own: Shape) -> Shape:
-    if asked is not None and asked != own:
-        raise OptionError(f"the {what} {list(asked)} is asked for, but the file says {list(own)}.")
-    return own
+def _agree(what: str, asked: Shape | None, in_file: Shape) -> Shape:
+    if asked is not None and asked != in_file:
+        raise OptionError(f"the {what} {list(asked)} is asked for, but the file says {list(in_file)}.")
+    return in_file
 
 
-def _required(value: Given | None, option: str, model: str) -> Given:
+def _required(value: Value | None, option: str, model: str) -> Value:
     if value is None:
         raise OptionError(f"{model} does not say it: give {option}.")
     return value

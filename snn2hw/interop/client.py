@@ -26,7 +26,7 @@ class Client(Protocol):
 
 
 def with_state(module: nn.Module, x: Tensor) -> list[Tensor]:
-    """Steps of a module that takes and returns its state."""
+    """What a module that takes and returns its state gives for each step [N, ...] of x [T, N, ...], from its start."""
     state: Any = None
     out = []
     for frame in x:

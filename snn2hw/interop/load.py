@@ -40,17 +40,17 @@ class ClientModule(nn.Module):
         self.spikes: dict[str, Tensor] = {}
         self._seen: dict[str, list[Tensor]] = {}
         self._patches: dict[str, PatchedNeuron] = {}
-        own = dict(module.named_modules())
+        modules = dict(module.named_modules())
         for name, node in graph.nodes.items():
             if not is_spiking(node):
                 continue
-            found = next((own[alias] for alias in _aliases(name) if alias in own), None)
-            if found is None:
+            neuron = next((modules[alias] for alias in _aliases(name) if alias in modules), None)
+            if neuron is None:
                 raise ModelError(f"{name}: {client.package} left this {type(node).__name__} node out.")
             if patched and needs_patch(node):
                 self._patches[name] = PatchedNeuron(name, node)
-                found.forward = _answer(self._patches[name], client)
-            found.register_forward_hook(self._note(name))
+                neuron.forward = _answer(self._patches[name], client)
+            neuron.register_forward_hook(self._note(name))
 
     @property
     def patched(self) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ class ClientModule(nn.Module):
             patch.reset_state()
         with torch.no_grad():
             out = self.client.run(self.module, x.float())
-        self.spikes = {name: self._stacked(found, x) for name, found in self._seen.items()}
+        self.spikes = {name: self._stacked(outputs, x) for name, outputs in self._seen.items()}
         return out
 
     def _note(self, name: str) -> Any:
@@ -77,10 +77,10 @@ class ClientModule(nn.Module):
         return hook
 
     @staticmethod
-    def _stacked(found: list[Tensor], x: Tensor) -> Tensor:
-        if len(found) == len(x) and len(found[0]) == x.shape[1]:
-            return torch.stack(found)
-        return batch_first(found[0], len(x))
+    def _stacked(outputs: list[Tensor], x: Tensor) -> Tensor:
+        if len(outputs) == len(x) and len(outputs[0]) == x.shape[1]:
+            return torch.stack(outputs)
+        return batch_first(outputs[0], len(x))
 
 
 def load_in(client: str, path: Path | str, *, patched: bool = True) -> ClientModule:
@@ -94,12 +94,12 @@ def load_in(client: str, path: Path | str, *, patched: bool = True) -> ClientMod
         OptionError: there is no such client, or it is not installed.
         ModelError: the file is malformed, or the client refuses it.
     """
-    found = find_client(client)
+    framework = find_client(client)
     path = Path(path)
     graph = read_nir(path)
     try:
         with warnings.catch_warnings(action="ignore"):
-            module = found.build(copy.deepcopy(graph))  # importers write into the graph that they get
+            module = framework.build(copy.deepcopy(graph))  # importers write into the graph that they get
     except Snn2hwError:
         raise
     except Exception as error:  # clients raise and assert as they like
@@ -107,7 +107,7 @@ def load_in(client: str, path: Path | str, *, patched: bool = True) -> ClientMod
             f"{path}: {client} refuses this file ({type(error).__name__}: {error}). A file of `snn2hw export --target "
             "nir --profile portable` runs in SpikingJelly, norse and snnTorch; one of --profile legacy in sinabs."
         ) from None
-    return ClientModule(found, graph, module, patched=patched)
+    return ClientModule(framework, graph, module, patched=patched)
 
 
 def find_client(name: str) -> Client:

@@ -25,5 +25,5 @@ def build(graph: nir.NIRGraph) -> nn.Module:
 
 
 def run(module: nn.Module, x: Tensor) -> Tensor:
-    """Step by step: a state of None is the initial one."""
+    """All steps of x [T, N, ...] one by one, and what they give, [T, N, ...]; a state of None is the initial one."""
     return torch.stack(with_state(module, x))

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn2hw.ir.fixed_point import MEMBRANE_SHIFT, Reset, decay_state, floor_to_int, round_to_int, step_neuron
+from snn2hw.ir.fixed_point import MEMBRANE_SHIFT, Reset, round_to_int
+from snn2hw.network.integer_neuron import IntegerStep, integer_rule
+from snn2hw.network.metadata import DECAY, RESET
 from snn2hw.network.neuron_rule import Neuron
 from snn2hw.network.reference import Reference
 
@@ -23,8 +25,8 @@ class PatchedNeuron:
 
     def reset_state(self) -> None:
         """Back to the initial state."""
-        integer = "decay" in self.node.metadata
-        self.step = _integer_step(self.node) if integer else _float_step(self.name, self.node)
+        integer = DECAY in self.node.metadata
+        self.step = _integer_step(self.name, self.node) if integer else _float_step(self.name, self.node)
 
     def __call__(self, current: Tensor, *_: object, **__: object) -> tuple[Tensor, None]:
         return self.step(current), None
@@ -32,24 +34,17 @@ class PatchedNeuron:
 
 def needs_patch(node: nir.NIRNode) -> bool:
     """Whether a node's metadata says more than NIR's parameters."""
-    more = "decay" in node.metadata or node.metadata.get("reset", Reset.ZERO.value) != Reset.ZERO.value
+    more = DECAY in node.metadata or node.metadata.get(RESET, Reset.ZERO.value) != Reset.ZERO.value
     return isinstance(node, Neuron) and more
 
 
-def _integer_step(node: Neuron) -> Callable[[Tensor], Tensor]:
-    """Loihi's rule: both decays truncate (docs/program.md). Currents are whole numbers of 1/64."""
-    decay, current_decay = (np.asarray(node.metadata[key], np.int64) for key in ("decay", "current_decay"))
-    threshold = floor_to_int(node.v_threshold)
-    reset = Reset(node.metadata.get("reset", Reset.ZERO.value))
-    amount = np.asarray(node.metadata.get("reset_amount", 0), np.int64)
-    u = v = np.zeros((), np.int64)
+def _integer_step(name: str, node: Neuron) -> Callable[[Tensor], Tensor]:
+    """The integer rule: both decays truncate (docs/program.md). Currents are whole numbers of 1/64."""
+    neurons = IntegerStep(integer_rule(name, node))
 
     def step(current: Tensor) -> Tensor:
-        nonlocal u, v
         drawn = round_to_int(current.detach().double().numpy() * (1 << MEMBRANE_SHIFT))
-        u = decay_state(u, current_decay) + drawn
-        _, v, spike = step_neuron(v, u, threshold=threshold, decay=decay, reset=reset, amount=amount)
-        return torch.from_numpy(spike.astype(np.float32))
+        return torch.from_numpy(neurons.step(drawn).astype(np.float32))
 
     return step
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from snn2hw import ir
+from snn2hw.aliases import Progress, Shape
 from snn2hw.data.samples import Samples, check_labels
 from snn2hw.errors import OptionError
 from snn2hw.interop.load import CLIENTS, is_spiking, load_in
 from snn2hw.network.adopt import is_quantised, payloads_of
 from snn2hw.network.heads import heads_of
-from snn2hw.network.layout import Shape, only
+from snn2hw.network.layout import only
 from snn2hw.network.nir_file import read_nir
 from snn2hw.network.reference import Reference
 
@@ -33,7 +34,7 @@ def simulate(
     samples: Samples,
     timesteps: int,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ir.Spikes:
     """What spikes.npz holds: every spiking node's spikes [N, T, *shape] under its name, and the summed logits [N, K].
 
@@ -50,10 +51,10 @@ def simulate(
     batches: list[dict[str, np.ndarray]] = []
     for start in range(0, x.shape[1], BATCH):
         out, spikes = run(x[:, start : start + BATCH])
-        found = {name: values.numpy().swapaxes(0, 1) for name, values in spikes.items()}
-        found["logits"] = out.double().sum(0).flatten(1).numpy()
-        found |= {f"logits.{head.name}": found["logits"][:, head.start : head.stop] for head in heads}
-        batches.append(found)
+        arrays = {name: values.numpy().swapaxes(0, 1) for name, values in spikes.items()}
+        arrays["logits"] = out.double().sum(0).flatten(1).numpy()
+        arrays |= {f"logits.{head.name}": arrays["logits"][:, head.start : head.stop] for head in heads}
+        batches.append(arrays)
         if progress:
             progress(min(start + BATCH, x.shape[1]), x.shape[1])
     check_labels(samples, heads[0].stop if heads else batches[0]["logits"].shape[1])

@@ -25,7 +25,7 @@ def build(graph: nir.NIRGraph) -> nn.Module:
 
 
 def run(module: nn.Module, x: Tensor) -> Tensor:
-    """Step by step, from neurons at rest."""
+    """All steps of x [T, N, ...] one by one, from neurons at rest, and what they give, [T, N, ...]."""
     for neuron in module.modules():
         if isinstance(neuron, Leaky | Synaptic):
             neuron.reset_mem()

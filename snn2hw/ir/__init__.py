@@ -1,8 +1,7 @@
 """The integer program: its nodes, what an engine needs beside them, its arithmetic and its file."""
 
+from snn2hw.aliases import Shape
 from snn2hw.ir.nodes import (
-    SPIKING,
-    SYNAPSES,
     BaseNode,
     Conv,
     Graph,
@@ -15,19 +14,20 @@ from snn2hw.ir.nodes import (
     Pair,
     Readout,
     Scale,
-    Shape,
     Spiking,
     SumPool,
     Synapse,
     Threshold,
+    Unit,
     describe,
+    has_state,
+    is_spiking,
     is_synapse,
+    is_unit,
 )
 from snn2hw.ir.program import Bound, Program, Region, Schedule, Spikes, record_dtype
 
 __all__ = [
-    "SPIKING",
-    "SYNAPSES",
     "BaseNode",
     "Bound",
     "Conv",
@@ -50,7 +50,11 @@ __all__ = [
     "SumPool",
     "Synapse",
     "Threshold",
+    "Unit",
     "describe",
+    "has_state",
+    "is_spiking",
     "is_synapse",
+    "is_unit",
     "record_dtype",
 ]

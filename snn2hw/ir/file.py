@@ -1,42 +1,52 @@
-"""program.npz: a Program as integers and text, without pickle. docs/program.md gives the format."""
+"""program.npz: a Program as integers and text, without pickle. docs/program.md gives the format.
+
+program_npz/ reads and checks the file; here its records become a Program.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, assert_never
 
 import numpy as np
 
 from snn2hw import ir
 from snn2hw.errors import BundleError
 from snn2hw.ir.fixed_point import Int, Reset
-from snn2hw.ir.nodes import Head
+from snn2hw.ir.numerics import load_numerics, numerics_from
+from snn2hw.ir.program_npz import reader, records
 
-SCHEMA = "snn2hw.program/1"
-
-_KINDS: dict[str, type[ir.Node]] = {
-    "input": ir.Input,
-    "conv": ir.Conv,
-    "linear": ir.Linear,
-    "scale": ir.Scale,
-    "sum_pool": ir.SumPool,
-    "neuron": ir.Neuron,
-    "threshold": ir.Threshold,
-    "merge": ir.Merge,
-    "readout": ir.Readout,
-}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
 _PAIRS = ("kernel", "stride", "padding", "dilation")
 
 
 def kind_name(node: ir.Node) -> str:
     """The kind of a node as files name it."""
-    return _NAMES[type(node)]
+    match node:
+        case ir.Input():
+            return "input"
+        case ir.Conv():
+            return "conv"
+        case ir.Linear():
+            return "linear"
+        case ir.Scale():
+            return "scale"
+        case ir.SumPool():
+            return "sum_pool"
+        case ir.Neuron():
+            return "neuron"
+        case ir.Threshold():
+            return "threshold"
+        case ir.Merge():
+            return "merge"
+        case ir.Readout():
+            return "readout"
+        case _:
+            assert_never(node)
 
 
-def write_program(program: ir.Program, path: Path) -> None:
-    """Write program.npz."""
+def write_program(program: ir.Program, path: Path | BinaryIO) -> None:
+    """Write program.npz, to a path or an open file. The same program gives the same bytes."""
     arrays: dict[str, Int] = {}
     nodes = []
     for node in program.graph:
@@ -69,8 +79,9 @@ def write_program(program: ir.Program, path: Path) -> None:
     ]
     text = json.dumps(
         {
-            "schema": SCHEMA,
+            "schema": reader.SCHEMA,
             "timesteps": program.schedule.timesteps,
+            "numerics": program.numerics.as_dict(),
             "nodes": nodes,
             "regions": [{"name": r.name, "kind": r.kind, "nodes": list(r.nodes)} for r in program.regions],
             "recorded": recorded,
@@ -82,65 +93,68 @@ def write_program(program: ir.Program, path: Path) -> None:
 def read_program(path: Path) -> ir.Program:
     """Read program.npz. Raises BundleError if it is damaged, of another version, or contradicts itself."""
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        description = json.loads(str(arrays.pop("program")))
-        if description.get("schema") != SCHEMA:
-            raise BundleError(
-                f"{path}: schema {description.get('schema')!r}; this version of snn2hw reads {SCHEMA!r}. Export again."
+        file = reader.read_program(path)
+        numerics = load_numerics() if file.numerics is None else numerics_from(file.numerics)
+    except (records.ProgramError, ValueError) as error:
+        where = "" if isinstance(error, records.ProgramError) else f"{path}: "
+        raise BundleError(f"{where}{error}. Export again.") from None
+    nodes = file.nodes.values()
+    return ir.Program(
+        graph=ir.Graph(tuple(map(_node, nodes))),
+        numerics=numerics,
+        bounds={node.name: ir.Bound(**vars(node.bound)) for node in nodes},
+        schedule=ir.Schedule(
+            timesteps=file.timesteps,
+            latency={node.name: node.latency for node in nodes},
+            delays={node.name: tuple(edge.delay for edge in node.inputs) for node in nodes},
+            reset_offset={
+                node.name: node.reset_offset for node in nodes if isinstance(node, records.Neuron | records.Readout)
+            },
+        ),
+        regions=tuple(ir.Region(name=region.name, kind=region.kind, nodes=region.nodes) for region in file.regions),
+    )
+
+
+def _node(node: records.Node) -> ir.Node:
+    """A node of the file as one of the graph."""
+    inputs = tuple(edge.source for edge in node.inputs)
+    common: dict[str, Any] = {"name": node.name, "inputs": inputs, "shape": node.shape}
+    match node:
+        case records.Input():
+            return ir.Input(**common, scale=node.scale, low=node.low, high=node.high)
+        case records.Conv():
+            return ir.Conv(
+                **common,
+                weight=node.weight,
+                stride=node.stride,
+                padding=node.padding,
+                dilation=node.dilation,
+                groups=node.groups,
             )
-        return _program(description, arrays)
-    except BundleError:
-        raise
-    except Exception as error:  # a damaged archive leads zipfile, zlib and numpy into errors of many types
-        raise BundleError(f"{path}: not a readable program ({type(error).__name__}: {error}). Export again.") from None
-
-
-def _program(description: dict[str, Any], arrays: dict[str, Any]) -> ir.Program:
-    nodes: list[ir.Node] = []
-    latency, offsets, delays, bounds = {}, {}, {}, {}
-    for entry in description["nodes"]:
-        entry = dict(entry)
-        name = entry["name"]
-        inputs = entry.pop("inputs")
-        latency[name] = int(entry.pop("latency"))
-        delays[name] = tuple(int(item["delay"]) for item in inputs)
-        bounds[name] = ir.Bound(**entry.pop("bound"))
-        entry.pop("accumulator_bound", None)
-        if (offset := entry.pop("reset_offset", None)) is not None:
-            offsets[name] = int(offset)
-        entry["shape"] = tuple(entry["shape"])
-        entry.update({key: tuple(entry[key]) for key in _PAIRS if key in entry})
-        if "reset" in entry:
-            entry["reset"] = Reset(entry["reset"])
-        if isinstance(entry.get("scale"), list):
-            entry["scale"] = tuple(map(float, entry["scale"]))
-        if "heads" in entry:
-            entry["heads"] = tuple(Head(**head) for head in entry["heads"])
-        kind = _KINDS[entry.pop("kind")]
-        own = {key.rpartition(":")[2]: value for key, value in arrays.items() if key.rpartition(":")[0] == name}
-        nodes.append(kind(inputs=tuple(item["source"] for item in inputs), **entry, **own))
-    schedule = ir.Schedule(
-        timesteps=int(description["timesteps"]), latency=latency, delays=delays, reset_offset=offsets
-    )
-    if any(delay < 0 for own in delays.values() for delay in own):
-        raise ValueError("a delay is negative")
-    regions = tuple(
-        ir.Region(name=region["name"], kind=region["kind"], nodes=tuple(region["nodes"]))
-        for region in description["regions"]
-    )
-    graph = ir.Graph(tuple(nodes))
-    if schedule.timesteps < 1:
-        raise ValueError(f"timesteps is {schedule.timesteps}")
-    if stray := [key for key in arrays if key.rpartition(":")[0] not in latency or arrays[key].dtype.kind != "i"]:
-        raise ValueError(f"{stray[0]} belongs to no node or holds no integers")
-    if stateful := [n.name for n in nodes if isinstance(n, ir.Neuron | ir.Readout) and n.name not in offsets]:
-        raise ValueError(f"{stateful[0]} has no reset offset")
-    if outside := [name for name, offset in offsets.items() if not 0 <= offset < schedule.timesteps]:
-        raise ValueError(f"the reset offset of {outside[0]} is {offsets[outside[0]]}, outside T={schedule.timesteps}")
-    if sorted(name for region in regions for name in region.nodes) != sorted(set(latency) - {graph.input.name}):
-        raise ValueError("the regions do not hold every node once")
-    recorded = {item["name"] for item in description["recorded"]}
-    if missing := [node.name for node in graph.recorded if node.name not in recorded]:
-        raise ValueError(f"`recorded` lacks {', '.join(missing)}, so that engines could not be compared there")
-    return ir.Program(graph=graph, bounds=bounds, schedule=schedule, regions=regions)
+        case records.Linear():
+            return ir.Linear(**common, weight=node.weight)
+        case records.Scale():
+            return ir.Scale(**common, factor=node.factor)
+        case records.SumPool():
+            return ir.SumPool(**common, kernel=node.kernel, stride=node.stride, padding=node.padding)
+        case records.Neuron():
+            return ir.Neuron(
+                **common,
+                threshold=node.threshold,
+                decay=node.decay,
+                current_decay=node.current_decay,
+                bias_mantissa=node.bias_mantissa,
+                bias_exponent=node.bias_exponent,
+                reset=Reset(node.reset),
+                reset_amount=node.reset_amount,
+                scale=node.scale,
+            )
+        case records.Threshold():
+            return ir.Threshold(**common, threshold=node.threshold)
+        case records.Merge():
+            return ir.Merge(**common)
+        case records.Readout():
+            heads = tuple(ir.Head(**vars(head)) for head in node.heads)
+            return ir.Readout(**common, bias=node.bias, scale=node.scale, heads=heads)
+        case _:
+            assert_never(node)

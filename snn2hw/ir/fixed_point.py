@@ -1,7 +1,8 @@
-"""Loihi's integer arithmetic: the only place that rounds, shifts, wraps or saturates.
+"""The integer arithmetic of programs: the only place that rounds, shifts, wraps or saturates.
 
 The neuron is the fixed-point rule of Lava 0.10.0 (`PyLifModelBitAcc`); docs/program.md states it in full. All functions
-take and return int64 arrays; the membrane `v` is in 1/64 of an input unit.
+take and return int64 arrays; the membrane `v` is in 1/64 of an input unit. How large anything may become is a chip's to
+say (numerics.py).
 """
 
 from __future__ import annotations
@@ -16,14 +17,7 @@ Bool = NDArray[np.bool_]
 
 MEMBRANE_SHIFT = 6  # inputs, thresholds and reset amounts are shifted left by this before they meet the membrane
 DECAY_SHIFT = 12
-DECAY_MAX = 4095
 NO_MEMORY = 1 << DECAY_SHIFT  # the current decay that leaves nothing
-INPUT_LIMIT = 1 << 17  # |a| below this; beyond it Loihi's 24-bit current wraps
-MEMBRANE_LIMIT = 1 << 23  # |v| below this; beyond it Loihi's membrane saturates
-THRESHOLD_LIMIT = 1 << 17
-BIAS_MANTISSA_MAX = 4095
-BIAS_EXPONENT_MAX = 7
-BIAS_MAX = BIAS_MANTISSA_MAX << BIAS_EXPONENT_MAX
 
 
 class Reset(Enum):
@@ -36,23 +30,26 @@ class Reset(Enum):
 
 
 def decay_state(state: Int, decay: Int) -> Int:
-    """Multiply a membrane or current by (4096 - decay) / 4096, truncated towards zero."""
+    """Multiply membranes or currents [N, *shape] by (4096 - decay) / 4096, truncated towards zero."""
     magnitude: Int = (np.abs(state) * ((1 << DECAY_SHIFT) - decay)) >> DECAY_SHIFT
     return np.sign(state) * magnitude
 
 
 def accumulate_current(u: Int, a: Int, *, current_decay: Int, bias: Int) -> Int:
-    """The current, in membrane units: what is left of the last step's (of 4096: nothing), summed input, and bias."""
+    """The current [N, *shape] in membrane units: what is left of the last step's u, the summed input a, and the bias.
+
+    A current_decay of 4096 leaves nothing of u. `a` is in input units, bias and u in membrane units.
+    """
     return decay_state(u, current_decay) + (a << MEMBRANE_SHIFT) + bias
 
 
 def fires(v: Int, threshold: Int) -> Bool:
-    """Which neurons spike: the comparison is strict."""
+    """Which neurons spike, [N, *shape]: v in membrane units is above, not at, the threshold in input units."""
     return v > (threshold << MEMBRANE_SHIFT)
 
 
 def reset_after_spike(v: Int, spike: Bool, reset: Reset, amount: Int) -> Int:
-    """The membrane after a spike, within the step of the spike. SUBTRACT_LATE acts in the next step."""
+    """The membrane [N, *shape] after a spike, within the step of the spike. SUBTRACT_LATE acts in the next step."""
     if reset is Reset.ZERO:
         return np.where(spike, 0, v)
     if reset is Reset.SUBTRACT:
@@ -63,9 +60,9 @@ def reset_after_spike(v: Int, spike: Bool, reset: Reset, amount: Int) -> Int:
 def step_neuron(
     v: Int, current: Int, *, threshold: Int, decay: Int, reset: Reset, amount: Int
 ) -> tuple[Int, Int, Bool]:
-    """One step of a neuron that receives `current`, in membrane units. Nothing wraps here.
+    """One step of neurons [N, *shape] that receive `current`, in membrane units. Nothing wraps here.
 
-    Returns the membrane before the reset (what must stay below MEMBRANE_LIMIT), the membrane kept for the next step,
+    Returns the membrane before the reset (what must stay below the chip's limit), the membrane kept for the next step,
     and the spikes.
     """
     late = np.where(fires(v, threshold), amount << MEMBRANE_SHIFT, 0) if reset is Reset.SUBTRACT_LATE else 0
@@ -75,17 +72,20 @@ def step_neuron(
 
 
 def round_to_int(x: ArrayLike) -> Int:
-    """Round to the nearest integer, halves to even."""
+    """Round to the nearest integers, halves to even; the same shape."""
     return np.rint(np.asarray(x, dtype=np.float64)).astype(np.int64)
 
 
 def floor_to_int(x: ArrayLike) -> Int:
-    """Round down."""
+    """Round down; the same shape."""
     return np.floor(np.asarray(x, dtype=np.float64)).astype(np.int64)
 
 
 def quantise_payload(x: ArrayLike, *, scale: float, low: int, high: int) -> Int:
-    """Integer payload of real input values; `scale` is the real value of one unit. Saturates at low and high."""
+    """Integer payloads of real input values, the same shape; `scale` is the real value of one unit.
+
+    Saturates at low and high.
+    """
     return np.clip(np.rint(np.asarray(x, dtype=np.float64) / scale), low, high).astype(np.int64)
 
 
@@ -95,18 +95,23 @@ def is_saturated(x: ArrayLike, *, scale: float, low: int, high: int) -> Bool:
     return (payload < low) | (payload > high)
 
 
-def split_bias(bias: ArrayLike) -> tuple[Int, Int]:
-    """Mantissa and exponent of a bias in membrane units: the smallest exponent whose mantissa is legal.
+def quantise_decay(keep: NDArray[np.floating], *, bits: int, least: int, most: int) -> Int:
+    """The decay, in 1 / 2^bits, of states that keep the share `keep` of themselves in a step; the same shape."""
+    return np.clip(round_to_int((1 - keep) * (1 << bits)), least, most)
 
-    Rounds to the nearest representable value. The bias must satisfy |bias| <= BIAS_MAX.
+
+def split_bias(bias: ArrayLike, *, mantissa_max: int, exponent_max: int) -> tuple[Int, Int]:
+    """Mantissa and exponent of biases in membrane units, the same shape: the smallest exponent with a legal mantissa.
+
+    Rounds to the nearest representable value. The bias must satisfy |bias| <= mantissa_max << exponent_max.
     """
     value = np.asarray(bias, dtype=np.float64)
     exponent = np.zeros(value.shape, dtype=np.int64)
-    for candidate in range(BIAS_EXPONENT_MAX, -1, -1):
-        exponent = np.where(np.abs(np.rint(value / 2.0**candidate)) <= BIAS_MANTISSA_MAX, candidate, exponent)
+    for candidate in range(exponent_max, -1, -1):
+        exponent = np.where(np.abs(np.rint(value / 2.0**candidate)) <= mantissa_max, candidate, exponent)
     return round_to_int(value / 2.0**exponent), exponent
 
 
 def join_bias(mantissa: Int, exponent: Int) -> Int:
-    """The bias in membrane units that a mantissa and an exponent stand for."""
+    """The biases in membrane units that mantissas and exponents stand for; the same shape."""
     return mantissa << exponent

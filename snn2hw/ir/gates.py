@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
-from snn2hw.ir.nodes import Graph, Merge, Neuron, Node, Scale, SumPool, Threshold
+from snn2hw.ir.nodes import (
+    Conv,
+    Graph,
+    Input,
+    Linear,
+    Merge,
+    Neuron,
+    Node,
+    Readout,
+    Scale,
+    SumPool,
+    Threshold,
+)
 from snn2hw.ir.program import Program
 
 
@@ -21,11 +33,17 @@ def joins(program: Program) -> list[dict[str, Any]]:
 def gate_of(graph: Graph, node: Node) -> str | None:
     """The connect function a node computes, or OR for the pool over binary spikes; None for anything else."""
     several = len(node.inputs) > 1
-    if isinstance(node, Threshold):
-        sources = [graph[name] for name in node.inputs]
-        if any(isinstance(source, Scale) and source.factor < 0 for source in sources):
-            return "IAND"
-        if isinstance(sources[0], SumPool) and node.threshold == 0:
-            return "OR"
-        return "AND" if several else None
-    return "ADD" if several and isinstance(node, Merge | Neuron) else None
+    match node:
+        case Threshold():
+            sources = [graph[name] for name in node.inputs]
+            if any(isinstance(source, Scale) and source.factor < 0 for source in sources):
+                return "IAND"
+            if isinstance(sources[0], SumPool) and node.threshold == 0:
+                return "OR"
+            return "AND" if several else None
+        case Merge() | Neuron():
+            return "ADD" if several else None
+        case Input() | Conv() | Linear() | Scale() | SumPool() | Readout():
+            return None
+        case _:
+            assert_never(node)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from typing import TypeGuard, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.aliases import Shape
 from snn2hw.ir.fixed_point import NO_MEMORY, Int, Reset
 
-Shape = tuple[int, ...]
 Pair = tuple[int, int]
 
 
@@ -163,16 +164,54 @@ class Readout(BaseNode):
         return {"logits": logits, **own}
 
 
-Node = Input | Conv | Linear | Scale | SumPool | Neuron | Threshold | Merge | Readout
 Synapse = Conv | Linear | Scale | SumPool
 Spiking = Neuron | Threshold | Merge
-SYNAPSES = (Conv, Linear, Scale, SumPool)
-SPIKING = (Neuron, Threshold, Merge)
+Unit = Neuron | Threshold | Readout
+Node = Input | Synapse | Spiking | Readout
 
 
-def is_synapse(node: Node) -> bool:
+def is_synapse(node: Node) -> TypeGuard[Synapse]:
     """A synapse answers one cycle later; every other node within the cycle."""
-    return isinstance(node, SYNAPSES)
+    match node:
+        case Conv() | Linear() | Scale() | SumPool():
+            return True
+        case Input() | Neuron() | Threshold() | Merge() | Readout():
+            return False
+        case _:
+            assert_never(node)
+
+
+def is_spiking(node: Node) -> TypeGuard[Spiking]:
+    """Whether a node emits spikes, binary or graded: engines record those of every such node."""
+    match node:
+        case Neuron() | Threshold() | Merge():
+            return True
+        case Input() | Conv() | Linear() | Scale() | SumPool() | Readout():
+            return False
+        case _:
+            assert_never(node)
+
+
+def is_unit(node: Node) -> TypeGuard[Unit]:
+    """Whether a node decides or adds up for each of its neurons in every step: what takes room on cores."""
+    match node:
+        case Neuron() | Threshold() | Readout():
+            return True
+        case Input() | Conv() | Linear() | Scale() | SumPool() | Merge():
+            return False
+        case _:
+            assert_never(node)
+
+
+def has_state(node: Node) -> bool:
+    """Whether a node remembers anything from one step to the next, and so needs a reset between samples."""
+    match node:
+        case Neuron() | Readout():
+            return True
+        case Input() | Conv() | Linear() | Scale() | SumPool() | Threshold() | Merge():
+            return False
+        case _:
+            assert_never(node)
 
 
 def describe(node: Node) -> str:
@@ -239,7 +278,7 @@ class Graph:
     @property
     def recorded(self) -> tuple[Spiking, ...]:
         """Every node whose output is spikes, binary or graded, in order."""
-        return tuple(node for node in self.nodes if isinstance(node, SPIKING))
+        return tuple(node for node in self.nodes if is_spiking(node))
 
     def input_shape(self, node: Node) -> Shape:
         return self[node.inputs[0]].shape

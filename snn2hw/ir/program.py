@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.ir.nodes import Graph, describe
+from snn2hw.ir.numerics import Numerics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +58,13 @@ class Region:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Program:
-    """All that an engine needs. It can only be built from the artefacts of every pass."""
+    """All that an engine needs. It can only be built from the artefacts of every pass.
+
+    numerics: the arithmetic that it was compiled for, whose limits engines check.
+    """
 
     graph: Graph
+    numerics: Numerics
     bounds: dict[str, Bound]
     schedule: Schedule
     regions: tuple[Region, ...]

@@ -76,7 +76,7 @@ class _Fan:
 
     @classmethod
     def of(cls, feed: Feed, edges: Edges) -> _Fan:
-        channels, rows, columns = (feed.reach[axis].of_parts(edges[axis]).sum(axis=0) for axis in AXES)
+        channels, rows, columns = (feed.reads[axis].of_parts(edges[axis]).sum(axis=0) for axis in AXES)
         return cls((channels, rows, columns))
 
     def sums(self, axis: int, edges: NDArray[np.int64]) -> Counts:
@@ -102,7 +102,7 @@ def _best_grid(population: Population, fans: list[_Fan], bounds: dict[str, int],
     cores = parts[0][:, None, None] * parts[1][None, :, None] * parts[2][None, None, :]
     axons_in, reached, forced = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     for feed in population.feeds:
-        read = [np.array([feed.reach[axis].of_parts(edges).sum() for edges in grids[axis]]) for axis in AXES]
+        read = [np.array([feed.reads[axis].of_parts(edges).sum() for edges in grids[axis]]) for axis in AXES]
         axons_in += parts[0][:, None, None] * read[1][None, :, None] * read[2][None, None, :]
         reaches = read[0][:, None, None] * read[1][None, :, None] * read[2][None, None, :]
         reached += reaches
@@ -127,7 +127,7 @@ def _needs(
     axons_in = np.zeros((1, len(grids[1]), len(grids[2])), np.int64)
     for feed in population.feeds:
         rows, columns = (
-            np.array([feed.reach[axis].of_parts(edges).sum(axis=1).max() for edges in grids[axis]]) for axis in (1, 2)
+            np.array([feed.reads[axis].of_parts(edges).sum(axis=1).max() for edges in grids[axis]]) for axis in (1, 2)
         )
         axons_in += rows[None, :, None] * columns[None, None, :]
     axons_out = np.zeros_like(neurons)
@@ -147,7 +147,7 @@ def _lay_out(
     population: Population, edges: Edges, fans: list[_Fan], first: int, bounds: dict[str, int], chip: Target
 ) -> PlacedLayer:
     """The cores of a grid, exactly."""
-    read = [[feed.reach[axis].of_parts(edges[axis]).sum(axis=1) for axis in (1, 2)] for feed in population.feeds]
+    read = [[feed.reads[axis].of_parts(edges[axis]).sum(axis=1) for axis in (1, 2)] for feed in population.feeds]
     sums = [[fan.sums(axis, edges[axis]) for axis in AXES] for fan in fans]
     empty = PlacedLayer(
         population=population, edges=edges, first_core=first, cores=(), lower_bound=bounds[population.name]

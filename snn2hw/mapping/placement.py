@@ -208,16 +208,16 @@ def lower_bound(population: Population, chip: Target) -> int:
 
 
 def even_edges(size: int, parts: int) -> NDArray[np.int64]:
-    """Where `parts` parts of `size` places begin, and the end; their sizes differ by one at most."""
+    """Where `parts` parts of `size` places begin, and the end, [parts + 1]; their sizes differ by one at most."""
     return np.arange(parts + 1, dtype=np.int64) * size // parts
 
 
 def useful_parts(size: int) -> NDArray[np.int64]:
-    """The numbers of parts worth trying: the smallest for each size of the largest part."""
+    """The numbers of parts [n] worth trying: the smallest for each size of the largest part."""
     return np.unique(-(-size // np.arange(1, size + 1)))
 
 
 def box_of(layer: PlacedLayer | tuple[NDArray[np.int64], ...], parts: tuple[int, int, int]) -> Any:
-    """The first and last place of each axis of a box."""
+    """The first and last place of each axis of a box; a layer's edges are [parts + 1] for each axis."""
     edges = layer.edges if isinstance(layer, PlacedLayer) else layer
     return tuple((int(edges[axis][parts[axis]]), int(edges[axis][parts[axis] + 1])) for axis in AXES)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import ir
+from snn2hw.ir.file import kind_name
 from snn2hw.ir.fixed_point import NO_MEMORY
 
 Box = tuple[int, int, int]  # channels, rows, columns
@@ -25,11 +26,11 @@ STATE, BIAS, THRESHOLD, DECAY = 3, 2, 3, 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reach:
-    """Which of `sources` places on one axis the places 0 to `size` of another layer read.
+class AxisReads:
+    """On one axis, which of the `sources` places of the layer before each of the `size` places of a layer reads.
 
-    all: every one; same: that of the same number; group: those of its group; window: first place, stride and taps as a
-    convolution has them.
+    all: every one. same: the one of the same number. group: those of its group, of `groups` of one size. window: as a
+    convolution's window has them, `taps` places, `dilation` apart, the first at place * stride - padding.
     """
 
     kind: Literal["all", "same", "group", "window"]
@@ -66,11 +67,14 @@ class Reach:
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
-    """The connection from a population (or the input) to the one that holds it, by one synapse."""
+    """The connection from a population (or the input) to the one that holds it, by one synapse.
+
+    reads: which places are read, on the axes of channels, rows and columns.
+    """
 
     source: str
     synapse: str | None  # None: one-to-one, without a weight
-    reach: tuple[Reach, Reach, Reach]
+    reads: tuple[AxisReads, AxisReads, AxisReads]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,51 +105,47 @@ def populations_of(program: ir.Program) -> tuple[Population, ...]:
     """Every population of a program, in the order of its nodes."""
     graph = program.graph
     relays = {source for node in graph if ir.is_synapse(node) for source in node.inputs if ir.is_synapse(graph[source])}
-    found = []
+    populations = []
     for node in graph:
-        synapses: list[ir.Node | None]
-        if node.name in relays:
+        if ir.is_synapse(node) and node.name in relays:
             kind, synapses = "relay", [node]
-        elif isinstance(node, ir.Neuron | ir.Threshold | ir.Readout):
-            kind = type(node).__name__.lower()
-            synapses = [graph[source] for source in node.inputs]
+        elif ir.is_unit(node):
+            kind = kind_name(node)
+            sources = [graph[source] for source in node.inputs]
+            synapses = [source for source in sources if ir.is_synapse(source) and source.name not in relays]
         else:
             continue
-        own = [entry for entry in synapses if entry is not None and ir.is_synapse(entry) and entry.name not in relays]
-        if kind == "relay":
-            own = [node]
-        stored = [_weights(entry) for entry in own]
-        shape = _box(node.shape)
-        found.append(
+        stored = [_weights(synapse) for synapse in synapses]
+        populations.append(
             Population(
                 name=node.name,
                 kind=kind,
-                shape=shape,
+                shape=_box(node.shape),
                 weights=sum(shared for shared, _, _ in stored),
                 channel_weights=sum(each for _, each, _ in stored),
                 weight_bits=max((bits for _, _, bits in stored), default=1),
                 state_bytes=_state_bytes(node),
                 payload=program.bounds[node.name].payload,
-                feeds=tuple(_feeds(graph, node, own, relays)),
+                feeds=tuple(_feeds(graph, node, synapses, relays)),
             )
         )
-    return tuple(found)
+    return tuple(populations)
 
 
-def _feeds(graph: ir.Graph, node: ir.Node, own: list[ir.Node], relays: set[str]) -> Iterator[Feed]:
+def _feeds(graph: ir.Graph, node: ir.Node, synapses: list[ir.Synapse], relays: set[str]) -> Iterator[Feed]:
     shape = _box(node.shape)
-    for synapse in own:
+    for synapse in synapses:
         for name in synapse.inputs:
             for source in _emitters(graph, name):
-                reach = _reach(synapse, _box(graph[source].shape), shape)
-                yield Feed(source=source, synapse=synapse.name, reach=reach)
-    if node in own:
+                reads = _reads(synapse, _box(graph[source].shape), shape)
+                yield Feed(source=source, synapse=synapse.name, reads=reads)
+    if node in synapses:
         return
     for name in node.inputs:
         if not ir.is_synapse(graph[name]) or name in relays:
             for source in _emitters(graph, name):
-                same = [Reach(kind="same", size=size, sources=size) for size in shape]
-                yield Feed(source=source, synapse=None, reach=(same[0], same[1], same[2]))
+                same = [AxisReads(kind="same", size=size, sources=size) for size in shape]
+                yield Feed(source=source, synapse=None, reads=(same[0], same[1], same[2]))
 
 
 def _emitters(graph: ir.Graph, name: str) -> list[str]:
@@ -156,24 +156,26 @@ def _emitters(graph: ir.Graph, name: str) -> list[str]:
     return [emitter for source in node.inputs for emitter in _emitters(graph, source)]
 
 
-def _reach(synapse: ir.Node, source: Box, shape: Box) -> tuple[Reach, Reach, Reach]:
+def _reads(synapse: ir.Synapse, source: Box, shape: Box) -> tuple[AxisReads, AxisReads, AxisReads]:
     match synapse:
         case ir.Conv():
             kernel: tuple[int, int] = (synapse.weight.shape[2], synapse.weight.shape[3])
             kind: Literal["all", "group"] = "all" if synapse.groups == 1 else "group"
-            channels = Reach(kind=kind, size=shape[0], sources=source[0], groups=synapse.groups)
+            channels = AxisReads(kind=kind, size=shape[0], sources=source[0], groups=synapse.groups)
             dilation = synapse.dilation
         case ir.SumPool():
             kernel, dilation = synapse.kernel, (1, 1)
-            channels = Reach(kind="same", size=shape[0], sources=source[0])
+            channels = AxisReads(kind="same", size=shape[0], sources=source[0])
         case ir.Linear():
-            whole = [Reach(kind="all", size=size, sources=count) for size, count in zip(shape, source, strict=True)]
+            whole = [AxisReads(kind="all", size=size, sources=count) for size, count in zip(shape, source, strict=True)]
             return whole[0], whole[1], whole[2]
-        case _:
-            same = [Reach(kind="same", size=size, sources=size) for size in shape]
+        case ir.Scale():
+            same = [AxisReads(kind="same", size=size, sources=size) for size in shape]
             return same[0], same[1], same[2]
+        case _:
+            assert_never(synapse)
     rows, columns = (
-        Reach(
+        AxisReads(
             kind="window",
             size=shape[axis + 1],
             sources=source[axis + 1],
@@ -187,7 +189,7 @@ def _reach(synapse: ir.Node, source: Box, shape: Box) -> tuple[Reach, Reach, Rea
     return channels, rows, columns
 
 
-def _weights(synapse: ir.Node) -> tuple[int, int, int]:
+def _weights(synapse: ir.Synapse) -> tuple[int, int, int]:
     """Weights stored once a core, weights stored for each channel on it, and the bits of the widest."""
     match synapse:
         case ir.Conv() | ir.Linear():
@@ -195,11 +197,14 @@ def _weights(synapse: ir.Node) -> tuple[int, int, int]:
             return 0, synapse.weight[0].size, largest.bit_length() + 1
         case ir.Scale():
             return 1, 0, abs(synapse.factor).bit_length() + 1
-        case _:
+        case ir.SumPool():
             return 1, 0, 2
+        case _:
+            assert_never(synapse)
 
 
 def _state_bytes(node: ir.Node) -> int:
+    """Bytes that one neuron keeps for itself: its state, and the parameters that differ between neurons."""
     match node:
         case ir.Neuron():
             remembers_current = bool((node.current_decay < NO_MEMORY).any())
@@ -212,8 +217,10 @@ def _state_bytes(node: ir.Node) -> int:
             )
         case ir.Readout():
             return STATE + BIAS * bool(node.bias.any())
-        case _:
+        case ir.Input() | ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.Threshold() | ir.Merge():
             return 0
+        case _:
+            assert_never(node)
 
 
 def _varies(values: NDArray[np.int64]) -> bool:

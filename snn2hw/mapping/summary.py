@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 
@@ -43,6 +44,12 @@ def summarise(program: ir.Program, placement: Placement | None) -> list[LayerSum
 
 def weight_count(node: ir.Node) -> int:
     """Number of stored weights of a node."""
-    if isinstance(node, ir.Conv | ir.Linear):
-        return int(np.size(node.weight))
-    return 1 if isinstance(node, ir.Scale) else 0
+    match node:
+        case ir.Conv() | ir.Linear():
+            return int(np.size(node.weight))
+        case ir.Scale():
+            return 1
+        case ir.Input() | ir.SumPool() | ir.Neuron() | ir.Threshold() | ir.Merge() | ir.Readout():
+            return 0
+        case _:
+            assert_never(node)

@@ -65,8 +65,8 @@ def traffic(placement: Placement, spikes: Mapping[str, NDArray[np.integer[Any]]]
     """Messages and hops for so many spikes of each neuron.
 
     Args:
-        spikes: for each placed layer that emits, how often each of its neurons did, an integer array of the layer's
-            shape. A graded spike is one message. Relays may be left out; layers that are not placed are ignored.
+        spikes: for each placed layer that emits, how often each of its neurons did, integers [*the layer's
+            shape]. A graded spike is one message. Relays may be left out; layers that are not placed are ignored.
     Raises:
         DataError: counts of a layer are missing, no whole numbers from 0, or of another shape.
     """
@@ -107,7 +107,7 @@ def _link(source: PlacedLayer, target: PlacedLayer, feed: Feed, counts: Int, rec
     read = counts.astype(np.float64)  # exact below 2^53, and float products are fast
     reading, sending = [], []  # along each axis the parts of which one reads places that the other holds
     for axis in AXES:
-        reached = feed.reach[axis].of_parts(target.edges[axis])
+        reached = feed.reads[axis].of_parts(target.edges[axis])
         held = np.repeat(np.eye(source.parts[axis], dtype=np.bool_), np.diff(source.edges[axis]), axis=1)
         places = reached[:, None] & held[None]
         pairs = places.any(axis=-1)

@@ -90,6 +90,7 @@ class BasicBlock(Block):
         self.neuron2 = neuron()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Spikes [N,C',H',W'] of one step for spikes x [N,C,H,W]; after ADD they may be 2 and more."""
         spikes = self.neuron1(self.bn1(self.conv1(x)))
         return self.join(x, self.bn2(self.conv2(spikes)), self.neuron2)
 
@@ -133,6 +134,7 @@ class Bottleneck(Block):
         self.neuron3 = neuron()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Spikes [N,C',H',W'] of one step for spikes x [N,C,H,W]; after ADD they may be 2 and more."""
         spikes = self.neuron1(self.bn1(self.conv1(x)))
         spikes = self.neuron2(self.bn2(self.conv2(spikes)))
         return self.join(x, self.bn3(self.conv3(spikes)), self.neuron3)

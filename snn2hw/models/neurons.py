@@ -118,6 +118,7 @@ class LIFNode(IFNode):
         self.tau, self.decay_input = float(tau), decay_input
 
     def charge(self, v: Tensor, x: Tensor) -> Tensor:
+        """The membrane [N,...] before it may fire, with a leak towards `rest`."""
         if self.decay_input:
             return v + (x - (v - self.rest)) / self.tau
         return v - (v - self.rest) / self.tau + x
@@ -143,6 +144,7 @@ class ParametricLIFNode(IFNode):
         self.w = nn.Parameter(torch.tensor(-math.log(tau - 1.0)))
 
     def charge(self, v: Tensor, x: Tensor) -> Tensor:
+        """The membrane [N,...] before it may fire, with a leak of the learned share."""
         share = self.w.sigmoid()
         if self.decay_input:
             return v + (x - (v - self.rest)) * share

@@ -6,7 +6,7 @@ is refused.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import nir
@@ -15,50 +15,40 @@ import numpy as np
 from snn2hw import ir
 from snn2hw.data.samples import Samples
 from snn2hw.errors import QuantisationError
-from snn2hw.ir.fixed_point import (
-    DECAY_MAX,
-    DECAY_SHIFT,
-    MEMBRANE_SHIFT,
-    NO_MEMORY,
-    Int,
-    floor_to_int,
-    quantise_payload,
-    round_to_int,
-    split_bias,
-)
+from snn2hw.ir.fixed_point import Int, floor_to_int, quantise_decay, round_to_int, split_bias
+from snn2hw.ir.numerics import Numerics
 from snn2hw.network.groups import with_groups
 from snn2hw.network.heads import heads_of
 from snn2hw.network.layout import Layout, conv_padding, lay_out, only, pair
+from snn2hw.network.metadata import RESET_AMOUNT, SCALE, has_payloads, payloads_in
 from snn2hw.network.neuron_rule import Float, Neuron, compact, rule_of
 
 
 def is_quantised(graph: nir.NIRGraph) -> bool:
     """Whether the graph says of itself that its input takes integer payloads."""
-    return bool({"scale", "low", "high"} <= graph.nodes[only(graph, nir.Input)].metadata.keys())
+    return has_payloads(graph.nodes[only(graph, nir.Input)].metadata)
 
 
-def adopt(network: nir.NIRGraph) -> ir.Graph:
-    """The integer graph whose NIR form `network` is.
+def adopt(network: nir.NIRGraph, numerics: Numerics) -> ir.Graph:
+    """The integer graph whose NIR form `network` is, for a chip that can hold its numbers.
 
     Raises QuantisationError with the layer if a number is not whole or out of range, or a node has no integer form.
     """
-    return _Adopter(network).run()
+    return _Adopter(network, numerics).run()
 
 
 def payloads_of(network: nir.NIRGraph, samples: Samples) -> Samples:
     """Samples as the integer payloads that a quantised network takes."""
-    node = network.nodes[only(network, nir.Input)]
-    scale, low, high = (np.asarray(node.metadata[key]).item() for key in ("scale", "low", "high"))
-    payloads = quantise_payload(samples.x, scale=float(scale), low=int(low), high=int(high))
-    return replace(samples, x=payloads.astype(np.float32))
+    payloads = payloads_in(network.nodes[only(network, nir.Input)].metadata)
+    return replace(samples, x=payloads.of(samples.x).astype(np.float32))
 
 
 AGAIN = "Export it again with --quantised"
 
 
 class _Adopter:
-    def __init__(self, network: nir.NIRGraph) -> None:
-        self.network = network
+    def __init__(self, network: nir.NIRGraph, numerics: Numerics) -> None:
+        self.network, self.numerics = network, numerics
         self.layout: Layout = lay_out(network)
         self.nodes: list[ir.Node] = []
 
@@ -73,14 +63,7 @@ class _Adopter:
         common: dict[str, Any] = {"name": name, "inputs": self._sources(name), "shape": self.layout.shapes[name]}
         match node:
             case nir.Input():
-                said = {key: np.asarray(node.metadata[key]).item() for key in ("scale", "low", "high")}
-                return ir.Input(
-                    name=name,
-                    shape=common["shape"],
-                    scale=float(said["scale"]),
-                    low=int(said["low"]),
-                    high=int(said["high"]),
-                )
+                return ir.Input(name=name, shape=common["shape"], **asdict(payloads_in(node.metadata)))
             case nir.Conv2d() if self._only_pools(name):
                 kernel, stride = pair(node.weight.shape[2:]), pair(node.stride)
                 return ir.SumPool(**common, kernel=kernel, stride=stride, padding=conv_padding(name, node))
@@ -113,7 +96,7 @@ class _Adopter:
             case nir.Output():
                 bias = np.broadcast_to(_whole(name, "bias", self._bias(name, len(common["shape"]))), common["shape"])
                 if heads := heads_of(name, node):
-                    scales = np.asarray(node.metadata.get("scale", ()), np.float64).reshape(-1)
+                    scales = np.asarray(node.metadata.get(SCALE, ()), np.float64).reshape(-1)
                     if scales.shape != common["shape"]:
                         problem = f"it has {scales.size} scales for {common['shape'][0]} logits of several heads"
                         raise QuantisationError.at(name, problem, AGAIN)
@@ -124,27 +107,45 @@ class _Adopter:
                 raise QuantisationError.at(name, f"{type(node).__name__} nodes have no integer form here", AGAIN)
 
     def _neuron(self, name: str, node: Neuron, common: dict[str, Any]) -> ir.Neuron:
-        rule = rule_of(name, node)
+        rule, numerics = rule_of(name, node), self.numerics
         if np.any(np.abs(rule.gain - 1) > 1e-6) or np.any(rule.drive) or np.any(rule.reset_value):
             raise QuantisationError.at(name, "a quantised neuron has a gain of 1, and v_leak and v_reset of 0", AGAIN)
         drawn = compact(self._bias(name, len(common["shape"])))
-        bias = _whole(name, "bias in 1/64", drawn * (1 << MEMBRANE_SHIFT))
-        mantissa, exponent = split_bias(bias)
+        bias = _whole(name, "bias in 1/64", drawn * (1 << numerics.membrane_shift))
+        mantissa, exponent = split_bias(
+            bias, mantissa_max=numerics.bias_mantissa_max, exponent_max=numerics.bias_exponent_max
+        )
+        threshold = floor_to_int(rule.threshold)
+        self._check_size(name, "bias in 1/64", bias, numerics.bias_max)
+        self._check_size(name, "threshold", threshold, numerics.threshold_limit - 1)
         if not np.array_equal(mantissa << exponent, bias):
             listed = bias.ravel().tolist()[:3]
-            raise QuantisationError.at(name, f"its bias of {listed}/64 is no mantissa and exponent", AGAIN)
-        amount = np.broadcast_to(node.metadata.get("reset_amount", 0), common["shape"])  # a file may hold one for all
+            raise QuantisationError.at(
+                name, f"its bias of {listed}/64 is no mantissa and exponent of {numerics.chip}", AGAIN
+            )
+        amount = np.broadcast_to(node.metadata.get(RESET_AMOUNT, 0), common["shape"])  # a file may hold one for all
+        bits, one = numerics.decay_bits, numerics.no_memory
         return ir.Neuron(
             **common,
-            threshold=floor_to_int(rule.threshold),
-            decay=np.clip(_decay(rule.keep), 0, DECAY_MAX),
-            current_decay=np.clip(_decay(rule.current_keep), 1, NO_MEMORY),
+            threshold=threshold,
+            decay=quantise_decay(rule.keep, bits=bits, least=0, most=one - 1),
+            current_decay=quantise_decay(rule.current_keep, bits=bits, least=1, most=one),
             bias_mantissa=mantissa,
             bias_exponent=exponent,
             reset=rule.reset,
-            reset_amount=_whole(name, "reset_amount", compact(amount)),
+            reset_amount=_whole(name, RESET_AMOUNT, compact(amount)),
             scale=_scales(name, node, self.layout.shapes[name][0]),
         )
+
+    def _check_size(self, name: str, what: str, values: Int, most: int) -> None:
+        """Raise QuantisationError for numbers that the chip cannot hold."""
+        largest = int(np.abs(values).max())
+        if largest > most:
+            raise QuantisationError.at(
+                name,
+                f"its {what} reaches {largest}, and {self.numerics.chip} holds at most {most}",
+                "Choose the chip that the file was made for",
+            )
 
     def _sources(self, name: str) -> tuple[str, ...]:
         """The nodes that are read, past a flatten."""
@@ -205,10 +206,6 @@ def _is_identity(weight: Float) -> bool:
     return weight.shape[0] == weight.shape[1] and np.array_equal(weight, np.eye(len(weight)))
 
 
-def _decay(keep: Float) -> Int:
-    return round_to_int((1 - keep) * (1 << DECAY_SHIFT))
-
-
 def _scale(name: str, node: nir.NIRNode) -> float:
     return _metadata_scale(name, node).item()
 
@@ -224,9 +221,9 @@ def _scales(name: str, node: nir.NIRNode, channels: int) -> float | tuple[float,
 
 
 def _metadata_scale(name: str, node: nir.NIRNode) -> Float:
-    if "scale" not in node.metadata:
+    if SCALE not in node.metadata:
         raise QuantisationError.at(name, "a quantised network says the scale of this node in its metadata", AGAIN)
-    return np.asarray(node.metadata["scale"], np.float64)
+    return np.asarray(node.metadata[SCALE], np.float64)
 
 
 def _whole(name: str, what: str, values: Float) -> Int:

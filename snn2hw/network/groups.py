@@ -8,7 +8,10 @@ import numpy as np
 
 
 def without_groups(weight: np.ndarray, groups: int) -> np.ndarray:
-    """A grouped kernel as a dense one, zero between groups: nir 1.0.8 rejects groups in its type check."""
+    """A kernel [O, I / groups, kh, kw] as a dense one [O, I, kh, kw], zero between groups.
+
+    nir 1.0.8 rejects groups in its type check.
+    """
     if groups == 1:
         return weight
     outputs, per_group, *kernel = weight.shape
@@ -20,7 +23,10 @@ def without_groups(weight: np.ndarray, groups: int) -> np.ndarray:
 
 
 def with_groups(weight: np.ndarray) -> tuple[np.ndarray, int]:
-    """The opposite: the most groups between which a dense kernel is zero, and the kernel without those zeros."""
+    """The opposite: a dense kernel [O, I, kh, kw] as one of the most groups that it has, and their number.
+
+    Between groups it is zero; what is left is [O, I / groups, kh, kw].
+    """
     outputs, inputs = weight.shape[:2]
     used = (weight != 0).any(axis=(2, 3))
     if used.all():
@@ -35,7 +41,7 @@ def with_groups(weight: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def only_groups(weight: np.ndarray, groups: int) -> np.ndarray:
-    """The blocks of a dense kernel that a convolution of so many groups holds."""
+    """The blocks [O, I / groups, kh, kw] of a dense kernel that a convolution of so many groups holds."""
     outputs, inputs = weight.shape[:2]
     rows, columns = outputs // groups, inputs // groups
     blocks = [weight[g * rows : (g + 1) * rows, g * columns : (g + 1) * columns] for g in range(groups)]

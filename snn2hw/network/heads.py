@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from snn2hw.errors import ModelError
 from snn2hw.ir.nodes import Head
+from snn2hw.network.metadata import HEADS
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -30,14 +31,14 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 def heads_metadata(sizes: Mapping[str, int]) -> dict[str, str]:
     """What an Output says of its heads."""
-    return {"heads": json.dumps(list(sizes.items()))}
+    return {HEADS: json.dumps(list(sizes.items()))}
 
 
 def heads_of(name: str, node: nir.Output) -> tuple[Head, ...]:
     """The heads of Output `name`, none if it has one alone. Raises ModelError where the metadata do not fit it."""
-    if "heads" not in node.metadata:
+    if HEADS not in node.metadata:
         return ()
-    written, width = node.metadata["heads"], int(np.prod(node.output_type["output"]))
+    written, width = node.metadata[HEADS], int(np.prod(node.output_type["output"]))
     heads: list[Head] = []
     try:
         for own, size in json.loads(written):
@@ -56,7 +57,7 @@ def heads_of(name: str, node: nir.Output) -> tuple[Head, ...]:
 
 
 def placement(rows: slice, width: int) -> NDArray[np.float32]:
-    """The matrix that puts values in these rows of a vector."""
+    """The matrix [width, rows] of zeros and ones that puts values in these rows of a vector [width]."""
     size = rows.stop - rows.start
     place = np.zeros((width, size), np.float32)
     place[rows] = np.eye(size)
@@ -64,7 +65,7 @@ def placement(rows: slice, width: int) -> NDArray[np.float32]:
 
 
 def placed_rows(node: nir.NIRNode) -> NDArray[np.int64] | None:
-    """The row in which a layer puts each of its inputs, unchanged and by itself; None if it does anything else."""
+    """The row [inputs] in which a layer puts each input, unchanged and by itself; None if it does anything else."""
     if not isinstance(node, nir.Linear):
         return None
     weight = np.asarray(node.weight)

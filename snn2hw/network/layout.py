@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import nir
 import numpy as np
 
+from snn2hw.aliases import Shape
 from snn2hw.errors import ModelError
 from snn2hw.network.heads import heads_of
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)

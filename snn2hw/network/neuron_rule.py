@@ -8,7 +8,7 @@ by forward Euler with DT:
     i = (1 - dt/tau_syn) i + (dt/tau_syn) w_in I                    CubaLIF, with i for I in the line above
 
 fires at v > v_threshold in the same step, then resets; the membrane starts at v_reset. NIR knows the hard reset alone;
-the other resets travel in the node's metadata (`reset`, `reset_amount`), which NIR files keep. So does the rule of
+the other resets travel in the node's metadata (metadata.py), which NIR files keep. So does the rule of
 frameworks that fire at v >= threshold: their node's v_threshold is the next number below the threshold, which says the
 same to whoever reads NIR alone, and its metadata `fires` is ">=", so that the threshold itself can be had back.
 """
@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from snn2hw.errors import ModelError
 from snn2hw.ir.fixed_point import Reset
+from snn2hw.network.metadata import FIRES, RESET, RESET_AMOUNT
 
 DT = 1e-4
 Float = NDArray[np.floating]
@@ -59,7 +60,7 @@ def rule_of(name: str, node: Neuron, *, dt: float = DT) -> NeuronRule:
     at_least = fires_at_threshold(name, node)
     written, resistance, reset_value = (compact(values) for values in (node.v_threshold, node.r, node.v_reset))
     threshold = just_above(compact_as_written(node.v_threshold)) if at_least else written
-    amount = compact(node.metadata["reset_amount"]) if "reset_amount" in node.metadata else threshold
+    amount = compact(node.metadata[RESET_AMOUNT]) if RESET_AMOUNT in node.metadata else threshold
     keep, gain, drive = np.ones_like(resistance), dt * resistance, np.zeros_like(resistance)
     current_keep = np.zeros_like(resistance)
     if isinstance(node, nir.LIF | nir.CubaLIF):
@@ -73,12 +74,12 @@ def rule_of(name: str, node: Neuron, *, dt: float = DT) -> NeuronRule:
         ("gain", gain),
         ("v_leak", drive),
         ("v_reset", reset_value),
-        ("reset_amount", amount),
+        (RESET_AMOUNT, amount),
     ):
         if not np.all(np.isfinite(values)):
             raise ModelError(f"{name}: {label} holds a value that is not finite. Repair the model's parameters.")
-    if np.shape(node.metadata.get("reset_amount", 0)) not in ((), node.v_threshold.shape) or not np.all(amount >= 0):
-        raise ModelError(f"{name}: reset_amount must be one number of at least 0 for each neuron.")
+    if np.shape(node.metadata.get(RESET_AMOUNT, 0)) not in ((), node.v_threshold.shape) or not np.all(amount >= 0):
+        raise ModelError(f"{name}: {RESET_AMOUNT} must be one number of at least 0 for each neuron.")
     return NeuronRule(
         keep=keep,
         current_keep=current_keep,
@@ -86,10 +87,19 @@ def rule_of(name: str, node: Neuron, *, dt: float = DT) -> NeuronRule:
         drive=drive,
         threshold=threshold,
         at_least=at_least,
-        reset=_reset_of(name, node),
+        reset=reset_of(name, node),
         reset_value=reset_value,
         reset_amount=amount,
     )
+
+
+def drive_from_rest(rule: NeuronRule) -> Float:
+    """The drive of membranes that count from their reset value, which broadcasts to [*shape].
+
+    It is 0 where v_leak is v_reset, up to rounding.
+    """
+    drive = rule.drive - (1 - rule.keep) * rule.reset_value
+    return np.where(np.abs(drive) < 1e-12 * np.abs(rule.drive), 0.0, drive)
 
 
 def _share(name: str, tau: ArrayLike, dt: float) -> Float:
@@ -104,7 +114,6 @@ def _share(name: str, tau: ArrayLike, dt: float) -> Float:
     return np.where(np.abs(share - 1) < 1e-6, 1.0, share)
 
 
-FIRES = "fires"
 AT_LEAST = ">="
 
 
@@ -140,12 +149,12 @@ def just_above(v_threshold: Float) -> Float:
 
 
 def compact(values: ArrayLike) -> Float:
-    """The smallest float64 array that broadcasts to the same values: axes along which nothing changes become 1."""
+    """The smallest float64 array that broadcasts to values [*shape]: axes along which nothing changes become 1."""
     return compact_as_written(values).astype(np.float64)
 
 
 def compact_as_written(values: ArrayLike) -> Float:
-    """`compact` in the type that the values have."""
+    """`compact` of values [*shape], in the type that they have."""
     array = np.asarray(values)
     for axis in range(array.ndim):
         first = array.take([0], axis=axis)
@@ -154,8 +163,9 @@ def compact_as_written(values: ArrayLike) -> Float:
     return array
 
 
-def _reset_of(name: str, node: Neuron) -> Reset:
-    written = node.metadata.get("reset", Reset.ZERO.value)
+def reset_of(name: str, node: Neuron) -> Reset:
+    """What a spike does to the membrane of a node's neurons. Raises ModelError for an unknown word."""
+    written = node.metadata.get(RESET, Reset.ZERO.value)
     try:
         return Reset(written)
     except ValueError:

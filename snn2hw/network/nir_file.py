@@ -14,6 +14,7 @@ from snn2hw.files import check_readable
 from snn2hw.network.flatten import flatten
 from snn2hw.network.hdf5_reader import read_tree
 from snn2hw.network.layout import lay_out, only
+from snn2hw.network.metadata import HEADS, HIGH, LOW, NAMES, NUMBERS, RESET_AMOUNT, SCALE
 
 NIR_NODES = (
     nir.Input,
@@ -33,7 +34,6 @@ NIR_NODES = (
     nir.Output,
 )
 KINDS = {kind.__name__: kind for kind in (*NIR_NODES, nir.I, nir.LI, nir.CubaLI, nir.NIRGraph)}
-OWN_METADATA = {"scale", "low", "high", "reset_amount", "decay", "current_decay"}
 SIZES = ("stride", "dilation", "groups", "input_shape", "kernel_size", "padding", "start_dim", "end_dim", "input_type")
 NO_SPIKES = (
     "It passes a membrane on instead of spikes. Only an I node right before the Output, of its shape, can be "
@@ -196,18 +196,18 @@ def _check_metadata(where: str, metadata: Any) -> None:
     """Raise ModelError where the metadata that snn2hw itself gives a meaning is of another kind."""
     if not isinstance(metadata, dict):
         raise ModelError(f"{where}metadata is no group of entries. Export the network again.")
-    for key in ("reset", "fires"):
+    for key in NAMES:
         if not isinstance(metadata.get(key, ""), str):
             raise ModelError(f"{where}the metadata's {key} is no name. Export the network again.")
-    for key in OWN_METADATA & metadata.keys():
+    for key in metadata.keys() & NUMBERS:
         values = metadata[key]
         numbers = not isinstance(values, dict | str) and np.asarray(values).dtype.kind in "iuf"
         if not numbers or not np.size(values) or not np.all(np.isfinite(values)):
             raise ModelError(f"{where}the metadata's {key} holds no finite numbers. Export the network again.")
-        whole = key in ("scale", "reset_amount") or np.array_equal(values, np.rint(values))
+        whole = key in (SCALE, RESET_AMOUNT) or np.array_equal(values, np.rint(values))
         # An Output with several heads has a scale for each logit, a neuron may have one for each channel.
-        several = key == "scale" and ("heads" in metadata or "reset_amount" in metadata)
-        if not whole or (key in ("scale", "low", "high") and np.size(values) != 1 and not several):
+        several = key == SCALE and (HEADS in metadata or RESET_AMOUNT in metadata)
+        if not whole or (key in (SCALE, LOW, HIGH) and np.size(values) != 1 and not several):
             raise ModelError(f"{where}the metadata's {key} is {np.ravel(values)[:3].tolist()}: no whole number.")
 
 

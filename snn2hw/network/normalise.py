@@ -14,11 +14,12 @@ from typing import TypeAlias
 import nir
 import numpy as np
 
+from snn2hw.aliases import Shape
 from snn2hw.errors import ModelError, OptionError
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.flatten import flatten, rename
-from snn2hw.network.layout import Layout, Shape, as_conv2d, lay_out, pair
-from snn2hw.network.neuron_rule import DT, Float, fires_at_threshold, just_above, just_below
+from snn2hw.network.layout import Layout, as_conv2d, lay_out, pair
+from snn2hw.network.neuron_rule import DT, Float, fires_at_threshold, just_above, just_below, reset_of
 
 Layer: TypeAlias = nir.Conv2d | nir.Affine | nir.Linear
 NEURONS = (nir.IF, nir.LIF, nir.CubaLIF)
@@ -109,8 +110,7 @@ def _spread(values: Float, shape: Shape) -> Float:
 
 def _above_rest(name: str, node: nir.NIRNode) -> nir.NIRNode:
     """A neuron with a negative threshold, in voltages above its reset value: only differences of voltages count."""
-    hard = node.metadata.get("reset", Reset.ZERO.value) == Reset.ZERO.value
-    if not isinstance(node, NEURONS) or not hard or np.all(node.v_threshold >= 0):
+    if not isinstance(node, NEURONS) or reset_of(name, node) is not Reset.ZERO or np.all(node.v_threshold >= 0):
         return node
     labels = [label for label in ("v_threshold", "v_leak") if hasattr(node, label)]
     shifted = {label: np.subtract(getattr(node, label), node.v_reset, dtype=np.float64) for label in labels}

@@ -60,7 +60,7 @@ class Reference:
             yield values
 
     def _read_last_by(self, wanted: set[str]) -> dict[str, list[str]]:
-        """For each node, the nodes whose values nobody needs once it has its own; those in `wanted` are always needed."""
+        """For each node, the nodes whose values nobody needs once it has run; those in `wanted` are always needed."""
         last = {name: name for name in self.layout.order}
         for name in self.layout.order:
             last |= dict.fromkeys(self.layout.sources[name], name)
@@ -71,7 +71,7 @@ class Reference:
         return forgotten
 
     def summed(self, name: str, values: dict[str, Tensor]) -> Tensor:
-        """The sum of what a node's sources emit."""
+        """The sum [N, *shape] of what a node's sources emit in a step."""
         first, *others = self.layout.sources[name]
         total = values[first]
         for source in others:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import nir
 import numpy as np
 
@@ -10,10 +12,9 @@ from snn2hw.errors import Blocker, QuantisationError
 from snn2hw.ir.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Int, Reset, join_bias
 from snn2hw.network.groups import without_groups
 from snn2hw.network.heads import heads_metadata
+from snn2hw.network.integer_neuron import HALF_MEMBRANE_UNIT
+from snn2hw.network.metadata import CURRENT_DECAY, DECAY, HIGH, LOW, RESET, RESET_AMOUNT, SCALE
 from snn2hw.network.neuron_rule import DT, Float, Neuron
-
-HALF_LSB = 0.5 / (1 << MEMBRANE_SHIFT)  # thresholds lie between two membrane values: > and >= then agree
-
 
 NO_DECAY = 1e-6  # a decay of 0 beside others: its time constant is finite, but rounds to 0 again
 
@@ -46,7 +47,7 @@ def integer_graph(graph: ir.Graph) -> nir.NIRGraph:
 def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
     match node:
         case ir.Input():
-            metadata = {"scale": node.scale, "low": node.low, "high": node.high}
+            metadata = {SCALE: node.scale, LOW: node.low, HIGH: node.high}
             return nir.Input(input_type={"input": np.array(node.shape)}, metadata=metadata)
         case ir.Conv():
             height, width = graph.input_shape(node)[1:]
@@ -79,8 +80,10 @@ def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
             sizes = {head.name: head.stop - head.start for head in node.heads}
             return nir.Output(
                 output_type={"output": np.array(node.shape)},
-                metadata={"scale": node.scales, **heads_metadata(sizes)} if sizes else {"scale": node.scale},
+                metadata={SCALE: node.scales, **heads_metadata(sizes)} if sizes else {SCALE: node.scale},
             )
+        case _:
+            assert_never(node)
 
 
 def _pool_with_bias(graph: ir.Graph, node: ir.SumPool, bias: Float) -> nir.Conv2d:
@@ -98,13 +101,13 @@ def _pool_with_bias(graph: ir.Graph, node: ir.SumPool, bias: Float) -> nir.Conv2
 
 
 def _neuron(node: ir.Neuron) -> Neuron:
-    threshold = np.broadcast_to((node.threshold + HALF_LSB).astype(np.float32), node.shape)
+    threshold = np.broadcast_to(_in_float32(node.threshold + HALF_MEMBRANE_UNIT), node.shape)
     scale = np.array(node.scale) if isinstance(node.scale, tuple) else node.scale
-    metadata: dict[str, object] = {"scale": scale, "reset_amount": _one_or_each(node.reset_amount, node)}
+    metadata: dict[str, object] = {SCALE: scale, RESET_AMOUNT: _one_or_each(node.reset_amount, node)}
     if node.decay.any() or np.any(node.current_decay != NO_MEMORY):  # what truncation needs to be put back
-        metadata |= {"decay": np.atleast_1d(node.decay), "current_decay": np.atleast_1d(node.current_decay)}
+        metadata |= {DECAY: np.atleast_1d(node.decay), CURRENT_DECAY: np.atleast_1d(node.current_decay)}
     if node.reset is not Reset.ZERO:
-        metadata["reset"] = node.reset.value
+        metadata[RESET] = node.reset.value
     rest = _everywhere(0, node)
     if not node.decay.any() and np.all(node.current_decay == NO_MEMORY):
         return nir.IF(r=_everywhere(1 / DT, node), v_threshold=threshold, v_reset=rest, metadata=metadata)
@@ -125,6 +128,12 @@ def _neuron(node: ir.Neuron) -> Neuron:
     )
 
 
+def _in_float32(values: Float) -> Float:
+    """The values in float32; as they are where that does not hold them, as it does all thresholds of Loihi."""
+    narrow = values.astype(np.float32)
+    return narrow if np.array_equal(narrow, values) else values
+
+
 def _one_or_each(values: Int, node: ir.Node) -> int | Int:
     """One number where all are the same: what files hold as one, and every reader takes for all."""
     return int(values.flat[0]) if np.all(values == values.flat[0]) else np.broadcast_to(values, node.shape).copy()
@@ -140,12 +149,15 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
     found: dict[str, Float] = {}
     blockers: list[Blocker] = []
     for node in graph:
-        if isinstance(node, ir.Neuron):
-            bias = join_bias(node.bias_mantissa, node.bias_exponent) / (1 << MEMBRANE_SHIFT)
-        elif isinstance(node, ir.Readout):
-            bias = node.bias.astype(np.float64)
-        else:
-            continue
+        match node:
+            case ir.Neuron():
+                bias = join_bias(node.bias_mantissa, node.bias_exponent) / (1 << MEMBRANE_SHIFT)
+            case ir.Readout():
+                bias = node.bias.astype(np.float64)
+            case ir.Input() | ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.Threshold() | ir.Merge():
+                continue
+            case _:
+                assert_never(node)
         if isinstance(node, ir.Readout) and node.heads:
             found |= _biases_of_heads(graph, node)
             continue

@@ -16,7 +16,7 @@ def balance_delays(graph: ir.Graph, *, timesteps: int) -> ir.Schedule:
         arrival = max((latency[source] for source in node.inputs), default=0)
         delays[node.name] = tuple(arrival - latency[source] for source in node.inputs)
         latency[node.name] = arrival + (1 if ir.is_synapse(node) else 0)
-    stateful = [node.name for node in graph if isinstance(node, ir.Neuron | ir.Readout)]
+    stateful = [node.name for node in graph if ir.has_state(node)]
     return ir.Schedule(
         timesteps=timesteps,
         latency=latency,

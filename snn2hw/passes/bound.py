@@ -1,22 +1,29 @@
 """Bound: what every accumulator, membrane and payload can reach in the worst case.
 
 Interval arithmetic over the integer graph. Lava enforces no limit, so this is where a wrap is excluded; where the worst
-case breaks a limit, calibration decides, the bound says so, and every engine checks at run time.
+case breaks a limit of the chip, calibration decides, the bound says so, and every engine checks at run time.
 """
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.ir.fixed_point import INPUT_LIMIT, MEMBRANE_LIMIT, MEMBRANE_SHIFT, Reset, decay_state, join_bias
+from snn2hw.errors import QuantisationError
+from snn2hw.ir.fixed_point import Reset, decay_state, join_bias
+from snn2hw.ir.numerics import Numerics
 from snn2hw.passes.calibrate import Calibration
 
 Interval = tuple[int, int]
 
 
-def bound(graph: ir.Graph, calibration: Calibration, *, timesteps: int) -> dict[str, ir.Bound]:
-    """Bounds of every node for samples of `timesteps` steps."""
+def bound(graph: ir.Graph, calibration: Calibration, numerics: Numerics, *, timesteps: int) -> dict[str, ir.Bound]:
+    """Bounds of every node for samples of `timesteps` steps, held against the limits of a chip.
+
+    Raises QuantisationError for a sum of spikes that is larger than what a graded spike of the chip carries.
+    """
     emits: dict[str, Interval] = {}
     bounds: dict[str, ir.Bound] = {}
     for node in graph:
@@ -36,7 +43,7 @@ def bound(graph: ir.Graph, calibration: Calibration, *, timesteps: int) -> dict[
                 window = node.kernel[0] * node.kernel[1]
                 emits[node.name] = window * min(low, 0), window * max(high, 0)
             case ir.Neuron():
-                membrane = _membrane(node, low, high, timesteps)
+                membrane = _membrane(node, low, high, timesteps, numerics.membrane_shift)
                 emits[node.name] = 0, 1
             case ir.Threshold():
                 emits[node.name] = 0, 1
@@ -45,15 +52,20 @@ def bound(graph: ir.Graph, calibration: Calibration, *, timesteps: int) -> dict[
             case ir.Readout():
                 reach = timesteps * (reach + int(np.abs(node.bias).max()))
                 emits[node.name] = 0, 0
-        proved = membrane < MEMBRANE_LIMIT and (not isinstance(node, ir.Neuron) or reach < INPUT_LIMIT)
+            case _:
+                assert_never(node)
+        inside = not isinstance(node, ir.Neuron) or reach < numerics.input_limit
+        proved = membrane < numerics.membrane_limit and inside
         bounds[node.name] = ir.Bound(
             kind="proved" if proved else "calibrated",
             accumulator=reach,
             membrane=membrane,
             payload=max(map(abs, emits[node.name])),
             signed=emits[node.name][0] < 0,
-            observed=_observed(node, calibration) if isinstance(node, ir.Neuron) else None,
+            observed=_observed(node, calibration, numerics) if isinstance(node, ir.Neuron) else None,
         )
+        if isinstance(node, ir.Merge):
+            _check_payload(node, bounds[node.name].payload, numerics)
     return bounds
 
 
@@ -67,8 +79,10 @@ def _largest(node: ir.Node, low: int, high: int) -> int:
             return abs(node.factor) * largest
         case ir.SumPool():
             return node.kernel[0] * node.kernel[1] * largest
-        case _:
+        case ir.Input() | ir.Neuron() | ir.Threshold() | ir.Merge() | ir.Readout():
             return largest
+        case _:
+            assert_never(node)
 
 
 def _weighted(weight: np.ndarray, low: int, high: int) -> Interval:
@@ -79,17 +93,27 @@ def _weighted(weight: np.ndarray, low: int, high: int) -> Interval:
     return int((positive * low + negative * high).min()), int((positive * high + negative * low).max())
 
 
-def _membrane(node: ir.Neuron, low: int, high: int, timesteps: int) -> int:
+def _check_payload(node: ir.Merge, payload: int, numerics: Numerics) -> None:
+    """Raise QuantisationError for a payload beyond the chip's. That one has no graded spikes, placing a net tells."""
+    if numerics.graded_spikes and payload > numerics.largest_payload:
+        raise QuantisationError.at(
+            node.name,
+            f"it adds up to {payload}, and a spike of {numerics.chip} carries at most {numerics.largest_payload}",
+            "Put a neuron before the sum",
+        )
+
+
+def _membrane(node: ir.Neuron, low: int, high: int, timesteps: int, shift: int) -> int:
     """Largest absolute current or membrane before a reset, over the steps of one sample."""
     bias = join_bias(node.bias_mantissa, node.bias_exponent)
     most, least = int(bias.max()), int(bias.min())
-    ceiling = int(node.threshold.max()) << MEMBRANE_SHIFT  # the most that is kept without a spike
-    amount = node.reset_amount << MEMBRANE_SHIFT
+    ceiling = int(node.threshold.max()) << shift  # the most that is kept without a spike
+    amount = node.reset_amount << shift
     slowest, slowest_current = int(node.decay.min()), int(node.current_decay.min())
     highest = lowest = reach = up = down = 0
     for _ in range(timesteps):
-        up = max(_decayed(up, slowest_current), 0) + (high << MEMBRANE_SHIFT) + most
-        down = min(_decayed(down, slowest_current), 0) + (low << MEMBRANE_SHIFT) + least
+        up = max(_decayed(up, slowest_current), 0) + (high << shift) + most
+        down = min(_decayed(down, slowest_current), 0) + (low << shift) + least
         highest = max(_decayed(highest, slowest), 0) + up
         lowest = min(_decayed(lowest, slowest), 0) + down
         if node.reset is Reset.SUBTRACT_LATE:
@@ -98,7 +122,7 @@ def _membrane(node: ir.Neuron, low: int, high: int, timesteps: int) -> int:
         if node.reset is Reset.ZERO:
             highest = min(highest, ceiling)
         elif node.reset is Reset.SUBTRACT:
-            lowest = min(lowest, int((node.threshold << MEMBRANE_SHIFT).min()) - int(amount.max()))
+            lowest = min(lowest, int((node.threshold << shift).min()) - int(amount.max()))
             highest = max(min(highest, ceiling), highest - int(amount.min()))
     return reach
 
@@ -107,7 +131,9 @@ def _decayed(state: int, decay: int) -> int:
     return int(decay_state(np.array(state), np.array(decay)))
 
 
-def _observed(node: ir.Neuron, calibration: Calibration) -> float:
-    current = calibration.current.get(node.name, 0.0) * node.largest_scale / INPUT_LIMIT
-    membrane = calibration.membrane.get(node.name, 0.0) * node.largest_scale * (1 << MEMBRANE_SHIFT) / MEMBRANE_LIMIT
+def _observed(node: ir.Neuron, calibration: Calibration, numerics: Numerics) -> float:
+    """The largest share of a limit that calibration saw."""
+    current = calibration.current.get(node.name, 0.0) * node.largest_scale / numerics.input_limit
+    reached = calibration.membrane.get(node.name, 0.0) * node.largest_scale * (1 << numerics.membrane_shift)
+    membrane = reached / numerics.membrane_limit
     return round(max(current, membrane), 6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import nir
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from snn2hw import ir
+from snn2hw.aliases import Progress
 from snn2hw.data.samples import Samples
 from snn2hw.errors import DataError
 from snn2hw.network.layout import only
@@ -43,7 +43,7 @@ UNCALIBRATED = Calibration(input_range=(-1.0, 1.0), lattice=None, current={}, me
 
 
 def calibrate(
-    network: nir.NIRGraph, samples: Samples, *, timesteps: int, progress: Callable[[int, int], None] | None = None
+    network: nir.NIRGraph, samples: Samples, *, timesteps: int, progress: Progress | None = None
 ) -> Calibration:
     """Run `network` on the samples and note ranges.
 

@@ -115,7 +115,7 @@ class Current:
     pools: tuple[PoolStep, ...] = ()
 
     def identity_step(self, gain: Float) -> float | None:
-        """For a one-to-one synapse the contribution of one unit, which the scale must turn into a whole weight."""
+        """Of a one-to-one synapse what a unit adds, one number, which the scale must turn into a whole weight."""
         return None if self.layer is not None else float(self.gained(gain))
 
     def through_weights(self, name: str, node: nir.Conv2d | nir.Affine | nir.Linear, shape: ir.Shape) -> Current:

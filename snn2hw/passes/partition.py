@@ -24,7 +24,7 @@ def partition(graph: ir.Graph) -> tuple[ir.Region, ...]:
         if isinstance(node, ir.Input):
             continue
         members.append(node)
-        if (isinstance(node, ir.SPIKING) and not passed) or position == len(graph.nodes) - 1:
+        if (ir.is_spiking(node) and not passed) or position == len(graph.nodes) - 1:
             regions.append(ir.Region(name=node.name, kind=_kind(members), nodes=tuple(m.name for m in members)))
             members = []
     return tuple(regions)

@@ -6,17 +6,16 @@ import numpy as np
 
 from snn2hw.errors import QuantisationError
 from snn2hw.ir.fixed_point import Int, floor_to_int, round_to_int
-from snn2hw.network.neuron_rule import Float, NeuronRule
+from snn2hw.network.neuron_rule import Float, NeuronRule, drive_from_rest
 
 
 def at_rest_0(name: str, rule: NeuronRule) -> tuple[Float, Float]:
-    """Threshold and drive of variables that are shifted so that the membrane starts and resets at 0.
+    """Threshold and drive, [*shape] in real units, of variables shifted so that the membrane starts and resets at 0.
 
     Raises QuantisationError where it would then fire without input, or where the shift has no integer form.
     """
     threshold = rule.threshold - rule.reset_value
-    drive = rule.drive - (1 - rule.keep) * rule.reset_value
-    drive = np.where(np.abs(drive) < 1e-12 * np.abs(rule.drive), 0.0, drive)  # v_leak is v_reset, up to rounding
+    drive = drive_from_rest(rule)
     lowest = float(threshold.min())
     if lowest < 0 or (rule.at_least and lowest == 0):
         where = f"lies {-lowest:g} below" if lowest < 0 else "is"
@@ -38,7 +37,7 @@ LATTICE = 1e-12  # relative: a scale is a whole number divided by the threshold,
 
 
 def integer_threshold(rule: NeuronRule, scale: Float | float) -> Int:
-    """The integer t for which, on whole numbers, v > t says what the neuron's rule says of scale * (threshold - rest).
+    """The integers t [*shape] for which v > t says of whole v what the rule says of scale * (threshold - rest).
 
     Whether the neuron fires at its threshold or above it is the rule's to say; it counts where scale * threshold is a
     whole number, which a membrane can meet.

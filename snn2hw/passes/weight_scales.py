@@ -1,7 +1,7 @@
 """How large the integers of a layer's weights become: the calibration methods of `quantise`.
 
-Each method takes the real weights that meet in one neuron layer and the largest integer that a weight may be, and gives
-the scale: integers per real unit. A weight that the scale makes larger than that saturates.
+Each method takes the real weights [O, ...] of the layers that feed one layer of neurons, and the largest integer that a
+weight may be, and gives the scale: integers per real unit. A weight that the scale makes larger than that saturates.
 
     max         nothing saturates: the largest weight becomes the largest integer
     percentile  all but the largest 0.1 % of the weights fit
@@ -21,13 +21,13 @@ from snn2hw.network.neuron_rule import Float
 Method = Callable[[Sequence[Float], int], Float]
 
 PERCENTILE = 99.9
-SHRINK = np.linspace(0.1, 1.0, 91)  # of the largest weight, what mse tries as the largest that fits
+SHRINK = np.linspace(0.1, 1.0, 91)  # parts of the largest weight; mse tries each as the largest that fits
 MSE_WEIGHTS = 100_000  # of a layer, spread evenly, are about as many as mse looks at
 
 
 def by_max(weights: Sequence[Float], largest: int) -> Float:
     """The scale at which no weight saturates, []."""
-    return np.asarray(largest / max(float(np.abs(own).max()) for own in weights))
+    return np.asarray(largest / max(float(np.abs(layer).max()) for layer in weights))
 
 
 def by_percentile(weights: Sequence[Float], largest: int) -> Float:
@@ -37,7 +37,11 @@ def by_percentile(weights: Sequence[Float], largest: int) -> Float:
 
 
 def by_mse(weights: Sequence[Float], largest: int) -> Float:
-    """The scale whose integers are nearest to the weights, []; of equals the smallest."""
+    """The scale [] at which the weights, rounded and saturated, have the least mean squared error.
+
+    SHRINK lists the scales that are tried: those at which 10 % to 100 % of the largest weight becomes the largest
+    integer. Where several are equally good, the smallest is taken.
+    """
     sizes = _sizes(weights)
     scales = largest / (sizes.max() * SHRINK)
     sizes = sizes[:: max(1, sizes.size // MSE_WEIGHTS)]
@@ -47,7 +51,7 @@ def by_mse(weights: Sequence[Float], largest: int) -> Float:
 
 def by_channel(weights: Sequence[Float], largest: int) -> Float:
     """The scale of each output channel at which no weight of it saturates, [O]. One of zeros takes the widest's."""
-    peaks = np.max([np.abs(own).reshape(len(own), -1).max(axis=1) for own in weights], axis=0)
+    peaks = np.max([np.abs(layer).reshape(len(layer), -1).max(axis=1) for layer in weights], axis=0)
     return np.asarray(largest / np.where(peaks > 0, peaks, peaks.max()))
 
 
@@ -57,12 +61,12 @@ WHOLE_LAYER: dict[str, Method] = METHODS | {"balanced": by_max}
 
 
 def on_lattice(limit: Float, step: float) -> Float:
-    """The largest scale up to `limit` that makes `step` a whole number; `limit` itself where there is none above 0."""
+    """The largest scale up to `limit` [] or [O] that makes `step` whole; `limit` itself where there is none above 0."""
     whole = np.floor(limit * step)
     scale: Float = np.where((whole >= 1) & (step > 0), whole / (step or 1.0), limit)
     return scale
 
 
 def _sizes(weights: Sequence[Float]) -> Float:
-    sizes: Float = np.abs(np.concatenate([np.ravel(own) for own in weights]))
+    sizes: Float = np.abs(np.concatenate([np.ravel(layer) for layer in weights]))
     return sizes

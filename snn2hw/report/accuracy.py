@@ -79,8 +79,8 @@ class AccuracyCounter:
         if samples.y is None:
             return
         self.n += len(samples)
-        for name, found in logits.items():
-            self.correct[name] += int(right_answers(found[:, node.first], samples.y).sum())
+        for name, answers in logits.items():
+            self.correct[name] += int(right_answers(answers[:, node.first], samples.y).sum())
         sums = values.received(node).astype(np.int64) + node.bias
         totals = sums.cumsum(axis=1)[:, :, node.first]
         self.by_step += [int(right_answers(total, samples.y).sum()) for total in np.moveaxis(totals, 1, 0)]
@@ -115,8 +115,8 @@ class AccuracyCounter:
             expected, actual = floats[name].astype(np.float64), values.spikes[name].astype(np.float64)
             noise = expected - actual
             counts = self.layers.setdefault(name, [0, 0, 0, 0])
-            found = (expected.size, np.count_nonzero(noise), (expected**2).sum(), (noise**2).sum())
-            self.layers[name] = [one + float(more) for one, more in zip(counts, found, strict=True)]
+            batch_sums = (expected.size, np.count_nonzero(noise), (expected**2).sum(), (noise**2).sum())
+            self.layers[name] = [one + float(more) for one, more in zip(counts, batch_sums, strict=True)]
 
 
 def _quiet(engine: str, done: int, total: int) -> None:

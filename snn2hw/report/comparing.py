@@ -83,19 +83,19 @@ def _notes(a: Report, b: Report) -> list[str]:
 
 def _pairs(a: Report, b: Report) -> list[Pair]:
     verdicts = [report.verification.verdict if report.verification else "not verified" for report in (a, b)]
-    found = [
+    pairs = [
         Pair(name="verdict", a=verdicts[0], b=verdicts[1], change=""),
         Pair(name="samples", a=f"{a.samples:,}", b=f"{b.samples:,}", change=""),
         Pair(name="time steps", a=str(a.timesteps), b=str(b.timesteps), change=""),
     ]
     accuracies = [{row.name: row.accuracy for row in report.waterfall} for report in (a, b)]
-    found += [
+    pairs += [
         _pair(f"accuracy, {name}", accuracies[0].get(name), accuracies[1].get(name), _percent, _points)
         for name in dict.fromkeys([*accuracies[0], *accuracies[1]])
     ]
 
     def add(name: str, of: Callable[[Report], float | None], text: Callable[[float], str]) -> None:
-        found.append(_pair(name, of(a), of(b), text, _ratio))
+        pairs.append(_pair(name, of(a), of(b), text, _ratio))
 
     add("spikes a neuron and step", lambda r: 1 - r.footprint.activation_sparsity, lambda value: f"{value:.4f}")
     add("synaptic operations, binary", lambda r: r.operations.binary, _count)
@@ -107,10 +107,10 @@ def _pairs(a: Report, b: Report) -> list[Pair]:
     for profile in dict.fromkeys([*energies[0], *energies[1]]):
         totals = [energy.get(profile) for energy in energies]
         if totals != [None, None]:
-            found.append(_pair(f"energy, {profile}", totals[0], totals[1], lambda value: quantity(value, "J"), _ratio))
+            pairs.append(_pair(f"energy, {profile}", totals[0], totals[1], lambda value: quantity(value, "J"), _ratio))
     add("cycles, one sample alone", lambda r: float(r.latency.one_shot_cycles), _count)
     add("bytes of integer weights", lambda r: float(r.footprint.program_weight_bytes), _count)
-    return found
+    return pairs
 
 
 def _pair(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import TypeAdapter
 
+from snn2hw.aliases import NamedProgress
 from snn2hw.data.samples import Samples
 from snn2hw.engines import fast
 from snn2hw.errors import OptionError
-from snn2hw.exporters.lava.bundle import Bundle
 from snn2hw.frontends.torch.requantise import requantise
 from snn2hw.frontends.torch.trace import Traced
 from snn2hw.report.accuracy import Accuracy, AccuracyCounter, LayerMismatch
@@ -36,12 +36,12 @@ from snn2hw.report.network import (
 from snn2hw.report.prices import RULES, Profile, load_profiles
 from snn2hw.report.raster import Raster, raster
 from snn2hw.report.reproducibility import Reproducibility, reproducibility
+from snn2hw.report.subject import Subject
 from snn2hw.report.totals import LayerActivity, Operations, activity, footprint, operations
 from snn2hw.report.values import Values
 from snn2hw.report.verification import Verified
 
 ARITHMETIC = ("45nm-fp32", "45nm-int8")  # the first also prices the formula of the papers
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class Report:
 
 
 def make_report(
-    bundle: Bundle,
+    subject: Subject,
     samples: Samples,
     traced: Traced | None,
     *,
@@ -98,14 +98,14 @@ def make_report(
     verification: Verified | None = None,
     raster_samples: Sequence[int] = (0,),
     command: str = "",
-    progress: Progress | None = None,
+    progress: NamedProgress | None = None,
 ) -> Report:
     """Run samples once and count everything; memory does not grow with their number.
 
     Args:
-        bundle: as read by `read_bundle`.
+        subject: what `of_bundle` or `of_deployment` returns.
         samples: what to run.
-        traced: the model the bundle came from; None if it cannot be had, for the reason `missing_model`.
+        traced: the model the program came from; None if it cannot be had, for the reason `missing_model`.
         profiles: prices for the energy part.
         verification: what `read_verification` returns.
         raster_samples: whose spikes to keep one by one.
@@ -119,11 +119,11 @@ def make_report(
     for number in raster_samples:
         if not 0 <= number < len(samples):
             raise OptionError(f"--raster {number}: the samples go from 0 to {len(samples) - 1}.")
-    program = bundle.program
+    program = subject.program
     tell = progress or (lambda engine, done, total: None)
     counter = EventCounter(program)
     inputs = InputCounter(program.graph.input)
-    right = AccuracyCounter(program, traced, None if traced is None else requantise(traced, bundle.integers))
+    right = AccuracyCounter(program, traced, None if traced is None else requantise(traced, subject.integers))
     rasters: dict[int, Raster] = {}
     for part, spikes in fast.stream(program, samples, progress=lambda done, total: tell("program", done, total)):
         batch = samples[part]
@@ -140,7 +140,7 @@ def make_report(
     mappings = map_to_chips(program, counter.spikes(), samples=len(samples))
     hops = {mapping.chip: mapping.hops for mapping in mappings}
     nodes, edges = graph_of(program)
-    weights = layer_weights(program, bundle.network)
+    weights = layer_weights(program, subject.network)
     arithmetic = load_profiles(ARITHMETIC)
     return Report(
         timesteps=program.schedule.timesteps,
@@ -170,5 +170,5 @@ def make_report(
         footprint=footprint(events, weights, traced),
         approximations=approximations(program, inputs),
         mappings=mappings,
-        reproducibility=reproducibility(bundle, samples, command),
+        reproducibility=reproducibility(subject, samples, command),
     )

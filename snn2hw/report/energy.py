@@ -113,10 +113,10 @@ def baseline(events: Events, profile: Profile) -> Baseline:
     steps, layers = events.timesteps, weighted(events)
     product, sum_only = profile.price("graded_operation"), profile.price("synaptic_operation")
     ann = product * sum(synapses.dense for _, synapses in layers)
-    own = [_operations(synapses, events, profile.graded) for _, synapses in layers]
+    operations = [_operations(synapses, events, profile.graded) for _, synapses in layers]
     spiking = sum(
         count * (sum_only if synapses.carries == "binary" else product)
-        for count, (_, synapses) in zip(own, layers, strict=True)
+        for count, (_, synapses) in zip(operations, layers, strict=True)
     )
     given = [synapses for _, synapses in layers if synapses.carries == "input"]
     behind = [synapses for _, synapses in layers if synapses.carries != "input"]
@@ -165,17 +165,17 @@ def input_rate(synapses: SynapseEvents, events: Events) -> float:
 
 def _layer(layer: LayerEvents, events: Events, profile: Profile, rule: Rule) -> Joules:
     """Joules a sample of one layer's priced components."""
-    found: Joules = {}
+    energies: Joules = {}
     if layer.synapses is not None:
         kind = f"synaptic_operation_{layer.kind}" if layer.kind in ("conv", "linear") else "synaptic_operation"
         carries = layer.synapses.carries
         binary = carries == "binary" or (carries == "graded" and rule == "value")
         product = "graded_operation" if "graded_operation" in profile.prices else kind
         count = _operations(layer.synapses, events, rule)
-        found[f"synapses_{carries}"] = count * profile.price(kind if binary else product)
+        energies[f"synapses_{carries}"] = count * profile.price(kind if binary else product)
         by_value = carries == "graded" and rule == "value"
         sent = layer.synapses.messages_by_value if by_value else layer.synapses.messages
-        found["messages"] = sum(sent) / events.samples * profile.price("message")
+        energies["messages"] = sum(sent) / events.samples * profile.price("message")
     if layer.unit is not None:
         updated = layer.kind in ("neuron", "threshold", "readout")
         fired = sum(layer.unit.spikes) if layer.kind in ("neuron", "threshold") else 0
@@ -186,8 +186,8 @@ def _layer(layer: LayerEvents, events: Events, profile: Profile, rule: Rule) -> 
             "bias": sum(layer.unit.bias),
         }
         for name, count in counts.items():
-            found[name] = count / events.samples * profile.price(name)
-    return {name: energy for name, energy in found.items() if energy}
+            energies[name] = count / events.samples * profile.price(name)
+    return {name: energy for name, energy in energies.items() if energy}
 
 
 def _operations(synapses: SynapseEvents, events: Events, rule: Rule) -> float:

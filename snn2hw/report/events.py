@@ -7,7 +7,7 @@ that it feeds; docs/report.md defines the rest. Prices come later (energy.py) an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 import numpy as np
 
@@ -109,7 +109,7 @@ class EventCounter:
             unit.add(values)
 
     def spikes(self) -> dict[str, Int]:
-        """How often each unit of each layer that emits has done so, in the layer's shape."""
+        """How often each unit of each layer that emits has done so in all samples, int64 [*the layer's shape]."""
         return {name: unit.fired for name, unit in self.units.items()}
 
     def events(self) -> Events:
@@ -152,8 +152,8 @@ def _direct(program: ir.Program, node: ir.Node) -> list[str]:
 class _SynapseCount:
     def __init__(self, node: ir.Node, program: ir.Program) -> None:
         steps = program.schedule.timesteps
-        self.direct = [] if isinstance(node, ir.SYNAPSES) else _direct(program, node)
-        if isinstance(node, ir.SYNAPSES):
+        self.direct = [] if ir.is_synapse(node) else _direct(program, node)
+        if ir.is_synapse(node):
             shape = program.graph.input_shape(node)
             self.fan = fan_out(node, shape).reshape(-1)
             self.used = fan_out(node, shape, nonzero=True).reshape(-1)
@@ -209,12 +209,8 @@ class _SynapseCount:
 class _UnitCount:
     def __init__(self, node: ir.Node, program: ir.Program) -> None:
         self.node, self.program = node, program
-        self.updates = not isinstance(node, ir.Input | ir.Merge)
-        self.biased = np.zeros(node.shape, np.bool_)
-        if isinstance(node, ir.Neuron):
-            self.biased = np.broadcast_to(join_bias(node.bias_mantissa, node.bias_exponent) != 0, node.shape)
-        elif isinstance(node, ir.Readout):
-            self.biased = np.broadcast_to(node.bias != 0, node.shape)
+        self.updates = ir.is_unit(node)
+        self.biased = np.broadcast_to(_bias_of(node) != 0, node.shape)
         self.fired = np.zeros(node.shape, np.int64)
         self.counts = np.zeros((4, program.schedule.timesteps), np.int64)
         self.samples = 0
@@ -238,7 +234,7 @@ class _UnitCount:
         active = fires | self.biased
         for name in self.node.inputs:
             source = self.program.graph[name]
-            if isinstance(source, ir.SYNAPSES):
+            if ir.is_synapse(source):
                 x = values.received(source)
                 events = reached(source, x.reshape(-1, *x.shape[2:]) != 0)
                 active |= events.reshape(*x.shape[:2], *events.shape[1:])
@@ -262,9 +258,22 @@ class _UnitCount:
         )
 
 
-def _by_step(found: Bool) -> Int:
+def _bias_of(node: ir.Node) -> Int:
+    """What a node adds to its membrane or sum in every step; broadcasts to its shape."""
+    match node:
+        case ir.Neuron():
+            return join_bias(node.bias_mantissa, node.bias_exponent)
+        case ir.Readout():
+            return node.bias
+        case ir.Input() | ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.Threshold() | ir.Merge():
+            return np.zeros((), np.int64)
+        case _:
+            assert_never(node)
+
+
+def _by_step(mask: Bool) -> Int:
     """How many of [N, T, *shape] are true at each step."""
-    return np.asarray(np.count_nonzero(found.reshape(*found.shape[:2], -1), axis=(0, 2)), np.int64)
+    return np.asarray(np.count_nonzero(mask.reshape(*mask.shape[:2], -1), axis=(0, 2)), np.int64)
 
 
 def _steps(counts: Int) -> Steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from snn2hw.ir.fixed_point import Bool, Int
 
 
 def fan_out(node: ir.Synapse, shape: ir.Shape, *, nonzero: bool = False) -> Int:
-    """Outputs that each input position feeds, int64 of the input's `shape`. Positions of padding feed nothing.
+    """Outputs that each input position feeds, int64 [*shape] of the input. Positions of padding feed nothing.
 
     nonzero: only through weights that are not zero.
     """
@@ -33,6 +34,8 @@ def fan_out(node: ir.Synapse, shape: ir.Shape, *, nonzero: bool = False) -> Int:
             per_group = used.reshape(node.groups, -1, *used.shape[1:]).sum(axis=1)  # [groups, I/groups, kh, kw]
             taps = per_group.reshape(shape[0], *used.shape[2:])
             return np.asarray(np.einsum("cab,ya,xb->cyx", taps, rows, columns), np.int64)
+        case _:
+            assert_never(node)
 
 
 def operations_with_padding(node: ir.Synapse) -> int:
@@ -45,6 +48,8 @@ def operations_with_padding(node: ir.Synapse) -> int:
             return outputs * math.prod(node.kernel)
         case ir.Scale():
             return outputs
+        case _:
+            assert_never(node)
 
 
 def reached(node: ir.Synapse, events: Bool) -> Bool:
@@ -63,6 +68,8 @@ def reached(node: ir.Synapse, events: Bool) -> Bool:
             )
             sites = _spread(channels, _kernel(node), node.stride, node.padding, node.dilation, node.shape)
             return np.repeat(sites, node.shape[0] // node.groups, axis=1) if node.groups > 1 else sites
+        case _:
+            assert_never(node)
 
 
 def _spread(
@@ -70,8 +77,8 @@ def _spread(
 ) -> Bool:
     """Whether any position of each window holds an event."""
     padded = F.pad(torch.from_numpy(events.astype(np.float32)), (padding[1], padding[1], padding[0], padding[0]))
-    found: NDArray[np.float32] = F.max_pool2d(padded, kernel, stride, 0, dilation).numpy()
-    return found[..., : shape[1], : shape[2]] > 0
+    highest: NDArray[np.float32] = F.max_pool2d(padded, kernel, stride, 0, dilation).numpy()
+    return highest[..., : shape[1], : shape[2]] > 0
 
 
 def _kernel(node: ir.Conv | ir.SumPool) -> ir.Pair:
@@ -84,12 +91,12 @@ def _kernel(node: ir.Conv | ir.SumPool) -> ir.Pair:
 def _windows(node: ir.Conv | ir.SumPool, shape: ir.Shape) -> tuple[Int, Int]:
     """[H, kh] and [W, kw]: whether an input row (column) meets each row (column) of the kernel, 0 or 1."""
     dilation = node.dilation if isinstance(node, ir.Conv) else (1, 1)
-    made = []
+    axes = []
     for axis in (0, 1):
         size, taps = shape[1 + axis], _kernel(node)[axis]
         meets = np.zeros((size, taps), np.int64)
         for tap in range(taps):
             rows = np.arange(node.shape[1 + axis]) * node.stride[axis] - node.padding[axis] + tap * dilation[axis]
             meets[rows[(rows >= 0) & (rows < size)], tap] = 1
-        made.append(meets)
-    return made[0], made[1]
+        axes.append(meets)
+    return axes[0], axes[1]

@@ -7,7 +7,7 @@ messages it receives. A core does as large a part of it as it holds of the layer
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping as Names
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from snn2hw import ir
@@ -60,7 +60,7 @@ class Latency:
 
 
 def latency(
-    program: ir.Program, events: Events, profiles: tuple[Profile, ...], placed: Names[str, Names[str, Spread]]
+    program: ir.Program, events: Events, profiles: tuple[Profile, ...], placed: Mapping[str, Mapping[str, Spread]]
 ) -> Latency:
     """The latency of a program whose events were counted.
 
@@ -78,12 +78,12 @@ def latency(
     )
 
 
-def _step_time(program: ir.Program, events: Events, profile: Profile, placed: Names[str, Spread]) -> StepTime:
+def _step_time(program: ir.Program, events: Events, profile: Profile, placed: Mapping[str, Spread]) -> StepTime:
     layers = []
     for unit, members in stages(program).items():
         relays = [name for name in members if name != unit and name in placed]  # they have cores of their own
-        own = [name for name in members if name not in relays]
-        for name, done in [*((relay, [relay]) for relay in relays), (unit, own)]:
+        together = [name for name in members if name not in relays]
+        for name, done in [*((relay, [relay]) for relay in relays), (unit, together)]:
             work = sum(_work(events[member], events, profile) for member in done)
             spread = placed.get(name) or _evenly(program.graph[name], profile)
             layers.append(LayerTime(name=name, cores=spread.cores, seconds=work * spread.largest_part))
@@ -106,19 +106,19 @@ def _step_time(program: ir.Program, events: Events, profile: Profile, placed: Na
 
 def stages(program: ir.Program) -> dict[str, list[str]]:
     """Each layer of units with the synapses before it, a synapse with the first units that it reaches."""
-    found: dict[str, list[str]] = {}
+    layers: dict[str, list[str]] = {}
     taken: set[str] = set()
     for node in program.graph:
-        if isinstance(node, ir.Neuron | ir.Threshold | ir.Readout):
-            found[node.name] = [node.name]
+        if ir.is_unit(node):
+            layers[node.name] = [node.name]
             waiting = list(node.inputs)
             while waiting:
                 source = program.graph[waiting.pop()]
                 if ir.is_synapse(source) and source.name not in taken:
                     taken.add(source.name)
-                    found[node.name].append(source.name)
+                    layers[node.name].append(source.name)
                     waiting += source.inputs
-    return found
+    return layers
 
 
 def _evenly(node: ir.Node, profile: Profile) -> Spread:

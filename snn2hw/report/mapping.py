@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as Names
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,12 +42,15 @@ class Mapping:
         }
 
 
-def map_to_chips(program: ir.Program, spikes: Names[str, Int], *, samples: int) -> tuple[Mapping, ...]:
-    """Place a program on every known chip. spikes: how often each unit of each layer emitted in so many samples."""
+def map_to_chips(program: ir.Program, spikes: dict[str, Int], *, samples: int) -> tuple[Mapping, ...]:
+    """Place a program on every known chip.
+
+    spikes: how often each unit of each layer emitted in so many samples, [*shape] of the layer.
+    """
     return tuple(_map(program, spikes, samples, name) for name in known_chips())
 
 
-def _map(program: ir.Program, spikes: Names[str, Int], samples: int, name: str) -> Mapping:
+def _map(program: ir.Program, spikes: dict[str, Int], samples: int, name: str) -> Mapping:
     chip = load_target(name)
     reason, placement, messages, hops = None, None, None, None
     try:
@@ -57,9 +59,9 @@ def _map(program: ir.Program, spikes: Names[str, Int], samples: int, name: str) 
         reason = str(error)
     else:
         placement = placed.as_dict()
-        found = traffic(placed, spikes)
-        messages = found.as_dict()
-        hops = (found.total("hops_x") / samples, found.total("hops_y") / samples)
+        between_cores = traffic(placed, spikes)
+        messages = between_cores.as_dict()
+        hops = (between_cores.total("hops_x") / samples, between_cores.total("hops_y") / samples)
     return Mapping(
         chip=name,
         title=chip.title,

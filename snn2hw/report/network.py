@@ -13,7 +13,7 @@ from snn2hw import ir
 from snn2hw.data.samples import Samples
 from snn2hw.frontends.torch.trace import Traced
 from snn2hw.ir.file import kind_name
-from snn2hw.ir.fixed_point import DECAY_SHIFT, INPUT_LIMIT, MEMBRANE_LIMIT, NO_MEMORY, Reset
+from snn2hw.ir.fixed_point import DECAY_SHIFT, NO_MEMORY, Reset
 from snn2hw.ir.gates import gate_of
 from snn2hw.mapping.summary import weight_count
 
@@ -117,24 +117,25 @@ def graph_of(program: ir.Program) -> tuple[tuple[GraphNode, ...], tuple[GraphEdg
 
 def headroom(program: ir.Program) -> tuple[Headroom, ...]:
     """The room of every neuron layer."""
-    found = []
+    layers = []
+    input_limit, membrane_limit = program.numerics.input_limit, program.numerics.membrane_limit
     for node in program.graph:
         if isinstance(node, ir.Neuron):
             bound = program.bounds[node.name]
-            found.append(
+            layers.append(
                 Headroom(
                     name=node.name,
                     bound=bound.kind,
                     accumulator=bound.accumulator,
-                    accumulator_limit=INPUT_LIMIT,
-                    accumulator_bits_free=_bits(INPUT_LIMIT, bound.accumulator),
+                    accumulator_limit=input_limit,
+                    accumulator_bits_free=_bits(input_limit, bound.accumulator),
                     membrane=bound.membrane,
-                    membrane_limit=MEMBRANE_LIMIT,
-                    membrane_bits_free=_bits(MEMBRANE_LIMIT, bound.membrane),
+                    membrane_limit=membrane_limit,
+                    membrane_bits_free=_bits(membrane_limit, bound.membrane),
                     observed=bound.observed,
                 )
             )
-    return tuple(found)
+    return tuple(layers)
 
 
 def layer_weights(program: ir.Program, network: nir.NIRGraph) -> tuple[LayerWeights, ...]:
@@ -174,10 +175,10 @@ class InputCounter:
 
 def approximations(program: ir.Program, inputs: InputCounter) -> tuple[Approximation, ...]:
     """Everything in which the integer network differs from the float one, by rule and not by accident."""
-    found = []
+    differences = []
 
     def add(where: str, what: str, reason: str) -> None:
-        found.append(Approximation(where=where, what=what, reason=reason))
+        differences.append(Approximation(where=where, what=what, reason=reason))
 
     share = f"of {inputs.values:,} input values"
     if inputs.rounded:
@@ -200,7 +201,7 @@ def approximations(program: ir.Program, inputs: InputCounter) -> tuple[Approxima
                 add(node.name, "what a spike subtracts is a whole number", "Loihi's formats")
             if program.bounds[node.name].kind != "proved":
                 add(node.name, "its range rests on calibration", "the worst case of all inputs exceeds 24 bits")
-    return tuple(found)
+    return tuple(differences)
 
 
 def _bits(limit: int, reach: int) -> float | None:

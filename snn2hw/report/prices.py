@@ -154,8 +154,8 @@ def read_profile(path: Path) -> Profile:
 
 
 def _figure(figures: dict[str, Figure], component: str) -> float:
-    found = figures.get(component) or (figures.get(NEEDED) if component in REFINEMENTS else None)
-    return 0.0 if found is None else found.si
+    figure = figures.get(component) or (figures.get(NEEDED) if component in REFINEMENTS else None)
+    return 0.0 if figure is None else figure.si
 
 
 def _text(path: Path, content: dict[str, Any], name: str) -> str:
@@ -175,7 +175,7 @@ def _table(path: Path, content: dict[str, Any], name: str) -> dict[str, Any]:
 def _figures(
     path: Path, content: dict[str, Any], table: str, known: Collection[str], units: dict[str, float]
 ) -> dict[str, Figure]:
-    found = {}
+    figures = {}
     for name, entry in _table(path, content, table).items():
         where = f"{path}: {table}.{name}"
         if name not in known:
@@ -189,5 +189,5 @@ def _figures(
         if unit not in units:
             raise OptionError(f"{where}: unit = {unit!r}; choose {', '.join(units)}.")
         sources = {name: _text(Path(where), entry, name) for name in ("source", "evidence")}
-        found[name] = Figure(si=value * units[unit], value=float(value), unit=unit, **sources)
-    return found
+        figures[name] = Figure(si=value * units[unit], value=float(value), unit=unit, **sources)
+    return figures

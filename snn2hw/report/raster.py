@@ -41,8 +41,8 @@ def raster(program: ir.Program, values: Values, place: int, *, sample: int, labe
         spikes = values.spikes[node.name][place].reshape(program.schedule.timesteps, -1)
         size = spikes.shape[1]
         shown = np.unique(np.linspace(0, size - 1, min(size, most)).astype(np.int64))
-        found = spikes[:, shown]
-        events = tuple((int(step), int(at), int(found[step, at])) for step, at in np.argwhere(found))
+        shown_spikes = spikes[:, shown]
+        events = tuple((int(step), int(at), int(shown_spikes[step, at])) for step, at in np.argwhere(shown_spikes))
         layers.append(LayerRaster(name=node.name, size=size, neurons=tuple(map(int, shown)), events=events))
     logits = values.spikes["logits"][place, program.graph.readout.first]
     return Raster(sample=sample, label=label, answer=int(logits.argmax()), layers=tuple(layers))

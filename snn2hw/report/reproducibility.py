@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,7 +9,7 @@ from typing import Any
 
 from snn2hw import __version__
 from snn2hw.data.samples import Samples
-from snn2hw.exporters.lava.bundle import Bundle
+from snn2hw.report.subject import Subject
 
 VERSIONS_OF = ("torch", "numpy", "numba", "nir")
 
@@ -39,10 +37,8 @@ class Reproducibility:
     data_sha256: str
 
 
-def reproducibility(bundle: Bundle, samples: Samples, command: str) -> Reproducibility:
-    """The record of a report on this bundle and these samples."""
-    manifest = bundle.manifest
-    digests: dict[str, str] = manifest["sha256"]
+def reproducibility(subject: Subject, samples: Samples, command: str) -> Reproducibility:
+    """The record of a report on this program and these samples."""
     return Reproducibility(
         command=command,
         versions={
@@ -51,13 +47,13 @@ def reproducibility(bundle: Bundle, samples: Samples, command: str) -> Reproduci
             **{name: version(name) for name in VERSIONS_OF},
         },
         platform=f"{platform.system()} {platform.machine()}",
-        model=manifest["source"]["model"],
-        model_sha256=manifest["source"]["sha256"],
-        model_options=manifest["source"]["options"],
-        bundle_sha256=hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest(),
-        program_sha256=digests["program.npz"],
-        bundle_versions=manifest["versions"],
-        calibration=manifest["calibration"],
+        model=subject.source["model"],
+        model_sha256=subject.source["sha256"],
+        model_options=subject.source["options"],
+        bundle_sha256=subject.bundle_sha256,
+        program_sha256=subject.program_sha256,
+        bundle_versions=subject.made_with,
+        calibration=subject.calibration,
         data=samples.name,
         data_samples=len(samples),
         data_sha256=samples.sha256,

@@ -41,13 +41,13 @@ class Operations:
 
 def activity(events: Events) -> tuple[LayerActivity, ...]:
     """What every layer of units but the read-out does."""
-    found = []
+    layers = []
     for layer in events.layers:
         if layer.unit is None or layer.kind == "readout":
             continue
         units = math.prod(layer.shape)
         places = units * events.samples * events.timesteps
-        found.append(
+        layers.append(
             LayerActivity(
                 name=layer.name,
                 units=units,
@@ -57,28 +57,28 @@ def activity(events: Events) -> tuple[LayerActivity, ...]:
                 saturated=layer.unit.saturated,
             )
         )
-    return tuple(found)
+    return tuple(layers)
 
 
 def operations(events: Events) -> Operations:
     """The operations of one sample, by what arrives."""
-    own = [synapses for _, synapses in weighted(events)]
+    with_weights = [synapses for _, synapses in weighted(events)]
     relays = [layer.synapses for layer in events.layers if layer.synapses and layer.kind not in ("conv", "linear")]
 
     def each(counts: Sequence[Sequence[int]]) -> float:
         return sum(map(sum, counts)) / events.samples
 
-    graded = [synapses for synapses in own if synapses.carries == "graded"]
+    graded = [synapses for synapses in with_weights if synapses.carries == "graded"]
     return Operations(
-        binary=each([synapses.operations for synapses in own if synapses.carries == "binary"]),
+        binary=each([synapses.operations for synapses in with_weights if synapses.carries == "binary"]),
         graded=each([synapses.operations for synapses in graded]),
         graded_by_value=each([synapses.by_value for synapses in graded]),
-        input=each([synapses.operations for synapses in own if synapses.carries == "input"]),
+        input=each([synapses.operations for synapses in with_weights if synapses.carries == "input"]),
         gates_and_pools=each([synapses.operations for synapses in relays]),
         bias=each([layer.unit.bias for layer in events.layers if layer.unit]),
-        nonzero_weights=each([synapses.nonzero_weights for synapses in own]),
-        ann_dense=sum(synapses.dense for synapses in own),
-        ann_dense_with_padding=sum(synapses.dense_with_padding for synapses in own),
+        nonzero_weights=each([synapses.nonzero_weights for synapses in with_weights]),
+        ann_dense=sum(synapses.dense for synapses in with_weights),
+        ann_dense_with_padding=sum(synapses.dense_with_padding for synapses in with_weights),
     )
 
 

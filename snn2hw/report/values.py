@@ -26,7 +26,7 @@ class Values:
         """What a node emits."""
         if name not in self._emitted:
             node = self.program.graph[name]
-            if not isinstance(node, ir.SYNAPSES):
+            if not ir.is_synapse(node):
                 raise KeyError(name)
             x = self.received(node)
             sums = synapse_rule(node)(x.reshape(-1, *x.shape[2:]).astype(np.int64))

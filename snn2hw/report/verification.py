@@ -1,4 +1,4 @@
-"""What `snn2hw verify --json` found, taken into a report if it is of the same bundle and data."""
+"""What `snn2hw verify --json` wrote, taken into a report if it is of the same bundle and data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from snn2hw.data.samples import Samples
 from snn2hw.errors import OptionError
-from snn2hw.exporters.lava.bundle import Bundle
+from snn2hw.files import VERIFY_SCHEMA
+from snn2hw.report.subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,26 +37,27 @@ class Verified:
     skipped: dict[str, str]
 
 
-def read_verification(file: Path, bundle: Bundle, samples: Samples) -> Verified:
+def read_verification(file: Path, subject: Subject, samples: Samples) -> Verified:
     """Read a verify.json.
 
     samples: all of them, since `verify` may have taken fewer. Raises OptionError for a file that is none, and for one
     of another program or other data.
     """
     try:
-        found: dict[str, Any] = json.loads(file.read_text())
-        if found["schema"] != "snn2hw.verify/1":
-            raise ValueError(f"schema {found['schema']!r}")
-        if found["verdict"] not in ("exact", "diverged", "incomplete"):
-            raise ValueError(f"verdict {found['verdict']!r}")
+        document: dict[str, Any] = json.loads(file.read_text())
+        if document["schema"] != VERIFY_SCHEMA:
+            raise ValueError(f"schema {document['schema']!r}")
+        if document["verdict"] not in ("exact", "diverged", "incomplete"):
+            raise ValueError(f"verdict {document['verdict']!r}")
         verified = Verified(
-            verdict=found["verdict"],
-            samples=int(found["samples"]),
-            accuracy=found["accuracy"],
+            verdict=document["verdict"],
+            samples=int(document["samples"]),
+            accuracy=document["accuracy"],
             comparisons=tuple(
-                Compared(**{key: each[key] for key in Compared.__dataclass_fields__}) for each in found["comparisons"]
+                Compared(**{key: comparison[key] for key in Compared.__dataclass_fields__})
+                for comparison in document["comparisons"]
             ),
-            skipped=found["skipped"],
+            skipped=document["skipped"],
         )
     except FileNotFoundError:
         raise OptionError(f"--verify {file}: there is no such file.") from None
@@ -63,9 +65,9 @@ def read_verification(file: Path, bundle: Bundle, samples: Samples) -> Verified:
         raise OptionError(
             f"--verify {file}: not a file of snn2hw verify --json ({type(error).__name__}: {error})."
         ) from None
-    if found.get("program_sha256") != bundle.manifest["sha256"]["program.npz"]:
-        raise OptionError(f"--verify {file}: it is of another program than {bundle.path}. Verify this bundle again.")
+    if document.get("program_sha256") != subject.program_sha256:
+        raise OptionError(f"--verify {file}: it is of another program than {subject.name}. Verify this bundle again.")
     count = verified.samples
-    if not 1 <= count <= len(samples) or found.get("data_sha256") != samples[:count].sha256:
+    if not 1 <= count <= len(samples) or document.get("data_sha256") != samples[:count].sha256:
         raise OptionError(f"--verify {file}: it is of other samples than {samples.name}. Verify with these.")
     return verified

@@ -1,1 +1,1 @@
-"""Data sets, and training of the models by backpropagation through time."""
+"""Training of the models by backpropagation through time."""

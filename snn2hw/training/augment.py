@@ -9,17 +9,17 @@ from torch import Tensor
 from snn2hw.errors import OptionError
 
 
-def delete_steps(x: Tensor, kept: int, generator: torch.Generator) -> Tensor:
-    """Random temporal delete: `kept` of the steps of x [N,T,...], drawn once for all samples, in their order.
+def delete_steps(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Random temporal delete: `count` of the steps of x [N,T,...], drawn once for all samples, in their order.
 
     SEW ResNet (Fang et al. 2021), section 4.2. All steps are kept without a draw.
     """
     steps = x.shape[1]
-    if kept == steps:
+    if count == steps:
         return x
-    if kept > steps:
-        raise OptionError(f"{kept} time steps are to be trained with, but the samples have {steps}")
-    chosen = torch.randperm(steps, generator=generator)[:kept].sort().values
+    if count > steps:
+        raise OptionError(f"{count} time steps are to be trained with, but the samples have {steps}")
+    chosen = torch.randperm(steps, generator=generator)[:count].sort().values
     return x[:, chosen]
 
 

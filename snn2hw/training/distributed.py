@@ -25,7 +25,7 @@ class Group:
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum of the values of all processes."""
+        """The sum over all processes of each of the values; the same shape, on the CPU."""
         if self.size > 1:
             if torch.distributed.get_backend() == "nccl":
                 values = values.cuda()
@@ -40,11 +40,11 @@ def process_group(device: str) -> Iterator[tuple[Group, str]]:
     if size == 1:
         yield Group(), device
         return
-    own = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
+    own_device = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
     if device == "cuda":
-        torch.cuda.set_device(own)
+        torch.cuda.set_device(own_device)
     torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
-        yield Group(int(os.environ["RANK"]), size), own
+        yield Group(int(os.environ["RANK"]), size), own_device
     finally:
         torch.distributed.destroy_process_group()

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from snn2hw.aliases import Shape
 from snn2hw.errors import OptionError
 from snn2hw.models.blocks import CONNECTS, GATES
 from snn2hw.models.sew_resnet import IMAGENET_NETS, SEVEN_B_STAGES, WIDE_SEVEN_B_STAGES, Stage, imagenet_stages
@@ -17,7 +18,6 @@ IF: Config = {"kind": "IFNode", "v_threshold": 1.0, "v_reset": 0.0}
 PLIF: Config = {"kind": "ParametricLIFNode", "v_threshold": 1.0, "v_reset": 0.0, "tau": 2.0, "decay_input": True}
 
 
-Shape = Sequence[int]
 """[C,H,W] of one step of one sample."""
 
 

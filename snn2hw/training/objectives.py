@@ -15,7 +15,7 @@ Loss = Callable[[nn.Module, Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 
 def cross_entropy(model: nn.Module, x: Tensor, y: Tensor, timesteps: int) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the mean logits over the steps."""
+    """Cross-entropy, one number, of the logits [N,K] averaged over the steps; x, y and T as of a Loss."""
     logits = run_timesteps(model, x, timesteps)
     return F.cross_entropy(logits, y), logits
 
@@ -41,4 +41,5 @@ class Objective(nn.Module):
         self.model, self.loss = model, loss
 
     def forward(self, x: Tensor, y: Tensor, timesteps: int) -> tuple[Tensor, Tensor]:
+        """The loss, one number, and the logits [N,K] of samples x [N,C,H,W] or [N,T,C,H,W] of classes y [N]."""
         return self.loss(self.model, x, y, timesteps)

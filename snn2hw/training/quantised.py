@@ -19,11 +19,12 @@ from torch.func import functional_call
 
 from snn2hw import ir
 from snn2hw.data.samples import Samples
-from snn2hw.exporters.nir import integer_graph
 from snn2hw.frontends.torch.requantise import requantise
 from snn2hw.frontends.torch.trace import Traced, trace
-from snn2hw.ir.fixed_point import MEMBRANE_SHIFT
+from snn2hw.ir.numerics import load_numerics
+from snn2hw.network.integer_neuron import HALF_MEMBRANE_UNIT
 from snn2hw.network.neuron_rule import rule_of
+from snn2hw.network.write_integers import integer_graph
 from snn2hw.passes.calibrate import calibrate
 from snn2hw.passes.quantise import quantise
 
@@ -51,7 +52,7 @@ class QuantisationAware(nn.Module):
         Raises what trace, calibrate and quantise raise.
         """
         super().__init__()
-        self.model = model
+        self.model = model.eval()  # BatchNorm keeps its statistics
         self.input_shape = samples.shape
         self.options = {"weight_bits": weight_bits, "input_bits": input_bits}
         self.method = method
@@ -63,7 +64,7 @@ class QuantisationAware(nn.Module):
     def refresh(self) -> None:
         """Quantise the parameters as they are now. Raises QuantisationError where they have no integer form."""
         traced = trace(self.model, self.input_shape, step_neurons=False)
-        graph = quantise(traced.network, self.calibration, **self.options, method=self.method)
+        graph = quantise(traced.network, self.calibration, load_numerics(), **self.options, method=self.method)
         self.input = graph.input
         self.levels = _levels(traced, graph)
         targets = _parameters(self.model, traced, requantise(traced, integer_graph(graph)).module)
@@ -75,6 +76,7 @@ class QuantisationAware(nn.Module):
         return super().train(False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The logits [N,K] of one step x [N,*input_shape] in units of the real data, rounded to payloads."""
         payloads = (x / self.input.scale).round().clamp(self.input.low, self.input.high)
         with _thresholds(self.model, self.levels):
             logits: Tensor = functional_call(self.model, self.substitutes, (payloads * self.input.scale,))
@@ -83,39 +85,39 @@ class QuantisationAware(nn.Module):
 
 def _parameters(model: nn.Module, traced: Traced, quantised: nn.Module) -> dict[str, Tensor]:
     """What the parameters of each layer, with its BatchNorm, must be for `model` to compute what `quantised` does."""
-    found: dict[str, Tensor] = {}
+    parameters: dict[str, Tensor] = {}
     for path in sorted(traced.layers):
-        layer, own = model.get_submodule(path), quantised.get_submodule(path)
+        layer, quantised_layer = model.get_submodule(path), quantised.get_submodule(path)
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             continue
-        weight: Tensor = own.get_parameter("weight")
+        weight: Tensor = quantised_layer.get_parameter("weight")
         if (norm_path := traced.norms.get(path)) is None:
             if layer.bias is not None:
-                found[f"{path}.bias"] = own.get_parameter("bias")
+                parameters[f"{path}.bias"] = quantised_layer.get_parameter("bias")
         else:
             norm: Any = model.get_submodule(norm_path)
             identity = quantised.get_submodule(norm_path)
             gain = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach().double()
             mean = norm.running_mean if layer.bias is None else norm.running_mean - layer.bias.detach()
-            found[f"{norm_path}.bias"] = identity.get_parameter("bias") + mean * gain
+            parameters[f"{norm_path}.bias"] = identity.get_parameter("bias") + mean * gain
             spread = gain.reshape(-1, *[1] * (weight.dim() - 1))
             weight = torch.where(spread == 0, layer.weight, weight / spread)
-        found[f"{path}.weight"] = weight
-    return {name: values.detach().to(torch.float32) for name, values in found.items()}
+        parameters[f"{path}.weight"] = weight
+    return {name: values.detach().to(torch.float32) for name, values in parameters.items()}
 
 
 def _levels(traced: Traced, graph: ir.Graph) -> dict[str, Tensor]:
     """The threshold of each neuron layer in the model's own units, half a membrane unit above the integer one, where
     no rounding of floats can change a decision; one number or one a channel.
     """
-    found = {}
+    levels = {}
     for node in graph:
         if isinstance(node, ir.Neuron):
             scale = np.array(node.scale).reshape(-1, *[1] * (len(node.shape) - 1))
             rest = rule_of(node.name, traced.network.nodes[node.name]).reset_value
-            level = (node.threshold + 0.5 / (1 << MEMBRANE_SHIFT)) / scale + rest
-            found[node.name] = torch.tensor(level, dtype=torch.float32)
-    return found
+            level = (node.threshold + HALF_MEMBRANE_UNIT) / scale + rest
+            levels[node.name] = torch.tensor(level, dtype=torch.float32)
+    return levels
 
 
 @contextmanager
@@ -123,11 +125,11 @@ def _thresholds(model: nn.Module, levels: dict[str, Tensor]) -> Iterator[None]:
     """The model with other thresholds, for a while. snnTorch and SpikingJelly have different names for them."""
     neurons = {path: model.get_submodule(path) for path in levels}
     names = {path: "threshold" if hasattr(neuron, "threshold") else "v_threshold" for path, neuron in neurons.items()}
-    own = {path: getattr(neurons[path], names[path]) for path in levels}
+    originals = {path: getattr(neurons[path], names[path]) for path in levels}
     try:
         for path, level in levels.items():
             setattr(neurons[path], names[path], level)
         yield
     finally:
-        for path, value in own.items():
+        for path, value in originals.items():
             setattr(neurons[path], names[path], value)

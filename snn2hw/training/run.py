@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from snn2hw.aliases import Progress
 from snn2hw.data.named import NAMED_DATASETS
 from snn2hw.data.samples import Samples
 from snn2hw.errors import OptionError
@@ -123,7 +124,7 @@ def run(
     log: Path | None = None,
     device: str = "cpu",
     group: Group | None = None,
-    on_batch: Callable[[int, int], None] | None = None,
+    on_batch: Progress | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> TrainingResult:
     """Train and write the checkpoint `output`, whole, after the last epoch.
@@ -138,19 +139,19 @@ def run(
     """
     group = group or Group()
     model, trainer = job.trainer(train, device=device, group=group)
-    kept = state_file(output)
+    state_path = state_file(output)
     if resume:
-        trainer.load_state_dict(read_state(kept, job))
+        trainer.load_state_dict(read_state(state_path, job))
         if isinstance(trainer.model, QuantisationAware):
             trainer.model.refresh()
-    elif kept.exists():
+    elif state_path.exists():
         raise OptionError(
-            f"{kept} holds a training that was cut. Go on with it by --resume, or remove the file to begin anew."
+            f"{state_path} holds a training that was cut. Go on with it by --resume, or remove the file to begin anew."
         )
     while len(trainer.history) < job.recipe.epochs:
         epoch = trainer.epoch(on_batch)
         if group.leads:
-            write_state(kept, job, trainer.state_dict())
+            write_state(state_path, job, trainer.state_dict())
             if log is not None:
                 _write_log(log, trainer.history)
         if on_epoch is not None:
@@ -158,7 +159,7 @@ def run(
     result = TrainingResult(accuracy(trainer.model, test, job.recipe.timesteps, group=group), tuple(trainer.history))
     if group.leads:
         save_checkpoint(output, model, job.arch, job.config, data=job.data if job.data in NAMED_DATASETS else None)
-        kept.unlink(missing_ok=True)
+        state_path.unlink(missing_ok=True)
     return result
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from snn2hw.aliases import Progress
+from snn2hw.data.samples import right_answers
 from snn2hw.errors import OptionError
 from snn2hw.models.neurons import run_timesteps
 from snn2hw.training.augment import delete_steps, shift
@@ -93,7 +95,7 @@ class Trainer:
         whole = len(self.data) / self.recipe.batch_size
         return math.ceil(whole) if self.group.size == 1 else math.floor(whole)
 
-    def epoch(self, on_batch: Callable[[int, int], None] | None = None) -> Epoch:
+    def epoch(self, on_batch: Progress | None = None) -> Epoch:
         """Train for one epoch. `on_batch(done, of)` is told batches.
 
         Raises OptionError if the loss or a weight stops being a finite number, with the epoch, the batch and the first
@@ -115,7 +117,7 @@ class Trainer:
             if not torch.isfinite(loss):
                 self._stop(f"the loss became {loss.item()} in epoch {number}, batch {done}", self._origin(x, y, steps))
             self._minimise(loss)
-            right = (logits.argmax(dim=1) == y).sum().item()
+            right = _right(logits, y)
             totals += torch.tensor([loss.item() * len(y), right, len(y)], dtype=torch.float64)
             if on_batch is not None:
                 on_batch(done, self.batches)
@@ -139,8 +141,8 @@ class Trainer:
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(self.data), generator=self.generator)
         for indices in torch.split(order, self.recipe.batch_size)[: self.batches]:
-            own = indices[self.group.rank :: self.group.size]
-            x, y = self.data.batch(own, self.generator)
+            share = indices[self.group.rank :: self.group.size]
+            x, y = self.data.batch(share, self.generator)
             if self.recipe.shift:
                 x = shift(x, self.recipe.shift, self.generator)
             yield x.to(self.device), y.to(self.device)
@@ -158,12 +160,12 @@ class Trainer:
         """The parameter or the layer that the first number that is none comes from."""
         if broken := self._broken():
             return broken
-        found: list[str] = []
+        broken_layers: list[str] = []
 
         def look(path: str) -> Callable[..., None]:
             def note(_module: nn.Module, _inputs: object, output: object) -> None:
                 if isinstance(output, Tensor) and not torch.isfinite(output).all():
-                    found.append(path)
+                    broken_layers.append(path)
 
             return note
 
@@ -173,7 +175,7 @@ class Trainer:
             cross_entropy(self.model, x, y, steps)
         for hook in hooks:
             hook.remove()
-        return found[0] if found else None
+        return broken_layers[0] if broken_layers else None
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values, so that torch.load reads it with weights_only=True."""
@@ -217,8 +219,13 @@ def accuracy(
     with torch.no_grad():
         for indices in torch.split(torch.arange(group.rank, len(data), group.size), batch_size):
             x, y = data.batch(indices)
-            right += (run_timesteps(model, x.to(device), timesteps).argmax(dim=1).cpu() == y).sum()
+            right += _right(run_timesteps(model, x.to(device), timesteps), y)
     return group.sum(right).item() / len(data)
+
+
+def _right(logits: Tensor, y: Tensor) -> int:
+    """How many of logits [N, K] are largest at their labels [N]."""
+    return int(right_answers(logits.detach().float().cpu().numpy(), y.cpu().numpy()).sum())
 
 
 def _freeze_norm_statistics(model: nn.Module) -> None:

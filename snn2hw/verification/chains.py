@@ -83,7 +83,7 @@ class Chains:
     ) -> Float:
         """Judge the layer `name` of the program, which stands for `stood_for` of the network; returns its real bias.
 
-        places: for each row of the program's layer the row in the network, -1 for one of zeros; None for the same.
+        places: [O], for each row of the program's layer the row in the network, -1 for one of zeros; None for the same.
         """
         before, shape = self.joined(stood_for, name), self._shape(stood_for, places)
         own: ir.Conv | ir.Linear | None

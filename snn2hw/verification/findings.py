@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from snn2hw import ir
 from snn2hw.ir.fixed_point import Bool
+from snn2hw.ir.numerics import Numerics
 from snn2hw.verification.comparison import Difference, LayerComparison
 
 Numbers = NDArray[np.number]
@@ -33,12 +34,13 @@ class Findings:
 
     Args:
         graph: the program's nodes.
+        numerics: the arithmetic of the chip that they are for.
         file: empty if the program is judged. The name of a file if that is what is judged by the program: it then
             stands in every `detail`, and expected and actual change places.
     """
 
-    def __init__(self, graph: ir.Graph, *, file: str = "") -> None:
-        self.graph, self.file = graph, file
+    def __init__(self, graph: ir.Graph, numerics: Numerics, *, file: str = "") -> None:
+        self.graph, self.numerics, self.file = graph, numerics, file
         self.nodes = {node.name: node for node in graph}
         self._records: dict[str, _Record] = {}
         self._unseen = "nothing in the network stands for this node"

@@ -18,13 +18,14 @@ from snn2hw.network.adopt import is_quantised
 from snn2hw.network.heads import heads_of
 from snn2hw.network.neuron_rule import Neuron, rule_of
 from snn2hw.verification.chains import EXACT, Chains, Layer
-from snn2hw.verification.comparison import Comparison
+from snn2hw.verification.comparison import Comparison, name_of
 from snn2hw.verification.emitters import Emission, judge_factor, judge_gate, judge_pool, window_size
 from snn2hw.verification.findings import Findings, merged
 from snn2hw.verification.program_file_vs_nir import compare_with_file
 from snn2hw.verification.roundings import FLOAT64, judge_neuron, nearest
 
-NAME = "integers-vs-network"
+SIDES = ("integers", "network")
+NAME = name_of(SIDES)
 QUANTISED = "quantised.nir"
 INTEGERS_ARE_READ = ir.Conv | ir.Linear | ir.Scale | ir.Merge | ir.Threshold
 
@@ -40,7 +41,8 @@ def compare_integers(program: ir.Program, network: nir.NIRGraph, integers: nir.N
         network: network.nir, what was compiled. If it holds whole numbers already, the program's must be these.
         integers: quantised.nir. A difference between the two files names it in `detail`.
     """
-    judged, written = Findings(program.graph), Findings(program.graph, file=QUANTISED)
+    judged = Findings(program.graph, program.numerics)
+    written = Findings(program.graph, program.numerics, file=QUANTISED)
     try:
         if is_quantised(network):
             compare_with_file(network, judged)
@@ -52,7 +54,7 @@ def compare_integers(program: ir.Program, network: nir.NIRGraph, integers: nir.N
         compare_with_file(integers, written)
     except ModelError as error:
         written.stop(str(error))
-    return Comparison(name=NAME, exact_required=True, layers=merged(judged.layers(), written.layers()))
+    return Comparison(sides=SIDES, exact_required=True, layers=merged(judged.layers(), written.layers()))
 
 
 class _Walk:

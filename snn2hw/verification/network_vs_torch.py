@@ -9,7 +9,6 @@ choice, so that it does not hide what follows. Everything else is a mismatch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -17,6 +16,7 @@ import nir
 import torch
 from torch import Tensor
 
+from snn2hw.aliases import Progress
 from snn2hw.data.samples import Samples
 from snn2hw.deployment import NetworkCheck
 from snn2hw.errors import NotTheModel, Snn2hwError
@@ -28,9 +28,10 @@ from snn2hw.network.heads import heads_of
 from snn2hw.network.layout import only
 from snn2hw.network.neuron_rule import Neuron, NeuronRule, rule_of
 from snn2hw.network.reference import Reference
-from snn2hw.verification.comparison import Comparison, Difference, LayerComparison, joined
+from snn2hw.verification.comparison import Comparison, Difference, LayerComparison, joined, name_of
 
-NAME = "network-vs-torch"
+SIDES = ("network", "torch")
+NAME = name_of(SIDES)
 TIE = {torch.float64: 1e-9, torch.float32: 1e-5}  # relative to the threshold; of sums of thousands of terms
 BATCH_VALUES = 1 << 25  # of spikes, all layers and steps, that are held at a time
 LOGITS = {torch.float64: 1e-9, torch.float32: 1e-4}  # relative to the largest logit
@@ -74,7 +75,7 @@ def compare_network_on(
     samples: Samples,
     timesteps: int,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Comparison:
     """`compare_network` on samples, some at a time, so that memory does not grow with their number."""
     neurons = sum(node.v_threshold.size for node in network.nodes.values() if isinstance(node, Neuron))
@@ -239,7 +240,9 @@ class _Judge:
             LayerComparison(name=name, compared=c.compared, mismatches=c.mismatches, first=c.first)
             for name, c in self.counts.items()
         )
-        return Comparison(name=NAME, exact_required=True, layers=layers, ties=sum(c.ties for c in self.counts.values()))
+        return Comparison(
+            sides=SIDES, exact_required=True, layers=layers, ties=sum(c.ties for c in self.counts.values())
+        )
 
     def _spikes(self, name: str, step: int, v: Tensor, spikes: Tensor, run: Recorded) -> Tensor:
         """The spikes with which the network goes on, [N, *shape]: its own, but for ties those of the module."""

@@ -14,14 +14,15 @@ import numpy as np
 
 from snn2hw import ir
 from snn2hw.errors import ModelError
-from snn2hw.ir.fixed_point import DECAY_MAX, MEMBRANE_SHIFT, NO_MEMORY, Int
+from snn2hw.ir.fixed_point import Int
 from snn2hw.network.heads import heads_of
 from snn2hw.network.layout import conv_padding, pair
+from snn2hw.network.metadata import CURRENT_DECAY, DECAY, HIGH, LOW, RESET_AMOUNT, SCALE
 from snn2hw.network.neuron_rule import Float, Neuron, NeuronRule, compact, rule_of
 from snn2hw.verification.chains import EXACT, NOTHING, Chains, Layer
 from snn2hw.verification.emitters import Emission, judge_factor, judge_gate, judge_pool, window_size
 from snn2hw.verification.findings import Findings, fits
-from snn2hw.verification.roundings import FLOAT64, TIE, UNITS, judge_bias, thresholds
+from snn2hw.verification.roundings import FLOAT64, TIE, judge_bias, thresholds
 from snn2hw.verification.weights import ungrouped
 
 FLOAT32 = 1e-3  # a share of 4096 that was written in float32 is this near to the whole decay that it stands for
@@ -125,7 +126,7 @@ class _File:
     def _input(self, name: str, node: nir.Input) -> None:
         own = self.findings.node(name, ir.Input, self.layout.shapes[name])
         if own is not None:
-            for what, actual in (("scale", own.scale), ("low", own.low), ("high", own.high)):
+            for what, actual in ((SCALE, own.scale), (LOW, own.low), (HIGH, own.high)):
                 self.findings.same(name, what, expected=_number(node.metadata.get(what)), actual=actual)
 
     def _neuron(self, name: str, node: Neuron, before: Emission, constant: Float) -> None:
@@ -143,21 +144,24 @@ class _File:
         self.findings.same(name, "reset", expected=rule.reset.value, actual=own.reset.value)
         self._scale(name, node, np.asarray(own.scale))
         self._threshold(own, rule)
-        amount = compact(node.metadata.get("reset_amount", 0))
+        amount = compact(node.metadata.get(RESET_AMOUNT, 0))
         self._equal(name, "reset_amount", own.reset_amount, amount, 0.0)
+        units = self.findings.numerics.no_memory
         for what, actual, keep, least, most in (
-            ("decay", own.decay, rule.keep, 0, DECAY_MAX),
-            ("current_decay", own.current_decay, rule.current_keep, 1, NO_MEMORY),
+            (DECAY, own.decay, rule.keep, 0, units - 1),
+            (CURRENT_DECAY, own.current_decay, rule.current_keep, 1, units),
         ):
-            self._equal(name, what, actual, np.clip(UNITS * (1 - keep), least, most), FLOAT32)
+            self._equal(name, what, actual, np.clip(float(units) * (1 - keep), least, most), FLOAT32)
             if what in node.metadata:  # once more, as the whole number that a truncating leak needs
                 self._equal(name, what, actual, compact(node.metadata[what]), 0.0)
-        judge_bias(self.findings, own, constant * (1 << MEMBRANE_SHIFT), exact=True)
+        judge_bias(self.findings, own, constant * (1 << self.findings.numerics.membrane_shift), exact=True)
 
     def _threshold(self, own: ir.Neuron, rule: NeuronRule) -> None:
         """A membrane counts in 1/64 where a bias or a decay can leave fractions, else in whole numbers."""
+        numerics = self.findings.numerics
         fractions = np.any(own.bias_mantissa << own.bias_exponent) or np.any(own.decay)
-        fine = 1 << MEMBRANE_SHIFT if fractions or np.any(own.current_decay != NO_MEMORY) else 1
+        remembers = np.any(own.current_decay != numerics.no_memory)
+        fine = 1 << numerics.membrane_shift if fractions or remembers else 1
         expected, wrong = thresholds(fine * own.threshold, fine * rule.threshold, at_least=rule.at_least)
         self.findings.numbers(own.name, "threshold", actual=own.threshold, expected=expected / fine, wrong=wrong)
 
@@ -175,7 +179,7 @@ class _File:
 
     def _scale(self, name: str, node: nir.NIRNode, own: Float) -> None:
         """The unit of a node, which the file repeats for people and for files that are compiled again."""
-        written = np.ravel(np.asarray(node.metadata.get("scale", ()), np.float64))
+        written = np.ravel(np.asarray(node.metadata.get(SCALE, ()), np.float64))
         actual = np.ravel(own)
         if written.shape != actual.shape:
             self.findings.differs(name, "number of scales", expected=written.size, actual=actual.size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snn2hw.errors import ModelError, Snn2hwError
-from snn2hw.exporters.lava import Bundle
+from snn2hw.exporters.bundle import Bundle
 from snn2hw.files import sha256
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import LoadedModel, load_model
@@ -19,9 +19,9 @@ def model_of(
     converted or taken for granted is in the model's notes, for the caller to tell.
     """
     source = bundle.manifest["source"]
-    said = source["options"]
+    exported_with = source["options"]
     named = model is not None or weights is not None
-    name, weights = model or source["model"], weights or said.get("weights")
+    name, weights = model or source["model"], weights or exported_with.get("weights")
     if not named and (file := bundle.source_file) is not None:
         what, option = ("model", "--model") if weights is None else ("weights file", "--weights")
         if not file.is_file():
@@ -29,21 +29,21 @@ def model_of(
         if sha256(file) != source["sha256"]:
             return None, f"the {what} {source['file']} was changed after the export; name the old one with {option}"
         name, weights = (str(file), None) if weights is None else (name, str(file))
-    if said.get("trust_pickle") and not trust_pickle and not named:
+    if exported_with.get("trust_pickle") and not trust_pickle and not named:
         return (
             None,
             "the model's file runs code when it is loaded; if you trust its maker, allow it with --trust-pickle",
         )
     options = ModelOptions(
         weights=weights,
-        input_shape=tuple(said["input_shape"]),
-        timesteps=int(said["timesteps"]),
-        arch=said.get("arch"),
-        connect=said.get("connect"),
-        iand_order=said.get("iand_order"),
-        neuron=said.get("neuron"),
+        input_shape=tuple(exported_with["input_shape"]),
+        timesteps=int(exported_with["timesteps"]),
+        arch=exported_with.get("arch"),
+        connect=exported_with.get("connect"),
+        iand_order=exported_with.get("iand_order"),
+        neuron=exported_with.get("neuron"),
         trust_pickle=trust_pickle,
-        dt=said.get("dt"),
+        dt=exported_with.get("dt"),
     )
     try:
         loaded = load_model(name, options)

@@ -14,7 +14,6 @@ from snn2hw.verification.findings import Findings
 from snn2hw.verification.roundings import TIE
 
 BLOCK = 1 << 18  # weights that are looked at together: their float64 copies stay in the processor's cache
-LEVELS = tuple((1 << bits) - 1 for bits in range(1, 8))  # the largest weights of 2 to 8 bits
 
 Rows = Callable[[slice], Float]
 """The real weights of some rows of a layer, without groups: [n, inputs, ...]."""
@@ -49,6 +48,7 @@ class Weights:
 
     def __init__(self, findings: Findings) -> None:
         self.findings = findings
+        self.levels = [(1 << (bits - 1)) - 1 for bits in findings.numerics.weight_choices]  # the largest weights
         self._largest = 0
         self._shorts: list[_Short] = []
 
@@ -98,12 +98,12 @@ class Weights:
         self._shorts += sorted(found, key=lambda one: one.first.index)
 
     def finish(self) -> None:
-        """Tell which of the roundings that are too small do not saturate, and which are too large for 8 bits or fewer.
+        """Tell which of the roundings that are too small do not saturate, and which are too large for the chip.
 
         Where some are larger than the level at which others saturate, the fewer are taken for the mistake. To be called
         after the last layer; not for weights that are no roundings, which have no limit here.
         """
-        level = next((size for size in LEVELS[::-1] if self._is_level(size)), LEVELS[-1])
+        level = next((size for size in self.levels[::-1] if self._is_level(size)), self.levels[-1])
         for short in self._shorts:
             if short.size != level:
                 self._tell(short.name, short.count, short.first)
@@ -118,7 +118,7 @@ class Weights:
     def _is_level(self, size: int) -> bool:
         """Whether so many weights stand at this size, but should be larger, that it must be the limit of all."""
         standing = sum(short.count for short in self._shorts if short.size == size)
-        if not standing or size == LEVELS[-1]:
+        if not standing or size == self.levels[-1]:
             return bool(standing)
         above = sum(int(np.count_nonzero((own > size) | (own < -size))) for _, own in self._weights())
         return above < standing
@@ -149,7 +149,7 @@ def ungrouped(kernel: Float, groups: int) -> Rows:
 
 
 def taken(rows: Rows, places: Int) -> Rows:
-    """Other rows: row r is what row places[r] was, or zeros where that is -1."""
+    """Other rows, by places [n]: row r is what row places[r] was, or zeros where that is -1."""
 
     def take(block: slice) -> Float:
         wanted = places[block]

@@ -40,8 +40,8 @@ def steep(alpha: float) -> NeuronFactory:
 @pytest.mark.parametrize("connect", ["ADD", "IAND"])
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_add_and_iand_are_the_identity_for_every_neuron(connect: str, neuron: str) -> None:
-    (found,) = conditions([connect], {neuron: NEURONS[neuron]})
-    assert found.thresholds == THRESHOLDS and str(found) == "any"
+    (condition,) = conditions([connect], {neuron: NEURONS[neuron]})
+    assert condition.thresholds == THRESHOLDS and str(condition) == "any"
 
 
 @pytest.mark.parametrize("connect", ["AND", "spiking"])
@@ -49,9 +49,9 @@ def test_add_and_iand_are_the_identity_for_every_neuron(connect: str, neuron: st
 def test_and_and_the_spiking_resnet_need_a_threshold_of_at_most_1_or_1_over_tau(
     connect: str, neuron: str, highest: float
 ) -> None:
-    (found,) = conditions([connect], {neuron: NEURONS[neuron]})
-    assert found.thresholds == tuple(value for value in THRESHOLDS if value <= highest)
-    assert str(found) == f"<= {highest:g}"
+    (condition,) = conditions([connect], {neuron: NEURONS[neuron]})
+    assert condition.thresholds == tuple(value for value in THRESHOLDS if value <= highest)
+    assert str(condition) == f"<= {highest:g}"
 
 
 def test_and_with_plif_of_threshold_1_does_not_start_as_the_identity() -> None:
@@ -59,13 +59,13 @@ def test_and_with_plif_of_threshold_1_does_not_start_as_the_identity() -> None:
 
 
 def test_a_membrane_that_is_left_over_by_a_soft_reset_shows() -> None:
-    (found,) = conditions(["spiking"], {"IF, soft reset": NEURONS["IF, soft reset"]})
-    assert str(found) == "1"
+    (condition,) = conditions(["spiking"], {"IF, soft reset": NEURONS["IF, soft reset"]})
+    assert str(condition) == "1"
 
 
 @pytest.mark.parametrize("connect", ["plain", "IAND reversed"])
 def test_what_has_no_shortcut_to_repeat_never_is(connect: str) -> None:
-    assert {str(found) for found in conditions([connect])} == {"never"}
+    assert {str(condition) for condition in conditions([connect])} == {"never"}
 
 
 def test_the_condition_says_single_thresholds_where_they_are_no_range() -> None:
@@ -109,7 +109,7 @@ def test_through_a_spiking_resnet_it_is_the_product_of_the_surrogates_slopes() -
 
 
 def test_it_vanishes_or_explodes_by_orders_of_magnitude() -> None:
-    left = {(found.connect, found.alpha): found.ratio for found in courses(100)}
+    left = {(course.connect, course.alpha): course.ratio for course in courses(100)}
     assert left["spiking", 1.0] < 1e-25 and left["spiking", 4.0] > 1e25
 
 
@@ -118,10 +118,10 @@ def test_gradients_at_a_models_layers_are_those_of_the_whole_model() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 2, 1), IFNode(), nn.Flatten(), nn.Linear(8, 3))
     x = torch.rand(1, 4, 1, 2, 2)
-    found = through_layers(trace(net, (1, 2, 2)), x)
+    norms = through_layers(trace(net, (1, 2, 2)), x)
     net[1].reset()
     chosen = net(x[0]).argmax(dim=1)
-    assert found == {"1": pytest.approx(net[3].weight[chosen].norm().item(), rel=1e-6)}
+    assert norms == {"1": pytest.approx(net[3].weight[chosen].norm().item(), rel=1e-6)}
 
 
 # Activity and the command
@@ -132,14 +132,14 @@ def test_rates_are_counted_over_samples_steps_and_neurons() -> None:
     samples = load_samples("digits", loaded.input_shape)[:40]
     assert loaded.traced is not None
     steps = list(loaded.traced.run(torch.from_numpy(samples.steps(loaded.timesteps))))
-    found = activity(loaded, samples)
-    assert [layer.layer for layer in found] == list(loaded.traced.origin)
-    for layer in found:
+    layers = activity(loaded, samples)
+    assert [layer.layer for layer in layers] == list(loaded.traced.origin)
+    for layer in layers:
         spikes = torch.stack([step[layer.layer] for step in steps])
         assert layer.rate == pytest.approx(spikes.double().mean().item(), abs=1e-12)
         assert layer.silent == pytest.approx((spikes.sum(dim=(0, 1)) == 0).double().mean().item())
-    assert found[-1].gradient is None, "an ADD has no neurons of its own"
-    assert found[-2].gradient == 1
+    assert layers[-1].gradient is None, "an ADD has no neurons of its own"
+    assert layers[-2].gradient == 1
 
 
 def test_a_nir_file_has_the_same_rates_and_no_gradients(tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ def test_a_nir_file_has_the_same_rates_and_no_gradients(tmp_path: Path) -> None:
     samples = load_samples("digits", loaded.input_shape)[:8]
     again = load_model(str(file), ModelOptions(timesteps=loaded.timesteps))
     rates = {layer.layer: (layer.rate, layer.silent) for layer in activity(loaded, samples)}
-    found = activity(again, samples)
-    assert all(layer.gradient is None for layer in found)
-    assert {layer.layer: (layer.rate, layer.silent) for layer in found} == rates
+    layers = activity(again, samples)
+    assert all(layer.gradient is None for layer in layers)
+    assert {layer.layer: (layer.rate, layer.silent) for layer in layers} == rates
 
 
 def test_the_command_shows_the_tables_and_writes_page_and_numbers(tmp_path: Path) -> None:

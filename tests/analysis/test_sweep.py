@@ -25,32 +25,32 @@ pytestmark = pytest.mark.usefixtures("tiny")
 
 def swept(*options: object) -> dict[str, Any]:
     succeed(*SWEEP, *options, "--json", "sweep.json")
-    found: dict[str, Any] = json.loads(Path("sweep.json").read_text())
-    return found
+    document: dict[str, Any] = json.loads(Path("sweep.json").read_text())
+    return document
 
 
 def test_every_point_is_the_accuracy_of_the_program_that_export_makes() -> None:
-    found = swept("--bits", "2,4,8")
+    document = swept("--bits", "2,4,8")
     labels = arrays("samples.npz")["y"]
-    assert [(p["method"], p["weight_bits"]) for p in found["points"]] == [(m, b) for m in METHODS for b in (2, 4, 8)]
-    for point in found["points"]:
+    assert [(p["method"], p["weight_bits"]) for p in document["points"]] == [(m, b) for m in METHODS for b in (2, 4, 8)]
+    for point in document["points"]:
         options = ("--weight-bits", point["weight_bits"], "--calibration", point["method"])
         succeed("export", "tiny.pt", "--target", "lava", "-o", "own.lava", "--calibrate", "samples.npz", *options)
         succeed("simulate", "own.lava", "--data", "samples.npz", "-o", "own.npz")
         right = int((arrays("own.npz")["logits"].argmax(axis=1) == labels).sum())
         assert (point["correct"], point["accuracy"]) == (right, right / 5), point
     succeed("verify", "tiny.lava", "--data", "samples.npz", "--json", "verify.json")
-    assert found["float_accuracy"] == json.loads(Path("verify.json").read_text())["accuracy"]["float"]
-    assert (found["schema"], found["samples"], found["timesteps"]) == ("snn2hw.sweep/1", 5, 3)
+    assert document["float_accuracy"] == json.loads(Path("verify.json").read_text())["accuracy"]["float"]
+    assert (document["schema"], document["samples"], document["timesteps"]) == ("snn2hw.sweep/1", 5, 3)
 
 
 def test_a_nir_file_is_swept_like_the_model_it_came_from() -> None:
-    own = swept("--bits", "3-4")
+    of_model = swept("--bits", "3-4")
     succeed("export", "tiny.pt", "--target", "nir", "-o", "tiny.nir", "--calibrate", "samples.npz")
     data = ("--data", "samples.npz", "--calibrate", "samples.npz")
     succeed("sweep", "tiny.nir", "--timesteps", "3", *data, "--bits", "3-4", "--json", "nir.json")
     other = json.loads(Path("nir.json").read_text())
-    assert (other["points"], other["float_correct"]) == (own["points"], own["float_correct"])
+    assert (other["points"], other["float_correct"]) == (of_model["points"], of_model["float_correct"])
 
 
 def test_every_method_is_exact_in_real_lava_at_few_bits() -> None:
@@ -71,12 +71,12 @@ def test_the_table_shows_accuracy_and_points_lost() -> None:
 
 def test_the_page_holds_every_number_and_needs_no_network() -> None:
     succeed(*SWEEP, "--bits", "3-5", "-o", "sweep.html", "--json", "sweep.json")
-    page, found = Path("sweep.html").read_text(), json.loads(Path("sweep.json").read_text())
+    page, document = Path("sweep.html").read_text(), json.loads(Path("sweep.json").read_text())
     assert len(page) < 6_000_000 and "Plotly.newPlot" in page
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=", page)
     for method in METHODS:
         assert f'"name":"{method}"' in page
-    assert f"accuracy on {found['samples']} samples of samples.npz" in page
+    assert f"accuracy on {document['samples']} samples of samples.npz" in page
 
 
 def test_a_program_that_cannot_be_is_a_point_without_accuracy() -> None:
@@ -85,10 +85,10 @@ def test_a_program_that_cannot_be_is_a_point_without_accuracy() -> None:
         Point(method="max", weight_bits=8, correct=6),
     )
     shared = dict(model="m", data="d", samples=10, timesteps=1, input_bits=8, head=None, float_correct=8)
-    found = Sweep(points=points, **shared)  # type: ignore[arg-type]
-    assert [point["accuracy"] for point in found.to_json()["points"]] == [None, 0.6]
-    assert found.lost(6) == pytest.approx(20) and found.lost(9) == pytest.approx(-10)
-    assert '"x":[8]' in page_of(found).replace(" ", "")
+    sweep = Sweep(points=points, **shared)  # type: ignore[arg-type]
+    assert [point["accuracy"] for point in sweep.to_json()["points"]] == [None, 0.6]
+    assert sweep.lost(6) == pytest.approx(20) and sweep.lost(9) == pytest.approx(-10)
+    assert '"x":[8]' in page_of(sweep).replace(" ", "")
 
 
 def test_a_shortcut_that_few_bits_do_not_hold_is_told_and_the_rest_is_swept() -> None:

@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from snn2hw.errors import BundleError
-from snn2hw.exporters.lava import bundle as bundle_module
-from snn2hw.exporters.lava import environment, read_bundle
+from snn2hw.exporters import bundle as bundle_module
+from snn2hw.exporters.bundle import read_bundle
+from snn2hw.exporters.lava import environment
 from snn2hw.models.checkpoint import SCHEMA
 from snn2hw.verification import verify
 
@@ -739,7 +740,7 @@ SIMULATE = ("simulate", "tiny.lava", "--data", "samples.npz")
         ((*SIMULATE, "--lava-processes", "301"), "--lava-processes 301: 2 to 300 are possible"),
         ((*SIMULATE, "--lava-processes", "4", "--processes", "structural"), "structural processes are one for each"),
         ((*SIMULATE, "--models", "lost.py"), "--models lost.py: there is no such file"),
-        ((*SIMULATE, "--models", "samples.npz"), "--models: the engine fast has no process models. Add --engine lava"),
+        ((*SIMULATE, "--models", "samples.npz"), "--models: fast cannot use it. Add --engine lava"),
         (
             ("verify", "tiny.lava", "--data", "samples.npz", "--models", "samples.npz", "--stock-only"),
             "--models: stock processes have no regions",
@@ -832,7 +833,7 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code() -> None:
     ended = cli.run("--debug", "export", "missing.pt", *TO_LAVA)
     assert ended.code == 2
     assert ended.err.startswith("Traceback (most recent call last):")
-    assert "check_file" in ended.err
+    assert "check_readable" in ended.err
     assert ended.err.endswith("error: missing.pt: there is no such file.\n")
     assert "Traceback" not in cli.run("export", "missing.pt", *TO_LAVA).err
 

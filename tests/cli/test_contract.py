@@ -9,6 +9,8 @@ import pty
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,9 @@ from cli import arrays, fail, succeed
 from conftest import CLASSES, SAMPLES, SHAPE, TIMESTEPS, tiny_config, tiny_model
 
 from snn2hw import ir
+from snn2hw.cli import console
 from snn2hw.errors import DoesNotFit
-from snn2hw.exporters.lava import read_bundle
+from snn2hw.exporters.bundle import read_bundle
 from snn2hw.exporters.lava.environment import clean_variables, ensure_environment
 from snn2hw.models.checkpoint import save_checkpoint
 
@@ -95,7 +98,7 @@ def test_the_manifest_says_what_the_bundle_is_and_where_it_came_from() -> None:
     found = manifest()
     assert set(found) == {
         "schema", "versions", "source", "calibration", "timesteps", "depth", "input", "logits_scale", "layers", "joins",
-        "heads", "conventions", "network_vs_torch", "sha256", "manifest_sha256",
+        "heads", "conventions", "network_vs_torch", "backends", "sha256", "manifest_sha256",
     }  # fmt: skip
     assert found["schema"] == "snn2hw.bundle/1"
     assert found["versions"] | {"snn2hw": "", "python": "", "torch": "", "nir": "", "numpy": ""} == dict.fromkeys(
@@ -508,6 +511,23 @@ def test_check_finds_what_only_the_integer_graph_refuses() -> None:
     assert blocker["layer"] == "leak" and blocker["advice"] == "Set v_leak to v_reset, or feed it through a layer"
 
 
+def test_check_asks_the_target_for_its_own_blockers() -> None:
+    """A soft reset has no word in NIR: check says what export refuses, and of lava that nothing stops it."""
+    Path("soft.py").write_text(
+        "import snntorch, torch\nfrom torch import nn\n"
+        "def net():\n    torch.manual_seed(0)\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(36, 9), snntorch.Leaky(1.0, init_hidden=True), "
+        "nn.Linear(9, 4))\n"
+    )
+    net = ("soft:net", "--input-shape", "1,6,6", "--timesteps", "2")
+    succeed("check", *net)
+    succeed("check", *net, "--target", "nir", "--json", "check.json", code=1)
+    (blocker,) = read_json("check.json")["blockers"]
+    assert blocker["layer"] == "2" and blocker["advice"].endswith("--allow-lossy")
+    refused = fail("export", *net, "--target", "nir", *CALIBRATED)
+    assert refused == f"{blocker['layer']}: {blocker['problem']}. {blocker['advice']}"
+
+
 def test_check_lists_every_blocker_and_exits_with_1() -> None:
     Path("twowrong.py").write_text(
         "from torch import nn\nfrom conftest import tiny_model\n"
@@ -575,6 +595,27 @@ def test_the_doctor_is_content_where_the_tests_run() -> None:
 
 
 # The installed command
+
+
+def test_a_command_has_one_live_display_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at a time are an error in rich before 14.1."""
+    live: list[int] = []
+    most = 0
+    right = console.bars
+
+    @contextmanager
+    def counted() -> Iterator[console.Bars]:
+        nonlocal most
+        live.append(1)
+        most = max(most, len(live))
+        with right() as bars:
+            yield bars
+        live.pop()
+
+    monkeypatch.setattr(console, "bars", counted)
+    sides = ("tiny.pt@cycle", "tiny.lava@fast")
+    succeed("compare", *sides, "--data", "samples.npz", *CALIBRATED)
+    assert most == 1
 
 
 @pytest.mark.parametrize("arguments", [SIMULATE, VERIFY])

@@ -31,9 +31,9 @@ Samples = list[tuple[int, Events]]
 
 
 def opened(source: str, split: str = "train") -> FolderDataset:
-    found = open_samples(source, split, T)  # type: ignore[arg-type]
-    assert isinstance(found, FolderDataset)
-    return found
+    dataset = open_samples(source, split, T)  # type: ignore[arg-type]
+    assert isinstance(dataset, FolderDataset)
+    return dataset
 
 
 def content(data: FolderDataset) -> list[tuple[int, bytes]]:
@@ -53,52 +53,52 @@ def expected(samples: Samples, size: int = 128, by: By = "count") -> list[tuple[
 
 @pytest.mark.parametrize("place", ["", "DvsGesture", "extract/DvsGesture"])
 def test_dvs128_gesture_is_split_by_its_trials_and_cut_by_its_labels(tmp_path: Path, place: str) -> None:
-    made = write_gestures(tmp_path / place)
+    recordings = write_gestures(tmp_path / place)
     train, test = (opened(f"dvs128-gesture:{tmp_path}", split) for split in ("train", "test"))
     assert (len(train), len(test)) == (8, 4)
-    assert content(train) == expected(made["train"]) and content(test) == expected(made["test"])
+    assert content(train) == expected(recordings["train"]) and content(test) == expected(recordings["test"])
     assert sorted(test.y.tolist()) == [0, 2, 2, 10]
     assert train.shape == (2, 128, 128) and train.timesteps == T
 
 
 def test_events_are_shared_by_time_on_demand(tmp_path: Path) -> None:
-    made = write_gestures(tmp_path)
+    recordings = write_gestures(tmp_path)
     by_time = content(opened(f"dvs128-gesture,by=time:{tmp_path}", "test"))
-    assert by_time == expected(made["test"], by="time") != expected(made["test"])
+    assert by_time == expected(recordings["test"], by="time") != expected(recordings["test"])
 
 
 def test_cifar10_dvs_trains_on_the_first_nine_tenths_of_each_class(tmp_path: Path) -> None:
-    made = write_cifar10(tmp_path / "extract", each=12)
+    recordings = write_cifar10(tmp_path / "extract", each=12)
     order = sorted(range(12), key=str)  # cifar10_bird_10.aedat comes before cifar10_bird_2.aedat
     first = math.ceil(12 * 0.9)
     source = f"cifar10-dvs,incomplete=yes:{tmp_path}"
     for split, numbers in (("train", order[:first]), ("test", order[first:])):
-        samples = [(label, made[name][number]) for label, name in enumerate(CIFAR10) for number in numbers]
+        samples = [(label, recordings[name][number]) for label, name in enumerate(CIFAR10) for number in numbers]
         assert content(opened(source, split)) == expected(samples)
 
 
 def test_n_mnist_has_its_own_split(tmp_path: Path) -> None:
-    made = write_n_mnist(tmp_path)
+    recordings = write_n_mnist(tmp_path)
     (tmp_path / "Test" / "0" / "._00000.bin").write_bytes(b"what macOS puts beside files")
     for split in ("train", "test"):
-        samples = [(digit, one) for digit, recorded in enumerate(made[split]) for one in recorded]
+        samples = [(digit, one) for digit, recorded in enumerate(recordings[split]) for one in recorded]
         assert content(opened(f"n-mnist,incomplete=yes:{tmp_path}", split)) == expected(samples, 34)
 
 
 def test_spikingjellys_caches_give_the_frames_of_the_published_files(tmp_path: Path) -> None:
-    made = write_gestures(tmp_path / "published")
+    recordings = write_gestures(tmp_path / "published")
     root = tmp_path / "cached"
-    for split, samples in made.items():
+    for split, samples in recordings.items():
         write_cache(root / "events_np" / split, [str(label) for label, _ in samples], [one for _, one in samples])
     source = f"dvs128-gesture,incomplete=yes:{root}"
-    from_events = {split: content(opened(source, split)) for split in made}
-    for split, samples in made.items():
+    from_events = {split: content(opened(source, split)) for split in recordings}
+    for split, samples in recordings.items():
         for number, (label, one) in enumerate(samples):
             place = root / f"frames_number_{T}_split_by_number" / split / str(label)
             place.mkdir(parents=True, exist_ok=True)
             np.savez(place / f"sample_{number}.npz", frames=make_frames(one, T, (128, 128), "count"))
     shutil.rmtree(root / "events_np")
-    for split in made:
+    for split in recordings:
         published = content(opened(f"dvs128-gesture:{tmp_path / 'published'}", split))
         assert published == from_events[split] == content(opened(source, split))
 

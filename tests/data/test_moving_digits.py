@@ -33,10 +33,10 @@ def without_order(x: torch.Tensor) -> tuple[bytes, ...]:
 
 def most_that_can_be_right(keys: list[Key], y: list[int]) -> float:
     """The accuracy of the best function of these keys: for every key it answers the most frequent class."""
-    found: dict[Key, Counter[int]] = defaultdict(Counter)
+    counts_of_classes: dict[Key, Counter[int]] = defaultdict(Counter)
     for key, label in zip(keys, y, strict=True):
-        found[key][label] += 1
-    return sum(max(labels.values()) for labels in found.values()) / len(y)
+        counts_of_classes[key][label] += 1
+    return sum(max(labels.values()) for labels in counts_of_classes.values()) / len(y)
 
 
 @BOTH

@@ -12,9 +12,10 @@ from snn2hw import ir
 from snn2hw.data.samples import Samples
 from snn2hw.engines.cycle import simulate
 from snn2hw.errors import DataError, FixedPointOverflow
-from snn2hw.exporters.nir import integer_graph
 from snn2hw.frontends.torch.requantise import requantise
 from snn2hw.ir.fixed_point import Reset
+from snn2hw.ir.numerics import load_numerics
+from snn2hw.network.write_integers import integer_graph
 from snn2hw.passes.balance_delays import balance_delays
 from snn2hw.passes.bound import bound
 from snn2hw.passes.calibrate import UNCALIBRATED
@@ -79,7 +80,8 @@ def hand_made(*nodes: ir.Node, timesteps: int, weight: int, bias: tuple[int, int
     )
     return ir.Program(
         graph=graph,
-        bounds=bound(graph, UNCALIBRATED, timesteps=timesteps),
+        numerics=load_numerics(),
+        bounds=bound(graph, UNCALIBRATED, load_numerics(), timesteps=timesteps),
         schedule=balance_delays(graph, timesteps=timesteps),
         regions=(),
     )

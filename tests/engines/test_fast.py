@@ -36,6 +36,7 @@ from snn2hw.engines import batches, cycle, fast, layers, synapse_kernels
 from snn2hw.engines.layers import Layers
 from snn2hw.errors import DataError, FixedPointOverflow, OptionError
 from snn2hw.ir.fixed_point import NO_MEMORY, Reset
+from snn2hw.ir.numerics import load_numerics
 from snn2hw.passes.balance_delays import balance_delays
 from snn2hw.passes.bound import bound
 from snn2hw.passes.calibrate import UNCALIBRATED
@@ -77,7 +78,8 @@ def program_of(nodes: list[ir.Node], timesteps: int) -> ir.Program:
     graph = ir.Graph(tuple(nodes))
     return ir.Program(
         graph=graph,
-        bounds=bound(graph, UNCALIBRATED, timesteps=timesteps),
+        numerics=load_numerics(),
+        bounds=bound(graph, UNCALIBRATED, load_numerics(), timesteps=timesteps),
         schedule=balance_delays(graph, timesteps=timesteps),
         regions=partition(graph),
     )

@@ -65,11 +65,11 @@ def assert_deployed_exactly(model: nn.Module, shape: tuple[int, ...] = (4,)) -> 
     assert names
     ours = Reference(traced.network, dtype=torch.float64).run(x)
     means = dict.fromkeys(names, 0.0)
-    for own, node in zip(traced.run(x), ours, strict=True):
+    for step, node in zip(traced.run(x), ours, strict=True):
         for name in names:
-            assert torch.equal(own[name], node[name]), name
-            means[name] += own[name].mean().item() / STEPS
-        assert abs(own["logits"] - node["output"]).max() < 1e-6
+            assert torch.equal(step[name], node[name]), name
+            means[name] += step[name].mean().item() / STEPS
+        assert abs(step["logits"] - node["output"]).max() < 1e-6
     assert all(0 < mean < 1 for mean in means.values()), means
     traced, program = compile_model(model, samples, timesteps=STEPS)
     spikes, expected = simulate(program, samples), run_requantised(traced, program, samples)
@@ -168,5 +168,5 @@ def test_squeezed_time_is_the_same_as_steps() -> None:
     x = torch.rand(STEPS, BATCH, *shape)
     with torch.no_grad():
         expected = model(x.transpose(0, 1).flatten(0, 1)).unflatten(0, (BATCH, STEPS)).sum(1)
-    found = sum(step["logits"] for step in trace(model, shape).run(x))
-    torch.testing.assert_close(found, expected)
+    logits = sum(step["logits"] for step in trace(model, shape).run(x))
+    torch.testing.assert_close(logits, expected)

@@ -45,11 +45,11 @@ def assert_graph_is_model(traced: Traced, x: Tensor) -> dict[str, float]:
     means = dict.fromkeys(traced.origin, 0.0)
     logits = 0.0
     ours = Reference(traced.network, dtype=torch.float64).run(x)
-    for step, (own, values) in enumerate(zip(traced.run(x), ours, strict=True)):
+    for step, (emitted, values) in enumerate(zip(traced.run(x), ours, strict=True)):
         for name in traced.origin:
-            assert torch.equal(own[name], values[name]), f"{name}, step {step}"
-            means[name] += own[name].mean().item() / len(x)
-        logits = logits + own["logits"] - values["output"]
+            assert torch.equal(emitted[name], values[name]), f"{name}, step {step}"
+            means[name] += emitted[name].mean().item() / len(x)
+        logits = logits + emitted["logits"] - values["output"]
     assert abs(logits).max() < 1e-9
     return means
 
@@ -77,7 +77,7 @@ def test_a_traced_model_computes_what_the_users_model_computes(neuron: str) -> N
     traced = trace(model, SHAPE)
     x = images().float()
     expected = [model(frame).detach() for frame in x]
-    assert all(torch.equal(own["logits"], logits) for own, logits in zip(traced.run(x), expected, strict=True))
+    assert all(torch.equal(step["logits"], logits) for step, logits in zip(traced.run(x), expected, strict=True))
 
 
 def single(*layers: nn.Module, features: int) -> nn.Sequential:
@@ -95,8 +95,8 @@ def test_batch_norm_is_folded_into_the_convolution(bias: bool, affine: bool) -> 
     traced = trace(model, SHAPE)
     folded = traced.network.nodes["0"]
     x = images()[0]
-    own = F.conv2d(x, torch.tensor(folded.weight), torch.tensor(folded.bias))
-    torch.testing.assert_close(own, norm(conv(x)))
+    currents = F.conv2d(x, torch.tensor(folded.weight), torch.tensor(folded.bias))
+    torch.testing.assert_close(currents, norm(conv(x)))
     assert (folded.bias != 0).all() and "1" not in traced.network.nodes
     assert_graph_is_model(traced, images())
 
@@ -112,7 +112,7 @@ def test_max_pool_keeps_the_value_of_graded_spikes(adds: int, window: tuple[int,
     assert_graph_is_model(traced, images())
     name = str(2 + adds)
     assert name in traced.origin
-    assert max(own[name].max().item() for own in traced.run(images())) == adds + 1
+    assert max(step[name].max().item() for step in traced.run(images())) == adds + 1
 
 
 @pytest.mark.parametrize(
@@ -212,8 +212,8 @@ def test_a_convolution_and_norm_used_twice_are_two_layers_with_the_same_weights(
     assert_graph_is_model(trace(copy.deepcopy(model).double(), SHAPE), images())
     samples = random_samples(3)
     traced, program = compile_model(model, samples, timesteps=4)
-    found, own = simulate(program, samples), run_requantised(traced, program, samples)
-    assert all(np.array_equal(own[name], found[name]) and found[name].any() for name in ("one", "two"))
+    integers, requantised = simulate(program, samples), run_requantised(traced, program, samples)
+    assert all(np.array_equal(requantised[name], integers[name]) and integers[name].any() for name in ("one", "two"))
     assert not np.array_equal(program.graph["conv"].weight, program.graph["conv@2"].weight)  # scales of their own
 
 

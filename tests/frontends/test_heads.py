@@ -29,11 +29,13 @@ from torch import Tensor, nn
 from snn2hw.engines import fast
 from snn2hw.engines.cycle import simulate
 from snn2hw.errors import ModelError, QuantisationError, UnsupportedError
-from snn2hw.exporters.lava.bundle import write_manifest
-from snn2hw.exporters.nir import integer_graph, write_graph
+from snn2hw.exporters.bundle import write_manifest
+from snn2hw.exporters.nir.files import write_graph
 from snn2hw.frontends.torch.trace import trace
+from snn2hw.ir.numerics import load_numerics
 from snn2hw.network.nir_file import read_nir, same_network
 from snn2hw.network.reference import Reference
+from snn2hw.network.write_integers import integer_graph
 from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.passes.quantise import quantise
 from snn2hw.pipeline import Options, compile_network
@@ -41,34 +43,34 @@ from snn2hw.pipeline import Options, compile_network
 STEPS = 3
 
 
-def by_name(own: Any, middle: Tensor, end: Tensor) -> Any:
-    logits, extra = two(own, middle, end)
-    return {"digits": logits, "parts": [extra, own.more(end.flatten(1))]}
+def by_name(self: Any, middle: Tensor, end: Tensor) -> Any:
+    logits, extra = two(self, middle, end)
+    return {"digits": logits, "parts": [extra, self.more(end.flatten(1))]}
 
 
 FORMS: dict[str, tuple[Wire, dict[str, nn.Module], dict[str, int]]] = {
     "a tuple": (two, {}, {"0": 3, "1": 5}),
-    "a list": (lambda own, middle, end: list(two(own, middle, end)), {}, {"0": 3, "1": 5}),
+    "a list": (lambda self, middle, end: list(two(self, middle, end)), {}, {"0": 3, "1": 5}),
     "names within": (by_name, {"more": nn.Linear(96, 2)}, {"digits": 3, "parts.0": 5, "parts.1": 2}),
     "spikes": (
-        lambda own, middle, end: (own.fire(two(own, middle, end)[1]), middle.flatten(1)),
+        lambda self, middle, end: (self.fire(two(self, middle, end)[1]), middle.flatten(1)),
         {"fire": sj_neuron.IFNode(v_threshold=0.2)},
         {"0": 5, "1": 256},
     ),
-    "averages": (lambda own, middle, end: [own.pool(x).flatten(1) for x in (end, middle)], {}, {"0": 6, "1": 4}),
+    "averages": (lambda self, middle, end: [self.pool(x).flatten(1) for x in (end, middle)], {}, {"0": 6, "1": 4}),
     "a sum of layers": (
-        lambda own, middle, end: (two(own, middle, end)[0], two(own, middle, end)[1] + own.b(end.flatten(1))),
+        lambda self, middle, end: (two(self, middle, end)[0], two(self, middle, end)[1] + self.b(end.flatten(1))),
         {"b": nn.Linear(96, 5)},
         {"0": 3, "1": 5},
     ),
     "a convolution and its mean": (
-        lambda own, middle, end: (own.pool(own.conv(end)).flatten(1), own.pool(own.grouped(middle)).flatten(1)),
+        lambda self, middle, end: (self.pool(self.conv(end)).flatten(1), self.pool(self.grouped(middle)).flatten(1)),
         {"conv": nn.Conv2d(6, 3, 1), "grouped": nn.Conv2d(4, 6, 3, groups=2)},
         {"0": 3, "1": 6},
     ),
-    "one head twice": (lambda own, middle, end: (two(own, middle, end)[0],) * 2, {}, {"0": 3, "1": 3}),
+    "one head twice": (lambda self, middle, end: (two(self, middle, end)[0],) * 2, {}, {"0": 3, "1": 3}),
     "logits that are read on": (
-        lambda own, middle, end: (two(own, middle, end)[0], own.next(own.fire(two(own, middle, end)[1]))),
+        lambda self, middle, end: (two(self, middle, end)[0], self.next(self.fire(two(self, middle, end)[1]))),
         {"fire": sj_neuron.IFNode(v_threshold=0.2), "next": nn.Linear(5, 4)},
         {"0": 3, "1": 4},
     ),
@@ -82,20 +84,20 @@ def test_every_form_of_several_heads_is_deployed_exactly(form: str, tmp_path: Pa
     samples = random_samples(4, steps=STEPS)
     traced, program = compile_model(model, samples, timesteps=STEPS)
     x = torch.from_numpy(samples.steps(STEPS)).double()
-    for own, ours in zip(traced.run(x), Reference(traced.network, dtype=torch.float64).run(x), strict=True):
-        torch.testing.assert_close(own["logits"], ours["output"])
+    for step, ours in zip(traced.run(x), Reference(traced.network, dtype=torch.float64).run(x), strict=True):
+        torch.testing.assert_close(step["logits"], ours["output"])
     readout = program.graph.readout
     assert {head.name: head.stop - head.start for head in readout.heads} == sizes
     assert readout.shape == (sum(sizes.values()),)
-    found, expected = simulate(program, samples), run_requantised(traced, program, samples)
+    spikes, expected = simulate(program, samples), run_requantised(traced, program, samples)
     quick = fast.simulate(program, samples, batch=3)
-    assert quick.keys() == found.keys() and all(np.array_equal(quick[name], found[name]) for name in found)
-    for name in traced.origin.keys() & found.keys():
-        assert np.array_equal(found[name], expected[name]), name
-    assert np.array_equal(found["logits"], np.rint(expected["logits"]))
+    assert quick.keys() == spikes.keys() and all(np.array_equal(quick[name], spikes[name]) for name in spikes)
+    for name in traced.origin.keys() & spikes.keys():
+        assert np.array_equal(spikes[name], expected[name]), name
+    assert np.array_equal(spikes["logits"], np.rint(expected["logits"]))
     for head in readout.heads:
-        own = found[f"logits.{head.name}"]
-        assert np.array_equal(own, found["logits"][:, head.start : head.stop]) and own.any()
+        step = spikes[f"logits.{head.name}"]
+        assert np.array_equal(step, spikes["logits"][:, head.start : head.stop]) and step.any()
     for graph in (traced.network, integer_graph(program.graph)):
         write_graph(graph, tmp_path / "net.nir")
         assert same_network(read_nir(tmp_path / "net.nir"), graph)
@@ -106,10 +108,10 @@ def test_the_logits_are_those_of_the_users_model() -> None:
     x = torch.rand(STEPS, 4, *SHAPE)
     expected = []
     for frame in x:
-        found = model(frame)
-        expected.append(torch.cat([found["digits"], *found["parts"]], 1).detach())
-    for own, logits in zip(trace(model, SHAPE).run(x), expected, strict=True):
-        assert torch.equal(own["logits"], logits)
+        heads = model(frame)
+        expected.append(torch.cat([heads["digits"], *heads["parts"]], 1).detach())
+    for step, logits in zip(trace(model, SHAPE).run(x), expected, strict=True):
+        assert torch.equal(step["logits"], logits)
 
 
 def test_heads_of_a_multi_step_model() -> None:
@@ -121,15 +123,15 @@ def test_heads_of_a_multi_step_model() -> None:
         "aux": nn.Linear(144, 2),
     }
 
-    def wire(own: Any, x: Tensor) -> Any:
-        spikes = own.fire(own.conv(x)).flatten(2)
-        return own.fc(spikes).mean(0), own.aux(spikes)
+    def wire(self: Any, x: Tensor) -> Any:
+        spikes = self.fire(self.conv(x)).flatten(2)
+        return self.fc(spikes).mean(0), self.aux(spikes)
 
     torch.manual_seed(0)
     samples = random_samples(4, steps=STEPS)
     traced, program = compile_model(Wired(wire, **layers).double(), samples, timesteps=STEPS)
-    found, expected = simulate(program, samples), run_requantised(traced, program, samples)
-    assert np.array_equal(found["logits"], np.rint(expected["logits"])) and found["logits"].any(axis=0).all()
+    spikes, expected = simulate(program, samples), run_requantised(traced, program, samples)
+    assert np.array_equal(spikes["logits"], np.rint(expected["logits"])) and spikes["logits"].any(axis=0).all()
 
 
 def test_a_head_of_small_weights_keeps_its_precision() -> None:
@@ -144,8 +146,8 @@ def test_a_head_of_small_weights_keeps_its_precision() -> None:
     assert [int(abs(program.graph[name].weight).max()) for name in ("fc", "aux")] == [127, 127]
     x = torch.from_numpy(samples.steps(STEPS))
     floats = sum(step["logits"] for step in traced.run(x)).numpy()[:, second.start : second.stop]
-    found = simulate(program, samples)["logits.1"] / second.scale
-    assert np.corrcoef(floats.ravel(), found.ravel())[0, 1] > 0.99
+    integers = simulate(program, samples)["logits.1"] / second.scale
+    assert np.corrcoef(floats.ravel(), integers.ravel())[0, 1] > 0.99
 
 
 def test_a_head_costs_no_cycle_and_no_layer() -> None:
@@ -184,7 +186,7 @@ def test_a_dead_head_is_named() -> None:
     model = with_heads(two)
     model.aux.weight.data.zero_()
     with pytest.raises(QuantisationError, match=r"output: all weights of head 1 are 0"):
-        quantise(trace(model, SHAPE).network, UNCALIBRATED)
+        quantise(trace(model, SHAPE).network, UNCALIBRATED, load_numerics())
 
 
 def test_heads_need_a_layer_in_front_of_the_output() -> None:
@@ -195,14 +197,14 @@ def test_heads_need_a_layer_in_front_of_the_output() -> None:
     }
     graph = nir.NIRGraph(nodes=nodes, edges=[("input", "output")], type_check=False)
     with pytest.raises(QuantisationError, match=r"output: input goes right into an output with several heads\. Put a"):
-        quantise(graph, UNCALIBRATED)
+        quantise(graph, UNCALIBRATED, load_numerics())
 
 
 REFUSED: dict[str, tuple[Wire, str]] = {
-    "an image": (lambda own, middle, end: (two(own, middle, end)[0], end), r"head 1 has shape \[6, 4, 4\]\. Pool"),
-    "the input": (lambda own, middle, end: {"a": own.fc(own.pool(end).flatten(1)), "b": 3}, "head b is no tensor"),
-    "nothing": (lambda own, middle, end: (), "does not return a tensor"),
-    "a membrane": (lambda own, middle, end: {"a": own.leaky(middle)[1]}, "indexing with 1"),
+    "an image": (lambda self, middle, end: (two(self, middle, end)[0], end), r"head 1 has shape \[6, 4, 4\]\. Pool"),
+    "the input": (lambda self, middle, end: {"a": self.fc(self.pool(end).flatten(1)), "b": 3}, "head b is no tensor"),
+    "nothing": (lambda self, middle, end: (), "does not return a tensor"),
+    "a membrane": (lambda self, middle, end: {"a": self.leaky(middle)[1]}, "indexing with 1"),
 }  # fmt: skip
 
 
@@ -215,9 +217,9 @@ def test_what_is_no_head_is_refused(case: str) -> None:
 
 def test_a_blocker_in_one_head_hides_none_in_the_other() -> None:
     model = with_heads(
-        lambda own, middle, end: {
-            "a": own.t(own.fc(own.pool(end).flatten(1))),
-            "b": own.g(own.pool(middle).flatten(1)),
+        lambda self, middle, end: {
+            "a": self.t(self.fc(self.pool(end).flatten(1))),
+            "b": self.g(self.pool(middle).flatten(1)),
         },
         t=nn.Tanh(),
         g=nn.GELU(),
@@ -228,7 +230,7 @@ def test_a_blocker_in_one_head_hides_none_in_the_other() -> None:
 
 
 def test_one_head_in_a_container_is_the_model() -> None:
-    network = trace(with_heads(lambda own, middle, end: {"logits": two(own, middle, end)[0]}), SHAPE).network
+    network = trace(with_heads(lambda self, middle, end: {"logits": two(self, middle, end)[0]}), SHAPE).network
     assert network.nodes["output"].metadata == {} and "output.logits" not in network.nodes
 
 
@@ -239,7 +241,7 @@ def test_a_neuron_of_the_name_of_a_head_is_refused() -> None:
     edges = [tuple({"stem.2": "logits.0"}.get(end, end) for end in edge) for edge in traced.network.edges]
     graph = nir.NIRGraph(nodes=nodes, edges=edges, type_check=False)
     with pytest.raises(QuantisationError, match=r"logits\.0: results keep this name"):
-        quantise(graph, UNCALIBRATED)
+        quantise(graph, UNCALIBRATED, load_numerics())
 
 
 NETS = """
@@ -283,10 +285,10 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("processes", ["fused", "structural"])
 def test_two_at_different_depths_are_exact_in_lava(bundle: Path, processes: str) -> None:
     told = succeed("verify", bundle, "--data", "data.npz", "--json", "found.json", "--processes", processes)
-    found = json.loads(Path("found.json").read_text())
-    assert found["verdict"] == "exact" and found["head"] == "digit"
+    verified = json.loads(Path("found.json").read_text())
+    assert verified["verdict"] == "exact" and verified["head"] == "digit"
     assert "Accuracy of head digit on 6 samples" in told
-    lava = next(comparison for comparison in found["comparisons"] if comparison["name"] == "lava-vs-program")
+    lava = next(comparison for comparison in verified["comparisons"] if comparison["name"] == "lava-vs-program")
     assert {layer["compared"] for layer in lava["layers"] if layer["name"] == "logits"} == {6 * 8}
 
 
@@ -302,12 +304,14 @@ def test_every_engine_writes_each_head_and_scores_the_first(bundle: Path) -> Non
         assert "logits and the spikes of 2 layers" in told
         assert f"{engine}: {right} of 6 samples right" in told and "by head digit" in told
         for head in heads:
-            own = spikes[f"logits.{head['name']}"]
-            assert own.dtype == np.int64 and np.array_equal(own, spikes["logits"][:, head["start"] : head["stop"]])
+            logits = spikes[f"logits.{head['name']}"]
+            assert logits.dtype == np.int64 and np.array_equal(
+                logits, spikes["logits"][:, head["start"] : head["stop"]]
+            )
         written.append(spikes)
-    for found in written[1:]:
-        assert found.keys() == written[0].keys()
-        assert all(np.array_equal(values, written[0][name]) for name, values in found.items())
+    for arrays_of_engine in written[1:]:
+        assert arrays_of_engine.keys() == written[0].keys()
+        assert all(np.array_equal(values, written[0][name]) for name, values in arrays_of_engine.items())
 
 
 def test_labels_are_those_of_the_first_head(bundle: Path) -> None:
@@ -315,9 +319,9 @@ def test_labels_are_those_of_the_first_head(bundle: Path) -> None:
 
 
 def test_a_wrong_weight_of_the_second_head_is_found(bundle: Path) -> None:
-    found = arrays(bundle / "program.npz")
-    found["aux:weight"][6] //= 2
-    np.savez(bundle / "program.npz", **found)
+    program = arrays(bundle / "program.npz")
+    program["aux:weight"][6] //= 2
+    np.savez(bundle / "program.npz", **program)
     write_manifest(bundle, json.loads((bundle / "manifest.json").read_text()))
     ended = run("verify", bundle, "--data", "data.npz")
     assert ended.code == 1 and "First difference of program-vs-requantised-torch: layer logits" in ended.out

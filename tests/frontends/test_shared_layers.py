@@ -39,32 +39,34 @@ def net(wire: Wire) -> nn.Module:
         "c": sj_neuron.LIFNode(tau=2.0, v_threshold=0.1),
         "fc": nn.Linear(256, 3),
     }
-    return randomise(Wired(lambda own, x: own.fc(wire(own, own.stem(x)).flatten(1)), **layers))
+    return randomise(Wired(lambda self, x: self.fc(wire(self, self.stem(x)).flatten(1)), **layers))
 
 
-def both(own: Any, y: Tensor) -> Tensor:
-    return own.a(y) + own.b(y)
+def both(self: Any, y: Tensor) -> Tensor:
+    return self.a(y) + self.b(y)
 
 
 FORMS: dict[str, tuple[Wire, set[str]]] = {
-    "a convolution": (lambda own, x: both(own, own.conv(x)), {"conv", "conv@2"}),
-    "with its norm": (lambda own, x: both(own, own.norm(own.conv(x))), {"conv", "conv@2"}),
+    "a convolution": (lambda self, x: both(self, self.conv(x)), {"conv", "conv@2"}),
+    "with its norm": (lambda self, x: both(self, self.norm(self.conv(x))), {"conv", "conv@2"}),
     "one reader behind the norm": (
-        lambda own, x: (lambda y: own.a(own.norm(y)) + own.b(y))(own.conv(x)),
+        lambda self, x: (lambda y: self.a(self.norm(y)) + self.b(y))(self.conv(x)),
         {"conv", "conv@2"},
     ),
     "its shape": (
-        lambda own, x: (lambda y: both(own, y.view(-1, y.size(1), y.shape[2], 8)))(own.conv(x)),
+        lambda self, x: (lambda y: both(self, y.view(-1, y.size(1), y.shape[2], 8)))(self.conv(x)),
         {"conv", "conv@2"},
     ),
-    "a sum of two": (lambda own, x: both(own, own.norm(own.conv(x)) + own.short(x)), {"conv", "conv@2", "short@2"}),
-    "a sum with spikes": (lambda own, x: both(own, own.conv(x) + x), {"conv", "conv@2"}),
+    "a sum of two": (
+        lambda self, x: both(self, self.norm(self.conv(x)) + self.short(x)), {"conv", "conv@2", "short@2"},
+    ),
+    "a sum with spikes": (lambda self, x: both(self, self.conv(x) + x), {"conv", "conv@2"}),
     "three readers": (
-        lambda own, x: (lambda y: own.a(y) + own.b(y) * own.c(y))(own.conv(x)),
+        lambda self, x: (lambda y: self.a(y) + self.b(y) * self.c(y))(self.conv(x)),
         {"conv", "conv@2", "conv@3"},
     ),
     "one reader adds": (
-        lambda own, x: (lambda y: own.a(y) + own.b(y + own.short(x)))(own.conv(x)),
+        lambda self, x: (lambda y: self.a(y) + self.b(y + self.short(x)))(self.conv(x)),
         {"conv", "conv@2", "short"},
     ),
 }  # fmt: skip
@@ -78,17 +80,17 @@ def test_a_layer_that_several_neurons_read_is_deployed_exactly(form: str) -> Non
     traced, program = compile_model(model, samples, timesteps=STEPS)
     x = torch.from_numpy(samples.steps(STEPS)).double()
     means = dict.fromkeys(traced.origin, 0.0)
-    for own, ours in zip(traced.run(x), Reference(traced.network, dtype=torch.float64).run(x), strict=True):
+    for step, ours in zip(traced.run(x), Reference(traced.network, dtype=torch.float64).run(x), strict=True):
         for name in traced.origin:
-            assert torch.equal(own[name], ours[name]), name
-            means[name] += own[name].mean().item()
+            assert torch.equal(step[name], ours[name]), name
+            means[name] += step[name].mean().item()
     assert all(means.values()), means
     assert names <= traced.layers and traced.layers <= {node.name for node in program.graph}
-    found, expected = simulate(program, samples), run_requantised(traced, program, samples)
+    spikes, expected = simulate(program, samples), run_requantised(traced, program, samples)
     quick = fast.simulate(program, samples)
-    assert all(np.array_equal(quick[name], found[name]) for name in found)
-    for name in found:
-        assert np.array_equal(found[name], np.rint(expected[name])), name
+    assert all(np.array_equal(quick[name], spikes[name]) for name in spikes)
+    for name in spikes:
+        assert np.array_equal(spikes[name], np.rint(expected[name])), name
 
 
 def test_the_users_model_keeps_one_layer() -> None:
@@ -101,26 +103,26 @@ def test_the_users_model_keeps_one_layer() -> None:
 
 
 def test_spikes_and_the_input_are_read_by_as_many_as_like() -> None:
-    traced = trace(net(lambda own, x: own.a(own.conv(x)) + own.b(own.short(x)) + x), SHAPE)
+    traced = trace(net(lambda self, x: self.a(self.conv(x)) + self.b(self.short(x)) + x), SHAPE)
     assert {"stem.0@2", "conv@2", "short@2"}.isdisjoint(traced.network.nodes)
 
 
 def test_a_layer_that_is_changed_in_place_is_not_taken_apart() -> None:
     """The other reader sees the change: two layers would hide it."""
 
-    def wire(own: Any, x: Tensor) -> Tensor:
-        y = own.conv(x)
-        first = own.a(y.add_(own.short(x)))
-        return first + own.b(y)
+    def wire(self: Any, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        first = self.a(y.add_(self.short(x)))
+        return first + self.b(y)
 
     with pytest.raises(UnsupportedError, match="conv is read after it was changed in place"):
         trace(net(wire), SHAPE)
 
 
 def test_a_sum_in_place_that_two_neurons_read_is_refused() -> None:
-    def wire(own: Any, x: Tensor) -> Tensor:
-        y = own.conv(x).add_(own.short(x))
-        return own.a(y) + own.b(y)
+    def wire(self: Any, x: Tensor) -> Tensor:
+        y = self.conv(x).add_(self.short(x))
+        return self.a(y) + self.b(y)
 
     with pytest.raises(UnsupportedError) as raised:
         trace(net(wire), SHAPE)
@@ -131,10 +133,10 @@ def test_a_sum_in_place_that_two_neurons_read_is_refused() -> None:
 def test_blockers_behind_a_layer_with_several_readers_are_told_once() -> None:
     """A net without spiking neurons would otherwise be taken apart again at every block."""
 
-    def wire(own: Any, x: Tensor) -> Tensor:
+    def wire(self: Any, x: Tensor) -> Tensor:
         for _ in range(40):
-            x = x + torch.tanh(own.norm(own.conv(x)))
-        return own.a(x) + own.b(x)
+            x = x + torch.tanh(self.norm(self.conv(x)))
+        return self.a(x) + self.b(x)
 
     with pytest.raises(UnsupportedError) as raised:
         trace(net(wire), SHAPE)
@@ -142,9 +144,9 @@ def test_blockers_behind_a_layer_with_several_readers_are_told_once() -> None:
 
 
 def test_layers_and_neurons_whose_result_nobody_reads_are_left_out() -> None:
-    def wire(own: Any, x: Tensor) -> Tensor:
-        own.c(own.short(x))
-        return own.a(own.conv(x))
+    def wire(self: Any, x: Tensor) -> Tensor:
+        self.c(self.short(x))
+        return self.a(self.conv(x))
 
     samples = random_samples(2)
     traced, program = compile_model(net(wire), samples, timesteps=2)
@@ -171,7 +173,7 @@ def test_a_file_whose_layer_two_neurons_read_is_deployed_exactly(tmp_path: Path)
     assert {"conv", "pool", "conv@2", "pool@2"} <= {node.name for node in program.graph}
     assert program.graph["a"].inputs == ("pool",) and program.graph["b"].inputs == ("pool@2",)
     floats = list(Reference(loaded.network).run(torch.from_numpy(samples.steps(4))))
-    found = simulate(program, samples)
+    spikes = simulate(program, samples)
     for name in ("a", "b"):
         expected = np.stack([step[name].numpy() for step in floats], axis=1)
-        assert expected.any() and (found[name] == expected).mean() > 0.97, name
+        assert expected.any() and (spikes[name] == expected).mean() > 0.97, name

@@ -92,12 +92,12 @@ def check_floats(traced: Traced, samples: Samples, timesteps: int) -> None:
     steps = torch.from_numpy(samples.steps(timesteps)).to(traced.dtype)
     fired, compared, differing = dict.fromkeys(traced.origin, False), 0, 0
     total: dict[str, Tensor | float] = {"model": 0.0, "graph": 0.0}
-    for own, graph in zip(traced.run(steps), Reference(traced.network, dtype=traced.dtype).run(steps), strict=True):
+    for step, graph in zip(traced.run(steps), Reference(traced.network, dtype=traced.dtype).run(steps), strict=True):
         for name in traced.origin:
-            fired[name] |= bool(own[name].any())
-            compared += own[name].numel()
-            differing += int((own[name] != graph[name]).sum())
-        total = {"model": total["model"] + own["logits"], "graph": total["graph"] + graph["output"]}
+            fired[name] |= bool(step[name].any())
+            compared += step[name].numel()
+            differing += int((step[name] != graph[name]).sum())
+        total = {"model": total["model"] + step["logits"], "graph": total["graph"] + graph["output"]}
     assert [name for name, any_spike in fired.items() if not any_spike] == []
     assert differing <= 1e-4 * compared
     assert float((total["model"] - total["graph"]).abs().max()) / timesteps <= 1e-3
@@ -215,9 +215,9 @@ def renamed(network: nir.NIRGraph) -> nir.NIRGraph:
 
 
 def by_state_dict(net: nn.Module, **hints: Any) -> nn.Module:
-    found = recognise(net.state_dict(), None, replace(SAID, **hints))
-    model = build_model(found.arch, found.config)
-    load_weights(model, found.state, "state dict")
+    recognised = recognise(net.state_dict(), None, replace(SAID, **hints))
+    model = build_model(recognised.arch, recognised.config)
+    load_weights(model, recognised.state, "state dict")
     return model
 
 
@@ -258,8 +258,8 @@ def test_a_state_dict_gives_the_program_of_the_module() -> None:
     net = spikingjelly_net("resnet18", "IAND")
     samples = images(2)
     module = compile_network(trace(net, SHAPE).network, samples, Options(timesteps=2))
-    own = trace(by_state_dict(net, connect="IAND", neuron="IF"), SHAPE).network
-    state = compile_network(renamed(own), samples, Options(timesteps=2))
+    network = trace(by_state_dict(net, connect="IAND", neuron="IF"), SHAPE).network
+    state = compile_network(renamed(network), samples, Options(timesteps=2))
     assert {node.name for node in module.graph} == {node.name for node in state.graph}
     for node in module.graph:
         twin = state.graph[node.name]
@@ -296,11 +296,11 @@ def test_every_state_dict_is_recognised(name: str, connect: str | None) -> None:
         make = getattr(spiking_resnet, f"spiking_{name}") if connect is None else getattr(sew_resnet, f"sew_{name}")
         net = make(spiking_neuron=neuron.IFNode, **({} if connect is None else {"cnf": connect}))
         arch = f"{'spiking' if connect is None else 'sew'}_{name}"
-        found = recognise(net.state_dict(), None, replace(SAID, arch=arch, connect=connect, neuron="IF"))
-        model = build_model(found.arch, found.config)
+        recognised = recognise(net.state_dict(), None, replace(SAID, arch=arch, connect=connect, neuron="IF"))
+        model = build_model(recognised.arch, recognised.config)
         named = imagenet_net(name, connect or "spiking", own_neurons.IFNode)
-    assert found.arch == ("spiking_resnet" if connect is None else "sew_resnet")
-    shapes = {key: tensor.shape for key, tensor in found.state.items()}
+    assert recognised.arch == ("spiking_resnet" if connect is None else "sew_resnet")
+    shapes = {key: tensor.shape for key, tensor in recognised.state.items()}
     assert shapes == {key: tensor.shape for key, tensor in model.state_dict().items()}
     assert shapes == {key: tensor.shape for key, tensor in named.state_dict().items()}
     for other in set(ALL_NETS) - {name}:
@@ -324,11 +324,11 @@ def test_neurons_are_those_of_spikingjelly(
         numbers |= {tau: 1.7, "decay_input": decay_input}
         own_numbers |= {"tau": 1.7, "decay_input": decay_input}
     theirs = getattr(neuron, kind)(**numbers, surrogate_function=surrogate.ATan(), detach_reset=True)
-    own = getattr(own_neurons, kind)(**own_numbers)
+    ours = getattr(own_neurons, kind)(**own_numbers)
     currents = 0.3 + 0.8 * torch.randn(30, 4, 50, generator=torch.Generator().manual_seed(0))
     weights = torch.randn(currents.shape, generator=torch.Generator().manual_seed(1))
     gradients = []
-    for module in (theirs, own):
+    for module in (theirs, ours):
         for _ in range(2):  # the second time from the start state again
             x = currents.clone().requires_grad_()
             module.zero_grad()

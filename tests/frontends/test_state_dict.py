@@ -23,7 +23,7 @@ from spikingjelly.activation_based.model import sew_resnet, spiking_resnet
 from torch import Tensor, nn
 
 from snn2hw.errors import ModelError, OptionError
-from snn2hw.exporters.lava import read_bundle
+from snn2hw.exporters.bundle import read_bundle
 from snn2hw.frontends.checkpoints.checkpoint import read_checkpoint, read_weights
 from snn2hw.frontends.checkpoints.hints import Hints
 from snn2hw.frontends.checkpoints.state_dict import Recognised, recognise
@@ -99,7 +99,7 @@ def same_function(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...], ti
 
 @pytest.mark.parametrize("prefix", ["", "module.net."])
 @pytest.mark.parametrize(
-    ("name", "connect", "said"),
+    ("name", "connect", "arguments"),
     [
         ("resnet18", "ADD", {"connect_f": "ADD", "T": 3}),
         ("resnet18", "IAND", {"connect_f": "iand", "T": 3}),
@@ -110,7 +110,7 @@ def same_function(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...], ti
     ],
 )
 def test_imagenet_files_of_the_authors(
-    name: str, connect: str | None, said: dict[str, Any], prefix: str, monkeypatch: pytest.MonkeyPatch
+    name: str, connect: str | None, arguments: dict[str, Any], prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
     options = {"spiking_neuron": neuron.IFNode, "num_classes": 7}
@@ -123,12 +123,14 @@ def test_imagenet_files_of_the_authors(
     functional.set_step_mode(randomise(theirs), "m")
     state = authors_names(theirs.state_dict(), spiking=connect is None)
     # SEW ResNets are called spiking_resnet in the authors' arguments.
-    path = authors_file({f"{prefix}{key}": value for key, value in state.items()}, model=f"spiking_{name}", **said)
+    path = authors_file({f"{prefix}{key}": value for key, value in state.items()}, model=f"spiking_{name}", **arguments)
 
-    found = read_checkpoint(path, Hints(input_shape=SHAPE))
-    assert (found.input_shape, found.timesteps) == (SHAPE, 3)
-    assert [note for note in found.notes if not note.startswith("neurons: IFNode(v_threshold=1.0, v_reset=0.0)")] == []
-    assert same_function(found.model, theirs, SHAPE, 3)
+    checkpoint = read_checkpoint(path, Hints(input_shape=SHAPE))
+    assert (checkpoint.input_shape, checkpoint.timesteps) == (SHAPE, 3)
+    assert [
+        note for note in checkpoint.notes if not note.startswith("neurons: IFNode(v_threshold=1.0, v_reset=0.0)")
+    ] == []
+    assert same_function(checkpoint.model, theirs, SHAPE, 3)
 
 
 class Container(nn.Module):
@@ -179,15 +181,15 @@ class EventNet(nn.Module):
 
     def __init__(self, layers: list[int | str], connect: str, *, inputs: int, classes: int, kernel: int = 1) -> None:
         super().__init__()
-        made: list[nn.Module] = []
+        units: list[nn.Module] = []
         channels = 2
         for layer in layers:
             if isinstance(layer, int):
-                made.append(unit(channels, layer, kernel if not made else 1))
+                units.append(unit(channels, layer, kernel if not units else 1))
                 channels = layer
             else:
-                made.append(EventBlock(channels, connect) if layer == "block" else Container(nn.MaxPool2d(2, 2)))
-        self.conv = nn.Sequential(*made, nn.Flatten(2))
+                units.append(EventBlock(channels, connect) if layer == "block" else Container(nn.MaxPool2d(2, 2)))
+        self.conv = nn.Sequential(*units, nn.Flatten(2))
         self.out = nn.Linear(inputs, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -214,13 +216,15 @@ WIDE_SEVEN_B: list[int | str] = [64, *["block", "pool"] * 4, 128, *["block", "po
 @pytest.mark.parametrize("connect", ["ADD", "AND", "IAND", "spiking", "plain"])
 def test_dvs_gesture_files_of_the_authors(connect: str) -> None:
     theirs = event_net(SEVEN_B, connect, inputs=32, classes=11)
-    said = connect.lower() if connect.isupper() else None
+    connect_f = connect.lower() if connect.isupper() else None
     names = {"spiking": "SpikingResNet", "plain": "PlainNet"}
-    path = authors_file(theirs.state_dict(), model=names.get(connect, "SEWResNet"), connect_f=said, T=2, T_train=12)
-    found = read_checkpoint(path)
-    assert (found.input_shape, found.timesteps) == ((2, 128, 128), 2)
-    assert sum(p.numel() for p in found.model.parameters()) == 130_426
-    assert same_function(found.model, theirs, (2, 128, 128), 2)
+    path = authors_file(
+        theirs.state_dict(), model=names.get(connect, "SEWResNet"), connect_f=connect_f, T=2, T_train=12
+    )
+    checkpoint = read_checkpoint(path)
+    assert (checkpoint.input_shape, checkpoint.timesteps) == ((2, 128, 128), 2)
+    assert sum(p.numel() for p in checkpoint.model.parameters()) == 130_426
+    assert same_function(checkpoint.model, theirs, (2, 128, 128), 2)
 
 
 def test_cifar10_dvs_files_of_the_authors() -> None:
@@ -228,10 +232,10 @@ def test_cifar10_dvs_files_of_the_authors() -> None:
     path = authors_file(theirs.state_dict(), entry="net")
     with pytest.raises(OptionError, match=r"(?s)--arch sew_resnet or --arch plain_net.*--timesteps T"):
         read_checkpoint(path)
-    found = read_checkpoint(path, Hints(connect="ADD", timesteps=2))
-    assert found.timesteps == 2
-    assert sum(p.numel() for p in found.model.parameters()) == 1_192_218
-    assert same_function(found.model, theirs, (2, 128, 128), 2)
+    checkpoint = read_checkpoint(path, Hints(connect="ADD", timesteps=2))
+    assert checkpoint.timesteps == 2
+    assert sum(p.numel() for p in checkpoint.model.parameters()) == 1_192_218
+    assert same_function(checkpoint.model, theirs, (2, 128, 128), 2)
 
 
 @pytest.mark.parametrize(
@@ -245,8 +249,8 @@ def test_cifar10_dvs_files_of_the_authors() -> None:
 def test_poolings_are_found_in_the_gaps(layers: list[int | str], inputs: int, shape: tuple[int, ...]) -> None:
     theirs = event_net(layers, "IAND", inputs=inputs, classes=3, kernel=3)
     path = authors_file(theirs.state_dict(), connect_f="IAND", T=3)
-    found = read_checkpoint(path, Hints(input_shape=shape))
-    assert same_function(found.model, theirs, shape, 3)
+    checkpoint = read_checkpoint(path, Hints(input_shape=shape))
+    assert same_function(checkpoint.model, theirs, shape, 3)
     with pytest.raises(OptionError, match=rf"its read-out takes {inputs} numbers, but from images of 128x128"):
         read_checkpoint(path)
 
@@ -290,7 +294,7 @@ def small_state(*arguments: str, **changes: Any) -> dict[str, Tensor]:
 ALL = Hints(arch="sew_resnet", connect="ADD", neuron="IF", input_shape=(2, 32, 32), timesteps=2)
 
 
-def said(state: State, args: Any = None, **hints: Any) -> Recognised:
+def recognise_with(state: State, args: Any = None, **hints: Any) -> Recognised:
     """What is recognised with all hints but those given as None."""
     return recognise(state, args, replace(ALL, **hints))
 
@@ -308,7 +312,7 @@ def said(state: State, args: Any = None, **hints: Any) -> Recognised:
 def test_what_no_tensor_shows_is_asked(missing: dict[str, None], words: str) -> None:
     state = small_state()
     with pytest.raises(OptionError) as caught:
-        said(state, **missing)
+        recognise_with(state, **missing)
     first, *questions = str(caught.value).splitlines()
     assert first == "these are the weights of a network in the format of SpikingJelly."
     assert any(question.startswith(words) for question in questions)
@@ -325,29 +329,30 @@ def test_everything_is_asked_at_once() -> None:
 def test_the_order_of_iand_is_asked_for_spikingjellys_bottlenecks_only() -> None:
     deep, flat = small_state(block="bottleneck"), small_state()
     with pytest.raises(OptionError, match=r"--iand-order paper, shortcut \* \(1 - branch\), or --iand-order reversed"):
-        said(deep, connect="IAND")
-    assert said(deep, connect="IAND", iand_order="reversed").config["iand_order"] == "reversed"
-    assert said(flat, connect="IAND").config["iand_order"] == "paper"
+        recognise_with(deep, connect="IAND")
+    assert recognise_with(deep, connect="IAND", iand_order="reversed").config["iand_order"] == "reversed"
+    assert recognise_with(flat, connect="IAND").config["iand_order"] == "paper"
     authors = authors_names(deep, spiking=False)
-    assert said(authors, connect="IAND").config["iand_order"] == "paper"
+    assert recognise_with(authors, connect="IAND").config["iand_order"] == "paper"
     with pytest.raises(OptionError, match="--iand-order reversed: networks of this file's format and block compute"):
-        said(authors, connect="IAND", iand_order="reversed")
+        recognise_with(authors, connect="IAND", iand_order="reversed")
 
 
 def test_learned_neurons_show_the_family() -> None:
     assert (
-        said(small_state("sew_resnet", "ParametricLIFNode"), arch=None, connect="ADD", neuron=None).arch == "sew_resnet"
+        recognise_with(small_state("sew_resnet", "ParametricLIFNode"), arch=None, connect="ADD", neuron=None).arch
+        == "sew_resnet"
     )
-    spiking = said(small_state("spiking_resnet", "ParametricLIFNode"), arch=None, connect=None, neuron=None)
+    spiking = recognise_with(small_state("spiking_resnet", "ParametricLIFNode"), arch=None, connect=None, neuron=None)
     assert (spiking.arch, spiking.config["neuron"]["kind"]) == ("spiking_resnet", "ParametricLIFNode")
 
 
 def test_neurons_are_what_the_hint_says() -> None:
-    config = said(small_state(), neuron="LIF,tau=1.5,v_reset=none, decay_input=false,v_threshold=0.5").config
+    config = recognise_with(small_state(), neuron="LIF,tau=1.5,v_reset=none, decay_input=false,v_threshold=0.5").config
     assert config["neuron"] == {
         "kind": "LIFNode", "tau": 1.5, "v_reset": None, "decay_input": False, "v_threshold": 0.5
     }  # fmt: skip
-    learned = said(small_state("sew_resnet", "ParametricLIFNode"), neuron="plif,v_reset=-0.5")
+    learned = recognise_with(small_state("sew_resnet", "ParametricLIFNode"), neuron="plif,v_reset=-0.5")
     assert learned.config["neuron"]["v_reset"] == -0.5
     assert any("ParametricLIFNode(v_threshold=1.0, v_reset=-0.5, decay_input=True)" in note for note in learned.notes)
 
@@ -355,14 +360,14 @@ def test_neurons_are_what_the_hint_says() -> None:
 def test_the_arguments_of_a_training_answer_too() -> None:
     state = small_state()
     args = argparse.Namespace(cnf="iAND", T=6, model="spiking_resnet18")
-    found = said(state, args, connect=None, timesteps=None)
-    assert (found.config["connect"], found.config["timesteps"]) == ("IAND", 6)
-    assert said(state, {"connect_f": "AND"}, connect=None).config["connect"] == "AND"
-    assert said(state, args, connect="IAND", timesteps=3).config["timesteps"] == 3
+    recognised = recognise_with(state, args, connect=None, timesteps=None)
+    assert (recognised.config["connect"], recognised.config["timesteps"]) == ("IAND", 6)
+    assert recognise_with(state, {"connect_f": "AND"}, connect=None).config["connect"] == "AND"
+    assert recognise_with(state, args, connect="IAND", timesteps=3).config["timesteps"] == 3
     with pytest.raises(OptionError, match="--arch sew_resnet or --arch spiking_resnet"):
-        said(state, args, arch=None, connect=None)
+        recognise_with(state, args, arch=None, connect=None)
     with pytest.raises(ModelError, match="its arguments name the connect function 'XOR'"):
-        said(state, {"cnf": "XOR"}, connect=None)
+        recognise_with(state, {"cnf": "XOR"}, connect=None)
 
 
 def test_a_plain_net_that_was_trained_with_a_connect_function_is_asked_about() -> None:
@@ -411,12 +416,12 @@ def test_a_plain_net_that_was_trained_with_a_connect_function_is_asked_about() -
 def test_a_hint_that_contradicts_the_file_is_an_error(kind: str, hints: dict[str, Any], words: str) -> None:
     state = small_state("sew_resnet", "ParametricLIFNode") if kind == "learned" else small_state()
     with pytest.raises(OptionError, match=words):
-        said(state, **({"neuron": None} if kind == "learned" else {}) | hints)
+        recognise_with(state, **({"neuron": None} if kind == "learned" else {}) | hints)
 
 
 def test_a_hint_that_contradicts_the_arguments_is_an_error() -> None:
     with pytest.raises(OptionError, match="--connect ADD: the file says that the network was trained with AND"):
-        said(small_state(), {"connect_f": "and"})
+        recognise_with(small_state(), {"connect_f": "and"})
 
 
 def without(state: State, *parts: str) -> dict[str, Tensor]:
@@ -438,7 +443,7 @@ def without(state: State, *parts: str) -> dict[str, Tensor]:
 )
 def test_tensors_of_no_known_network_are_told(change: Callable[[State], State], words: str) -> None:
     with pytest.raises(ModelError, match=words):
-        said(change(small_state()))
+        recognise_with(change(small_state()))
 
 
 @pytest.mark.parametrize(
@@ -478,8 +483,8 @@ def test_weights_of_other_types_are_converted_and_it_is_said(dtype: torch.dtype)
     kind = str(dtype).removeprefix("torch.")
     assert ended.code == 0
     assert f"net.pt: {floats} of {len(state)} tensors are {kind}; they were converted to float32" in ended.err
-    found = read_checkpoint(Path("net.pt"), replace(ALL, arch=None)).model.state_dict()
-    assert torch.equal(found["conv1.weight"], model.state_dict()["conv1.weight"].to(dtype).float())
+    converted = read_checkpoint(Path("net.pt"), replace(ALL, arch=None)).model.state_dict()
+    assert torch.equal(converted["conv1.weight"], model.state_dict()["conv1.weight"].to(dtype).float())
 
 
 @pytest.mark.parametrize(
@@ -573,10 +578,12 @@ def test_weights_alone_go_all_the_way() -> None:
 
 @pytest.mark.parametrize("kind", ["IFNode", "LIFNode", "ParametricLIFNode"])
 def test_own_checkpoints_hold_every_kind_of_neuron(kind: str) -> None:
-    found = said(small_state("sew_resnet", kind, block="bottleneck"), neuron=None if kind[0] == "P" else kind[:-4])
-    model = build_model(found.arch, found.config)
-    model.load_state_dict(found.state)
-    save_checkpoint("own.pt", model, found.arch, found.config)
+    recognised = recognise_with(
+        small_state("sew_resnet", kind, block="bottleneck"), neuron=None if kind[0] == "P" else kind[:-4]
+    )
+    model = build_model(recognised.arch, recognised.config)
+    model.load_state_dict(recognised.state)
+    save_checkpoint("own.pt", model, recognised.arch, recognised.config)
     again = read_checkpoint(Path("own.pt"))
     x = torch.from_numpy(random_samples(2, shape=(2, 32, 32)).x)
     assert (again.input_shape, again.timesteps, again.notes) == ((2, 32, 32), 2, ())
@@ -691,8 +698,8 @@ def with_taus_of(shape: tuple[int, ...], state: State) -> dict[str, Tensor]:
 def test_a_learned_tau_is_a_number_or_a_list_of_one(shape: tuple[int, ...]) -> None:
     theirs = event_net([4, "block", "pool"], "ADD", inputs=4 * 3 * 2, classes=3)
     path = authors_file(with_taus_of(shape, theirs.state_dict()), connect_f="ADD", T=3)
-    found = read_checkpoint(path, Hints(input_shape=(2, 6, 4)))
-    assert same_function(found.model, theirs, (2, 6, 4), 3)
+    checkpoint = read_checkpoint(path, Hints(input_shape=(2, 6, 4)))
+    assert same_function(checkpoint.model, theirs, (2, 6, 4), 3)
 
 
 @pytest.mark.parametrize("shape", [(), (1,)])
@@ -700,9 +707,9 @@ def test_a_learned_tau_is_a_number_or_a_list_of_one(shape: tuple[int, ...]) -> N
 def test_so_it_is_in_every_format(names: Callable[[State], State], shape: tuple[int, ...]) -> None:
     model = small("sew_resnet", "ParametricLIFNode")
     torch.save(with_taus_of(shape, names(model.state_dict())), "net.pt")
-    found = read_checkpoint(Path("net.pt"), replace(ALL, neuron=None)).model.state_dict()
+    tensors = read_checkpoint(Path("net.pt"), replace(ALL, neuron=None)).model.state_dict()
     taus = {key: value for key, value in model.state_dict().items() if key.endswith(".w")}
-    assert taus and all(torch.equal(found[key], value) for key, value in taus.items())
+    assert taus and all(torch.equal(tensors[key], value) for key, value in taus.items())
 
 
 def test_a_learned_tau_of_several_numbers_is_told() -> None:

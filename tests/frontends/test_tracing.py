@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from snn2hw import ir
 from snn2hw.engines.cycle import simulate
-from snn2hw.exporters.nir import write_graph
+from snn2hw.exporters.nir.files import write_graph
 from snn2hw.frontends.torch.trace import Traced, trace
 from snn2hw.network.nir_file import read_nir, same_network
 from snn2hw.network.reference import Reference
@@ -34,18 +34,18 @@ def net(wire: Wire, **layers: nn.Module) -> nn.Module:
     `net.a` and `net.b` are two more sources of such spikes; `net.fire` is a neuron that may end the wire.
     """
 
-    def forward(own: Any, x: Tensor) -> Tensor:
-        return own.fc(wire(own, own.stem(x)).flatten(1))
+    def forward(every_layer: Any, x: Tensor) -> Tensor:
+        return every_layer.fc(wire(every_layer, every_layer.stem(x)).flatten(1))
 
     torch.manual_seed(3)
     neuron = NEURONS["if"]
-    own = {
+    every_layer = {
         "stem": nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), neuron()),
         "a": nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), neuron()),
         "b": nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), neuron()),
         "fire": sj_neuron.IFNode(v_threshold=0.25),
     }
-    model = Wired(forward, **(own | copy.deepcopy(layers)), fc=nn.Identity())
+    model = Wired(forward, **(every_layer | copy.deepcopy(layers)), fc=nn.Identity())
     randomise(model)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -65,14 +65,16 @@ def assert_exact(model: nn.Module) -> tuple[Traced, ir.Program]:
     traced, program = compile_model(model, samples, timesteps=STEPS)
     x = torch.from_numpy(samples.steps(STEPS)).double()
     ours = Reference(traced.network, dtype=torch.float64).run(x)
-    for step, (own, values) in enumerate(zip(traced.run(x), ours, strict=True)):
+    for step, (emitted, values) in enumerate(zip(traced.run(x), ours, strict=True)):
         for name in traced.origin:
-            assert torch.equal(own[name], values[name]), f"{name}, step {step}"
+            assert torch.equal(emitted[name], values[name]), f"{name}, step {step}"
     spikes, expected = simulate(program, samples), run_requantised(traced, program, samples)
-    for name, own in spikes.items():
+    for name, emitted in spikes.items():
         if name in expected:
-            np.testing.assert_array_equal(own, np.rint(expected[name]) if name == "logits" else expected[name], name)
-            assert np.any(own != 0), f"{name} is silent"
+            np.testing.assert_array_equal(
+                emitted, np.rint(expected[name]) if name == "logits" else expected[name], name
+            )
+            assert np.any(emitted != 0), f"{name} is silent"
     assert any(name in expected for name in spikes if name != "logits")
     return traced, program
 
@@ -82,35 +84,35 @@ def conv(outputs: int = 6, kernel: Any = 3, **options: Any) -> nn.Conv2d:
 
 
 def through(layer: nn.Module) -> nn.Module:
-    return net(lambda own, x: own.fire(own.layer(x)), layer=layer)
+    return net(lambda self, x: self.fire(self.layer(x)), layer=layer)
 
 
 FORMS: dict[str, tuple[Wire, dict[str, nn.Module]]] = {
-    "max_pool2d": (lambda own, x: F.max_pool2d(x, 2), {}),
-    "max_pool2d by keyword": (lambda own, x: F.max_pool2d(x, kernel_size=3, stride=2, padding=1), {}),
-    "torch.max_pool2d": (lambda own, x: torch.max_pool2d(x, 3, 1), {}),
-    "avg_pool2d": (lambda own, x: own.fire(F.avg_pool2d(x, 2, 2)), {}),
-    "adaptive_avg_pool2d": (lambda own, x: F.adaptive_avg_pool2d(x, (1, 1)).squeeze(3).squeeze(2), {}),
-    "squeeze at once": (lambda own, x: F.adaptive_avg_pool2d(x, 1).squeeze((2, 3)), {}),
-    "view": (lambda own, x: x.view(x.size(0), -1), {}),
-    "view by shape": (lambda own, x: x.view(x.shape[0], x.shape[1] * x.size(2) * x.shape[-1]), {}),
-    "reshape": (lambda own, x: x.reshape(-1, 256), {}),
-    "flatten": (lambda own, x: torch.flatten(x, start_dim=1), {}),
-    "dropout": (lambda own, x: F.dropout2d(F.dropout(x, 0.5, own.training), 0.5, own.training), {}),
-    "relu": (lambda own, x: F.relu(torch.relu(own.same(own.relu(x)))), {"same": nn.Identity(), "relu": nn.ReLU()}),
-    "relu of a difference": (lambda own, x: F.relu(own.a(x) - own.b(x)), {}),
-    "clone and float": (lambda own, x: x.clone().detach().contiguous().double(), {}),
-    "in place": (lambda own, x: F.relu(own.a(x).add_(own.b(x)), inplace=True), {}),
-    "in place by operator": (lambda own, x: in_place(own, x), {}),
+    "max_pool2d": (lambda self, x: F.max_pool2d(x, 2), {}),
+    "max_pool2d by keyword": (lambda self, x: F.max_pool2d(x, kernel_size=3, stride=2, padding=1), {}),
+    "torch.max_pool2d": (lambda self, x: torch.max_pool2d(x, 3, 1), {}),
+    "avg_pool2d": (lambda self, x: self.fire(F.avg_pool2d(x, 2, 2)), {}),
+    "adaptive_avg_pool2d": (lambda self, x: F.adaptive_avg_pool2d(x, (1, 1)).squeeze(3).squeeze(2), {}),
+    "squeeze at once": (lambda self, x: F.adaptive_avg_pool2d(x, 1).squeeze((2, 3)), {}),
+    "view": (lambda self, x: x.view(x.size(0), -1), {}),
+    "view by shape": (lambda self, x: x.view(x.shape[0], x.shape[1] * x.size(2) * x.shape[-1]), {}),
+    "reshape": (lambda self, x: x.reshape(-1, 256), {}),
+    "flatten": (lambda self, x: torch.flatten(x, start_dim=1), {}),
+    "dropout": (lambda self, x: F.dropout2d(F.dropout(x, 0.5, self.training), 0.5, self.training), {}),
+    "relu": (lambda self, x: F.relu(torch.relu(self.same(self.relu(x)))), {"same": nn.Identity(), "relu": nn.ReLU()}),
+    "relu of a difference": (lambda self, x: F.relu(self.a(x) - self.b(x)), {}),
+    "clone and float": (lambda self, x: x.clone().detach().contiguous().double(), {}),
+    "in place": (lambda self, x: F.relu(self.a(x).add_(self.b(x)), inplace=True), {}),
+    "in place by operator": (lambda self, x: in_place(self, x), {}),
     "conv2d and batch_norm": (
-        lambda own, x: own.fire(own_norm(own.norm, own_conv(own.conv, x))),
+        lambda self, x: self.fire(own_norm(self.norm, own_conv(self.conv, x))),
         {"conv": conv(4), "norm": nn.BatchNorm2d(4)},
     ),
     "conv2d by keyword": (
-        lambda own, x: own.fire(F.conv2d(x, weight=own.conv.weight, bias=None, padding=1)),
+        lambda self, x: self.fire(F.conv2d(x, weight=self.conv.weight, bias=None, padding=1)),
         {"conv": conv(6, bias=False)},
     ),
-    "linear": (lambda own, x: own.fire(own_linear(own.linear, x.flatten(1))), {"linear": nn.Linear(256, 12)}),
+    "linear": (lambda self, x: self.fire(own_linear(self.linear, x.flatten(1))), {"linear": nn.Linear(256, 12)}),
 }  # fmt: skip
 
 
@@ -126,8 +128,8 @@ def own_norm(norm: Any, x: Tensor) -> Tensor:
     return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training)
 
 
-def in_place(own: Any, x: Tensor) -> Tensor:
-    a, b = own.a(x), own.b(x)
+def in_place(self: Any, x: Tensor) -> Tensor:
+    a, b = self.a(x), self.b(x)
     a *= b
     a += x
     return a
@@ -140,7 +142,7 @@ def test_functions_methods_and_operations_in_place(form: str) -> None:
 
 
 def test_a_functional_call_becomes_the_layer_whose_parameters_it_uses() -> None:
-    traced = trace(net(lambda own, x: own.fire(own_conv(own.conv, x)), conv=conv()), SHAPE)
+    traced = trace(net(lambda self, x: self.fire(own_conv(self.conv, x)), conv=conv()), SHAPE)
     assert "conv" in traced.layers and isinstance(traced.module.get_submodule("conv"), nn.Conv2d)
 
 
@@ -182,10 +184,10 @@ def test_groups_stay_groups_in_the_program(groups: int) -> None:
 @pytest.mark.parametrize(
     "wire",
     [
-        lambda own, x: F.max_pool2d(F.pad(x, (0, 1, 0, 1)), 3, 2),
-        lambda own, x: F.max_pool2d(F.pad(own.a(x) + x, (1, 0, 0, 0)), 2, 2),
-        lambda own, x: F.max_pool2d(F.pad(x, (2, 2, 2, 2)), 3, 2),
-        lambda own, x: own.fire(F.avg_pool2d(F.pad(x, (1, 1, 1, 1)), 2)),
+        lambda self, x: F.max_pool2d(F.pad(x, (0, 1, 0, 1)), 3, 2),
+        lambda self, x: F.max_pool2d(F.pad(self.a(x) + x, (1, 0, 0, 0)), 2, 2),
+        lambda self, x: F.max_pool2d(F.pad(x, (2, 2, 2, 2)), 3, 2),
+        lambda self, x: self.fire(F.avg_pool2d(F.pad(x, (1, 1, 1, 1)), 2)),
     ],
     ids=["one side", "graded", "wide", "average"],
 )
@@ -195,14 +197,14 @@ def test_zero_padding_before_a_pool(wire: Wire) -> None:
 
 MIX = {"mix": nn.Conv2d(8, 5, 3)}
 JOINS: dict[str, tuple[Wire, dict[str, nn.Module]]] = {
-    "before a convolution": (lambda own, x: own.fire(own.mix(torch.cat([x, own.a(x)], 1))), MIX),
-    "before a pool": (lambda own, x: F.max_pool2d(torch.cat((own.a(x), own.b(x), x), dim=1), 2), {}),
-    "before a gate": (lambda own, x: torch.concat([x, own.a(x)], -3) * torch.cat([own.b(x), x], 1), {}),
-    "before an average": (lambda own, x: own.fire(F.avg_pool2d(torch.cat([x, own.a(x)], 1), 2)), {}),
-    "of graded spikes": (lambda own, x: own.fire(own.mix(torch.cat([x + own.a(x), own.b(x)], 1))), MIX),
-    "of vectors": (lambda own, x: torch.cat([own.a(x).flatten(1), own.b(x).flatten(1)], 1), {}),
-    "twice": (lambda own, x: own.fire(torch.cat([torch.cat([x, own.a(x)], 1), own.b(x)], 1)), {}),
-    "with itself": (lambda own, x: own.fire(own.mix(torch.cat([x, x], 1))), MIX),
+    "before a convolution": (lambda self, x: self.fire(self.mix(torch.cat([x, self.a(x)], 1))), MIX),
+    "before a pool": (lambda self, x: F.max_pool2d(torch.cat((self.a(x), self.b(x), x), dim=1), 2), {}),
+    "before a gate": (lambda self, x: torch.concat([x, self.a(x)], -3) * torch.cat([self.b(x), x], 1), {}),
+    "before an average": (lambda self, x: self.fire(F.avg_pool2d(torch.cat([x, self.a(x)], 1), 2)), {}),
+    "of graded spikes": (lambda self, x: self.fire(self.mix(torch.cat([x + self.a(x), self.b(x)], 1))), MIX),
+    "of vectors": (lambda self, x: torch.cat([self.a(x).flatten(1), self.b(x).flatten(1)], 1), {}),
+    "twice": (lambda self, x: self.fire(torch.cat([torch.cat([x, self.a(x)], 1), self.b(x)], 1)), {}),
+    "with itself": (lambda self, x: self.fire(self.mix(torch.cat([x, x], 1))), MIX),
 }  # fmt: skip
 
 
@@ -226,19 +228,19 @@ def test_multi_step_models_join_and_pad() -> None:
         "fc": nn.Linear(4 * 49, 3),
     }
 
-    def wire(own: Any, x: Tensor) -> Tensor:
-        spikes = own.n1(own.stem(x))
+    def wire(self: Any, x: Tensor) -> Tensor:
+        spikes = self.n1(self.stem(x))
         joined = torch.cat([spikes, spikes], 2)
-        return own.fc(own.n2(own.mix(F.pad(joined, (0, 1, 0, 1)))).flatten(2)).mean(0)
+        return self.fc(self.n2(self.mix(F.pad(joined, (0, 1, 0, 1)))).flatten(2)).mean(0)
 
     torch.manual_seed(0)
     assert_exact(Wired(wire, **layers))
 
 
 def test_layers_used_twice_become_two() -> None:
-    def wire(own: Any, x: Tensor) -> Tensor:
-        first = own.fire(own.norm(own.conv(x)))
-        return F.max_pool2d(own.again(own.norm(own.conv(first))), 2)
+    def wire(self: Any, x: Tensor) -> Tensor:
+        first = self.fire(self.norm(self.conv(x)))
+        return F.max_pool2d(self.again(self.norm(self.conv(first))), 2)
 
     model = net(wire, conv=conv(4, padding=1), norm=nn.BatchNorm2d(4), again=NEURONS["if"]())
     traced, _ = assert_exact(model)
@@ -268,6 +270,8 @@ def test_weight_norm_is_computed_once() -> None:
 
 
 def test_one_weight_in_two_calls_becomes_two_layers() -> None:
-    model = net(lambda own, x: own.b(own.fire(own_conv(own.conv, own.a[2](own.conv(x))))), conv=conv(4, padding=1))
+    model = net(
+        lambda self, x: self.b(self.fire(own_conv(self.conv, self.a[2](self.conv(x))))), conv=conv(4, padding=1)
+    )
     traced, _ = assert_exact(model)
     assert {"conv", "conv2d"} <= traced.layers

@@ -9,7 +9,7 @@ import nir
 import numpy as np
 import pytest
 import torch
-from interop_nets import ALIKE, NETS, deployment, made, write
+from interop_nets import ALIKE, NETS, deployed_net, deployment, write
 from nets import random_samples, two, with_heads
 from nir_graphs import chain, full
 
@@ -17,32 +17,33 @@ from snn2hw import ir
 from snn2hw.data.samples import Samples
 from snn2hw.engines.cycle import simulate as run_program
 from snn2hw.errors import DataError, ModelError, OptionError, UnsupportedError
-from snn2hw.exporters.nir import write_graph
+from snn2hw.exporters.nir.files import write_graph
 from snn2hw.exporters.nir.profiles import portable
 from snn2hw.interop import CLIENTS, load_in
 from snn2hw.interop.load import find_client
 from snn2hw.interop.simulate import REFERENCE, simulate
+from snn2hw.ir.numerics import load_numerics
 from snn2hw.network.adopt import adopt
 from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.pipeline import Options, compile_calibrated
-from snn2hw.verification.spikes import compare
+from snn2hw.verification.comparison import measure
 
 
 def different(a: ir.Spikes, b: ir.Spikes) -> dict[str, int]:
     """Layers that differ, and in how many values. Every layer of `a` has to be there."""
-    result = compare(a, b)
+    result = measure(a, b)
     assert not result.only_a, result.only_a
-    return {layer.name: layer.different for layer in result.layers if layer.different}
+    return {layer.name: layer.mismatches for layer in result.layers if layer.mismatches}
 
 
 @pytest.mark.parametrize("net", NETS)
 def test_a_portable_quantised_file_gives_the_programs_spikes_in_every_client(tmp_path: Path, net: str) -> None:
-    compiled, samples, expected = made(net)
+    compiled, samples, expected = deployed_net(net)
     write(compiled, tmp_path / "net.nir", "portable", quantised=True)
     steps = compiled.program.schedule.timesteps
     for client in ALIKE:
-        found = simulate(tmp_path / "net.nir", client, samples, steps)
-        assert different(expected, found) == {}, client
+        spikes = simulate(tmp_path / "net.nir", client, samples, steps)
+        assert different(expected, spikes) == {}, client
     assert sum(bool(values.any()) for values in expected.values()) > 0.5 * len(expected)
 
 
@@ -60,18 +61,18 @@ def test_several_heads_come_out_of_every_client(tmp_path: Path, client: str) -> 
 
 @pytest.mark.parametrize("net", [name for name in NETS if "digits" in name])
 def test_a_portable_float_file_gives_the_references_spikes_in_every_client(tmp_path: Path, net: str) -> None:
-    compiled, samples, _ = made(net)
+    compiled, samples, _ = deployed_net(net)
     write(compiled, tmp_path / "net.nir", "portable")
     write(compiled, tmp_path / "plain.nir", "plain")
     steps = compiled.program.schedule.timesteps
     expected = simulate(tmp_path / "net.nir", REFERENCE, samples, steps)
     natural = simulate(tmp_path / "plain.nir", REFERENCE, samples, steps)
     compared = sum(values.size for values in expected.values())
-    ties = sum(layer.different for layer in compare(natural, expected).layers if layer.name != "logits")
+    ties = sum(layer.mismatches for layer in measure(natural, expected).layers if layer.name != "logits")
     print(f"{net}: {ties} of {compared} spikes differ between plain and portable, where floats tie")
     for client in ALIKE:
-        found = simulate(tmp_path / "net.nir", client, samples, steps)
-        assert different(without_logits(expected), without_logits(found)) == {}, client
+        spikes = simulate(tmp_path / "net.nir", client, samples, steps)
+        assert different(without_logits(expected), without_logits(spikes)) == {}, client
 
 
 def without_logits(spikes: ir.Spikes) -> ir.Spikes:
@@ -81,30 +82,30 @@ def without_logits(spikes: ir.Spikes) -> ir.Spikes:
 @pytest.mark.parametrize("quantised", [False, True])
 @pytest.mark.parametrize("net", ["digits add", "digits spiking"])
 def test_a_legacy_file_runs_in_sinabs(tmp_path: Path, net: str, quantised: bool) -> None:
-    compiled, samples, expected = made(net)
+    compiled, samples, expected = deployed_net(net)
     write(compiled, tmp_path / "net.nir", "legacy", quantised=quantised)
     steps = compiled.program.schedule.timesteps
-    found = simulate(tmp_path / "net.nir", "sinabs", samples, steps)
+    spikes = simulate(tmp_path / "net.nir", "sinabs", samples, steps)
     if quantised:
-        assert different(expected, found) == {}
+        assert different(expected, spikes) == {}
     expected = simulate(tmp_path / "net.nir", REFERENCE, samples, steps)
-    assert different(without_logits(expected), without_logits(found)) == {}
+    assert different(without_logits(expected), without_logits(spikes)) == {}
 
 
 def test_a_wrong_threshold_is_seen(tmp_path: Path) -> None:
-    compiled, samples, expected = made("digits add")
+    compiled, samples, expected = deployed_net("digits add")
     write(compiled, tmp_path / "net.nir", "portable", quantised=True)
     graph = nir.read(tmp_path / "net.nir")
     node = graph.nodes["layer2.1.neuron1"]
     node.v_threshold = node.v_threshold + 1
     write_graph(graph, tmp_path / "net.nir")
     for client in ALIKE:
-        found = different(expected, simulate(tmp_path / "net.nir", client, samples, 4))
-        assert found["layer2.1.neuron1"] and "layer1.0.neuron2" not in found
+        differences = different(expected, simulate(tmp_path / "net.nir", client, samples, 4))
+        assert differences["layer2.1.neuron1"] and "layer1.0.neuron2" not in differences
 
 
 def test_norse_without_the_order_of_execution_loses_a_branch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled, samples, expected = made("digits add")
+    compiled, samples, expected = deployed_net("digits add")
     write(compiled, tmp_path / "net.nir", "portable", quantised=True)
     monkeypatch.setattr(find_client("norse"), "execute_in_order", lambda module, graph: None)
     module = load_in("norse", tmp_path / "net.nir")
@@ -113,15 +114,15 @@ def test_norse_without_the_order_of_execution_loses_a_branch(tmp_path: Path, mon
 
 
 def different_or_missing(expected: ir.Spikes, module: Any) -> bool:
-    found = {name: values.numpy().swapaxes(0, 1) for name, values in module.spikes.items()}
+    spikes = {name: values.numpy().swapaxes(0, 1) for name, values in module.spikes.items()}
     try:
-        return bool(different(without_logits(expected), found))
+        return bool(different(without_logits(expected), spikes))
     except (AssertionError, DataError):
         return True
 
 
 def test_sinabs_without_its_patches_computes_another_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled, samples, expected = made("digits spiking")
+    compiled, samples, expected = deployed_net("digits spiking")
     write(compiled, tmp_path / "net.nir", "legacy", quantised=True)
     client: Any = find_client("sinabs")
     monkeypatch.setattr(client, "SingleSpike", client.IAFSqueeze(batch_size=1).spike_fn)
@@ -182,13 +183,13 @@ def test_other_resets_are_put_back(tmp_path: Path, client: str, reset: str) -> N
 
 
 def test_adopted_integers_are_those_of_the_file() -> None:
-    (neuron,) = (node for node in adopt(leaky_network(**INTEGER_LEAK)) if isinstance(node, ir.Neuron))
+    (neuron,) = (node for node in adopt(leaky_network(**INTEGER_LEAK), load_numerics()) if isinstance(node, ir.Neuron))
     assert (int(neuron.threshold.item()), int(neuron.decay.item()), int(neuron.reset_amount.item())) == (2, 2048, 2)
 
 
 @pytest.mark.parametrize("client", ALIKE)
 def test_a_run_takes_any_number_of_samples_and_starts_from_rest(tmp_path: Path, client: str) -> None:
-    compiled, samples, _ = made("digits iand")
+    compiled, samples, _ = deployed_net("digits iand")
     write(compiled, tmp_path / "net.nir", "portable")
     module = load_in(client, tmp_path / "net.nir")
     x = torch.from_numpy(samples.steps(4))
@@ -210,7 +211,7 @@ def test_a_client_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_file_that_a_client_refuses_is_told_with_the_profile_that_would_run(tmp_path: Path) -> None:
-    compiled, _, _ = made("digits iand")
+    compiled, _, _ = deployed_net("digits iand")
     write(compiled, tmp_path / "plain.nir", "plain")
     write(compiled, tmp_path / "portable.nir", "portable")
     for client in ("spikingjelly", "snntorch"):

@@ -10,7 +10,7 @@ import nir
 import numpy as np
 import pytest
 
-from snn2hw.exporters.nir import write_graph
+from snn2hw.exporters.nir.files import write_graph
 
 ENGINES = ("norse", "snntorch", "spikingjelly", "reference")
 
@@ -29,10 +29,10 @@ def test_simulate_runs_a_file_in_another_framework(folder: Path, engine: str) ->
     given = ("net.nir", "--engine", engine, "--data", "samples.npz", "--timesteps", 3, "-o", f"{engine}.npz")
     assert f"{engine}: " in cli.succeed("simulate", *given)
     cli.succeed("simulate", "tiny.lava", "--data", "samples.npz", "-o", "own.npz")
-    own, found = cli.arrays("own.npz"), cli.arrays(f"{engine}.npz")
-    assert own.keys() <= found.keys()
-    assert all(np.array_equal(own[name], found[name].reshape(own[name].shape)) for name in own)
-    assert all(own[name].dtype == found[name].dtype for name in own)
+    ours, theirs = cli.arrays("own.npz"), cli.arrays(f"{engine}.npz")
+    assert ours.keys() <= theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name].reshape(ours[name].shape)) for name in ours)
+    assert all(ours[name].dtype == theirs[name].dtype for name in ours)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -101,5 +101,5 @@ def test_runs_of_other_lengths_and_networks_are_not_compared(folder: Path) -> No
 
 @pytest.mark.parametrize("option", [("--profile", "portable"), ("--quantised",), ("--allow-lossy",)])
 def test_options_of_nir_are_refused_elsewhere(tiny: Path, option: tuple[str, ...]) -> None:
-    said = cli.fail("export", "tiny.pt", "--target", "lava", "-o", "new.lava", *option)
-    assert f"{option[0]} is not for --target lava. Leave it out" in said
+    message = cli.fail("export", "tiny.pt", "--target", "lava", "-o", "new.lava", *option)
+    assert f"{option[0]} is not for --target lava. Leave it out" in message

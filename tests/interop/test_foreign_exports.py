@@ -46,8 +46,8 @@ def spikingjelly(neuron: Callable[[], nn.Module]) -> nir.NIRGraph:
 def snn_torch(**options: Any) -> nir.NIRGraph:
     """A chain: snnTorch's exporter follows no skip. It wants images without a batch, and parameters of every neuron."""
     beta, threshold = torch.full((3, 6, 6), 0.9), torch.full((3, 6, 6), 0.2)
-    own = dict(init_hidden=True, reset_mechanism="zero", reset_delay=False) | options
-    neuron = snntorch.Leaky(beta=beta, threshold=threshold, **own)
+    settings = dict(init_hidden=True, reset_mechanism="zero", reset_delay=False) | options
+    neuron = snntorch.Leaky(beta=beta, threshold=threshold, **settings)
     net = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), neuron, nn.AvgPool2d(2), nn.Flatten(0), nn.Linear(27, 6))
     with pytest.warns(DeprecationWarning):
         return export_snntorch(net, torch.rand(*SHAPE))

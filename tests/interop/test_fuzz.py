@@ -36,12 +36,12 @@ def graphs() -> list[nir.NIRGraph]:
 
 @pytest.fixture
 def sources(tmp_path: Path) -> list[bytes]:
-    found = []
+    contents = []
     for graph in graphs():
         nir.write(tmp_path / "net.nir", graph)
         read_nir(tmp_path / "net.nir")
-        found.append((tmp_path / "net.nir").read_bytes())
-    return found
+        contents.append((tmp_path / "net.nir").read_bytes())
+    return contents
 
 
 @pytest.fixture(autouse=True)
@@ -123,9 +123,9 @@ def entries(group: h5py.Group) -> Iterator[tuple[h5py.Group, str]]:
 
 def change(random: np.random.Generator, file: h5py.File) -> None:
     """One change of the structure: an entry is lost, renamed, copied, linked or has another value."""
-    found = list(entries(file))
-    group, key = found[random.integers(len(found))]
-    other, name = found[random.integers(len(found))]
+    all_entries = list(entries(file))
+    group, key = all_entries[random.integers(len(all_entries))]
+    other, name = all_entries[random.integers(len(all_entries))]
     match random.integers(7):
         case 0:
             del group[key]

@@ -10,12 +10,13 @@ import nir
 import numpy as np
 import pytest
 import torch
-from interop_nets import ALIKE, deployment, made
+from interop_nets import ALIKE, deployed_net, deployment
 from nets import NEURONS, SHAPE, random_samples, residual_net
 from nir_graphs import IMAGE, affine, beside, chain, conv, flat, full, if_, leaky, load, scale
 
 from snn2hw.errors import OptionError, UnsupportedError
-from snn2hw.exporters.nir import export, write_graph
+from snn2hw.exporters.export import choose, export
+from snn2hw.exporters.nir.files import write_graph
 from snn2hw.exporters.nir.profiles import PROFILES, legacy, portable
 from snn2hw.interop import load_in
 from snn2hw.network.layout import lay_out
@@ -92,8 +93,8 @@ def test_a_portable_graph_spikes_as_the_one_it_was_made_from_in_every_client(tmp
         out = module(x)
         for name in spiking:
             expected = torch.stack([step[name] for step in steps])
-            found = module.spikes[order[name]]
-            assert torch.equal(found.reshape(expected.shape), expected), (client, name)
+            spikes = module.spikes[order[name]]
+            assert torch.equal(spikes.reshape(expected.shape), expected), (client, name)
             assert expected.any(), name
         expected = torch.stack([step["output"] for step in steps])
         assert torch.allclose(out.reshape(expected.shape), expected, atol=1e-4), client
@@ -101,11 +102,11 @@ def test_a_portable_graph_spikes_as_the_one_it_was_made_from_in_every_client(tmp
 
 def _encoded_names(network: nir.NIRGraph, graph: nir.NIRGraph) -> list[str | None]:
     """The name in `graph` of each node of `network`, in order: some get an underscore, flattens are gone."""
-    found: list[str | None] = []
+    names: list[str | None] = []
     for name in lay_out(network).order:
         alike = [new for new in graph.nodes if new == name or (new.rstrip("_") == name and new not in network.nodes)]
-        found.append(alike[0] if alike else None)
-    return found
+        names.append(alike[0] if alike else None)
+    return names
 
 
 def each(values: list[float], **more: Any) -> nir.IF:
@@ -164,12 +165,12 @@ def test_what_nir_has_no_word_for_is_refused_or_told(
     compiled = deployment(residual_net("ADD", NEURONS[neuron]), random_samples(3), 2)
     path = tmp_path / "net.nir"
     with pytest.raises(UnsupportedError) as raised:
-        export(compiled, path, profile=profile, quantised=quantised)
+        export(compiled, path, [choose("nir", profile=profile, quantised=quantised)])
     assert not path.exists()
     told = raised.value.blockers
     assert {blocker.problem for blocker in told} == {differs}
     assert all("--allow-lossy" in blocker.advice for blocker in told)
-    lines = export(compiled, path, profile=profile, quantised=quantised, allow_lossy=True)
+    lines = export(compiled, path, [choose("nir", profile=profile, quantised=quantised, allow_lossy=True)])
     assert [line.partition(":")[0] for line in lines if differs in line] == [blocker.layer for blocker in told]
     assert "snn2hw.interop.load_in(client, file)" in lines[0]
 
@@ -177,11 +178,11 @@ def test_what_nir_has_no_word_for_is_refused_or_told(
 def test_nothing_is_lost_where_nir_has_the_words(tmp_path: Path) -> None:
     compiled = deployment(residual_net("IAND", NEURONS["if-reset"]), random_samples(3), 2)
     for profile in ("plain", "portable"):
-        assert export(compiled, tmp_path / "net.nir", profile=profile) == []
+        assert export(compiled, tmp_path / "net.nir", [choose("nir", profile=profile)]) == []
 
 
 def test_a_profile_that_is_none_is_refused() -> None:
-    compiled, _, _ = made("digits add")
+    compiled, _, _ = deployed_net("digits add")
     with pytest.raises(OptionError, match="--profile best: choose plain, portable, legacy"):
-        export(compiled, Path("net.nir"), profile="best")
+        export(compiled, Path("net.nir"), [choose("nir", profile="best")])
     assert set(PROFILES) == {"plain", "portable", "legacy"} and SHAPE == (2, 8, 8)

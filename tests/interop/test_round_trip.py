@@ -9,18 +9,20 @@ import h5py
 import nir
 import numpy as np
 import pytest
-from interop_nets import NETS, made, write
+from interop_nets import NETS, deployed_net, write
 from nets import NEURONS, compile_model, random_samples, residual_net
 
 from snn2hw import ir
 from snn2hw.engines.cycle import simulate
 from snn2hw.errors import QuantisationError
-from snn2hw.exporters.nir import integer_graph, write_graph
+from snn2hw.exporters.nir.files import write_graph
 from snn2hw.exporters.nir.profiles import PROFILES
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import load_model
+from snn2hw.ir.numerics import load_numerics
 from snn2hw.network.adopt import adopt, is_quantised
 from snn2hw.network.nir_file import metadata_of_nodes, read_nir, same_network
+from snn2hw.network.write_integers import integer_graph
 from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.pipeline import Options, compile_calibrated, compile_network
 
@@ -31,22 +33,22 @@ def assert_same_integers(a: ir.Graph, b: ir.Graph) -> None:
         other = b[node.name]
         assert type(node) is type(other)
         for item in fields(node):
-            own, found = getattr(node, item.name), getattr(other, item.name)
-            if isinstance(own, np.ndarray):
-                shape = own.shape if item.name == "weight" else node.shape
-                assert np.array_equal(np.broadcast_to(own, shape), np.broadcast_to(found, shape)), (
+            before, after = getattr(node, item.name), getattr(other, item.name)
+            if isinstance(before, np.ndarray):
+                shape = before.shape if item.name == "weight" else node.shape
+                assert np.array_equal(np.broadcast_to(before, shape), np.broadcast_to(after, shape)), (
                     node.name,
                     item.name,
                 )
             elif item.name == "inputs":
-                assert sorted(own) == sorted(found), node.name
+                assert sorted(before) == sorted(after), node.name
             else:
-                assert own == found, (node.name, item.name)
+                assert before == after, (node.name, item.name)
 
 
 @pytest.mark.parametrize("net", NETS)
 def test_a_quantised_file_compiles_to_the_same_program(tmp_path: Path, net: str) -> None:
-    compiled, samples, expected = made(net)
+    compiled, samples, expected = deployed_net(net)
     program, path = compiled.program, tmp_path / "net.nir"
     write(compiled, path, "plain", quantised=True)
     steps = program.schedule.timesteps
@@ -58,16 +60,16 @@ def test_a_quantised_file_compiles_to_the_same_program(tmp_path: Path, net: str)
     assert {name: bound.kind for name, bound in again.bounds.items()} == {
         name: bound.kind for name, bound in program.bounds.items()
     }
-    found = simulate(again, samples)
-    assert found.keys() == expected.keys()
-    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    spikes = simulate(again, samples)
+    assert spikes.keys() == expected.keys()
+    assert all(np.array_equal(spikes[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_every_neuron_survives_the_round_trip(tmp_path: Path, neuron: str) -> None:
     _, program = compile_model(residual_net("IAND", NEURONS[neuron]), random_samples(4), timesteps=3)
     write_graph(integer_graph(program.graph), tmp_path / "net.nir")
-    assert_same_integers(program.graph, adopt(read_nir(tmp_path / "net.nir")))
+    assert_same_integers(program.graph, adopt(read_nir(tmp_path / "net.nir"), load_numerics()))
 
 
 def test_a_number_that_is_not_whole_is_refused() -> None:
@@ -81,7 +83,7 @@ def test_a_number_that_is_not_whole_is_refused() -> None:
 @pytest.mark.parametrize("quantised", [False, True])
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_model_in_a_file_is_read_as_it_was_written(tmp_path: Path, profile: str, quantised: bool) -> None:
-    compiled, _, _ = made("digits add")
+    compiled, _, _ = deployed_net("digits add")
     write(compiled, tmp_path / "net.nir", profile, quantised=quantised)
     source = integer_graph(compiled.program.graph) if quantised else compiled.network
     encoded = PROFILES[profile](source, whole=quantised)
@@ -94,7 +96,7 @@ def test_a_model_in_a_file_is_read_as_it_was_written(tmp_path: Path, profile: st
 
 
 def test_a_legacy_file_holds_nothing_that_nir_1_0_4_does_not_know(tmp_path: Path) -> None:
-    compiled, _, _ = made("digits add")
+    compiled, _, _ = deployed_net("digits add")
     for profile, known in (("plain", True), ("legacy", False)):
         write(compiled, tmp_path / "net.nir", profile)
         names: list[str] = []

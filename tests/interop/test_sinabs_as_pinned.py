@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from interop_nets import made, write
+from interop_nets import deployed_net, write
 
 from snn2hw.interop.simulate import input_steps
 from snn2hw.network.nir_file import read_nir
@@ -19,7 +19,7 @@ PINNED = Path(sys.prefix, "sinabs")  # where `make` installs requirements-sinabs
 
 
 def run(folder: Path, profile: str) -> subprocess.CompletedProcess[str]:
-    compiled, samples, _ = made("digits add")
+    compiled, samples, _ = deployed_net("digits add")
     write(compiled, folder / "net.nir", profile, quantised=True)
     x = input_steps(read_nir(folder / "net.nir"), samples, compiled.program.schedule.timesteps)
     np.savez(folder / "x.npz", x=x)
@@ -32,13 +32,13 @@ def run(folder: Path, profile: str) -> subprocess.CompletedProcess[str]:
 def test_a_legacy_file_runs_with_nir_1_0_4_and_gives_the_programs_spikes(tmp_path: Path) -> None:
     done = run(tmp_path, "legacy")
     assert done.returncode == 0, done.stderr
-    _, _, expected = made("digits add")
-    with np.load(tmp_path / "spikes.npz") as found:
-        assert found["nir"] == "1.0.4"
-        names = set(found.files) - {"nir"}
+    _, _, expected = deployed_net("digits add")
+    with np.load(tmp_path / "spikes.npz") as archive:
+        assert archive["nir"] == "1.0.4"
+        names = set(archive.files) - {"nir"}
         assert len(names) == 11 and names < expected.keys()
         for name in names:
-            assert np.array_equal(found[name], expected[name]) and found[name].any(), name
+            assert np.array_equal(archive[name], expected[name]) and archive[name].any(), name
 
 
 @pytest.mark.parametrize("profile", ["plain", "portable"])

@@ -12,8 +12,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snn2hw.ir.fixed_point import (
-    BIAS_MAX,
-    MEMBRANE_LIMIT,
     Reset,
     accumulate_current,
     decay_state,
@@ -25,7 +23,11 @@ from snn2hw.ir.fixed_point import (
     split_bias,
     step_neuron,
 )
+from snn2hw.ir.numerics import load_numerics
 
+LOIHI2 = load_numerics("loihi2")
+MEMBRANE_LIMIT, BIAS_MAX = LOIHI2.membrane_limit, LOIHI2.bias_max
+LEGAL = {"mantissa_max": 4095, "exponent_max": 7}
 membranes = st.integers(1 - MEMBRANE_LIMIT, MEMBRANE_LIMIT - 1)
 decays = st.integers(0, 4095)
 
@@ -125,7 +127,7 @@ biases = st.integers(-BIAS_MAX, BIAS_MAX) | st.floats(-BIAS_MAX, BIAS_MAX) | st.
 @example(4095.6)
 @example(-8191.4)
 def test_a_bias_is_split_legally_at_its_smallest_exponent_and_to_the_nearest(bias: float) -> None:
-    mantissa, exponent = (part.item() for part in split_bias(bias))
+    mantissa, exponent = (part.item() for part in split_bias(bias, **LEGAL))
     assert abs(mantissa) <= 4095 and 0 <= exponent <= 7
     exact = Fraction(bias)
     for smaller in range(exponent):
@@ -140,7 +142,13 @@ def test_a_bias_is_split_legally_at_its_smallest_exponent_and_to_the_nearest(bia
 def test_a_bias_that_can_be_written_is_kept(mantissa: int, exponent: int) -> None:
     value = mantissa * 2**exponent
     assert join_bias(np.array(mantissa), np.array(exponent)).item() == value
-    assert join_bias(*split_bias(value)).item() == value
+    assert join_bias(*split_bias(value, **LEGAL)).item() == value
+
+
+@given(st.integers(1 - 2**31, 2**31 - 1))
+def test_a_bias_of_plain_integers_is_kept(bias: int) -> None:
+    mantissa, exponent = split_bias(bias, mantissa_max=2**31 - 1, exponent_max=0)
+    assert (mantissa.item(), exponent.item()) == (bias, 0)
 
 
 @given(

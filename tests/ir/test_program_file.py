@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from nets import GATES, NEURONS, compile_model, random_samples, residual_net
 from snn2hw import ir
 from snn2hw.engines.cycle import simulate
 from snn2hw.errors import BundleError
+from snn2hw.ir import program_npz
 from snn2hw.ir.file import read_program, write_program
 
 
@@ -96,6 +99,21 @@ CONTRADICTIONS: dict[str, Callable[[dict[str, Any], dict[str, Any]], object]] = 
     "a region of unknown nodes": lambda text, arrays: text["regions"][0]["nodes"].append("lost"),
     "a node in no region": lambda text, arrays: text["regions"].pop(),
     "a list": lambda text, arrays: text.update(nodes=[1, 2]),
+    "another shape": lambda text, arrays: node_of(text, "0").update(shape=[9, 8, 8]),
+    "weights that do not fit": lambda text, arrays: arrays.update({"0:weight": arrays["0:weight"][:, 1:]}),
+    "a threshold beyond the chip's": lambda text, arrays: arrays.update({"2:threshold": np.array(1 << 17)}),
+    "a decay beyond the chip's": lambda text, arrays: arrays.update({"2:decay": np.array(4096)}),
+    "half a stride": lambda text, arrays: node_of(text, "0").update(stride=[0.5, 1]),
+    "no scale": lambda text, arrays: node_of(text, "2").update(scale=0.0),
+    "too few scales": lambda text, arrays: node_of(text, "2").update(scale=[1.0]),
+    "no bound": lambda text, arrays: node_of(text, "2").pop("bound"),
+    "a bound of an unknown kind": lambda text, arrays: node_of(text, "2")["bound"].update(kind="hoped"),
+    "a bound that is no number": lambda text, arrays: node_of(text, "2")["bound"].update(payload="1"),
+    "a sign that is no truth": lambda text, arrays: node_of(text, "2")["bound"].update(signed=1),
+    "a region with two entries": lambda text, arrays: text["regions"][1]["nodes"].pop(0),
+    "a recorded synapse": lambda text, arrays: text["recorded"][0].update(name="0"),
+    "another shift of membranes": lambda text, arrays: text["numerics"].update(membrane_shift=7),
+    "a limit that is missing": lambda text, arrays: text["numerics"].pop("input_limit"),
 }
 
 
@@ -128,3 +146,15 @@ def test_damage_anywhere_in_a_file_is_told_or_harmless(tmp_path: Path) -> None:
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"not a readable program \(FileNotFoundError"):
         read_program(tmp_path / "program.npz")
+
+
+def test_the_reader_needs_numpy_and_the_standard_library_alone() -> None:
+    """Bundles carry a copy of it and run without snn2hw, in Python 3.10."""
+    imported = set()
+    for path in sorted(Path(program_npz.__file__).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(), feature_version=(3, 10))):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add((node.module or "").split(".")[0])
+    assert imported - sys.stdlib_module_names == {"numpy"}

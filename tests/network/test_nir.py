@@ -18,12 +18,13 @@ from torch import nn
 from snn2hw import ir
 from snn2hw.engines.cycle import input_payloads, simulate
 from snn2hw.errors import ModelError, QuantisationError, UnsupportedError
-from snn2hw.exporters.nir import integer_graph, write_graph
+from snn2hw.exporters.nir.files import write_graph
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import load_model
 from snn2hw.frontends.torch.trace import trace
 from snn2hw.network.nir_file import read_nir, same_network
 from snn2hw.network.reference import Reference
+from snn2hw.network.write_integers import integer_graph
 from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.pipeline import Options, compile_calibrated, compile_network
 

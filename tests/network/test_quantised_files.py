@@ -8,35 +8,26 @@ from pathlib import Path
 import nir
 import numpy as np
 import pytest
-import torch
 from cli import succeed
 from nets import compile_model, random_samples, run_requantised, with_heads
-from nir_graphs import IMAGE, STEPS, affine, beside, chain, conv, flat, full, if_, leaky, load
+from nir_graphs import IMAGE, STEPS, affine, beside, chain, conv, deploy, flat, full, if_, leaky, load
 from torch import nn
 
 from snn2hw import ir
-from snn2hw.engines.cycle import input_payloads, simulate
+from snn2hw.engines.cycle import simulate
 from snn2hw.errors import QuantisationError
-from snn2hw.exporters.nir import integer_graph, write_graph
+from snn2hw.exporters.nir.files import write_graph
 from snn2hw.ir.file import read_program
+from snn2hw.ir.numerics import load_numerics
 from snn2hw.network.adopt import adopt
 from snn2hw.network.nir_file import read_nir
-from snn2hw.network.reference import Reference
-from snn2hw.pipeline import Options, compile_network
+from snn2hw.network.write_integers import integer_graph
 
 
 def compiled(graph: nir.NIRGraph, folder: Path) -> ir.Program:
-    """The program of a graph: its integers, run as plain NIR, give the cycle simulator's spikes."""
-    loaded = load(graph, folder)
-    samples = random_samples(5, shape=loaded.input_shape)
-    program = compile_network(loaded.network, samples, Options(timesteps=STEPS))
-    expected = simulate(program, samples)
-    payloads = torch.from_numpy(np.moveaxis(input_payloads(program, samples), 1, 0)).double()
-    steps = list(Reference(integer_graph(program.graph), dtype=torch.float64).run(payloads))
-    for name in expected.keys() - {"logits"}:
-        assert np.array_equal(np.stack([step[name].numpy() for step in steps], axis=1), expected[name]), name
-        assert 0 < expected[name].mean() < 1, name
-    assert np.array_equal(sum(step["output"].numpy() for step in steps), expected["logits"])
+    """The program of a graph, compiled and executed as `deploy` does: every layer spikes, and none always."""
+    program, spikes = deploy(load(graph, folder), STEPS)
+    assert [name for name, values in spikes.items() if name != "logits" and not 0 < values.mean() < 1] == []
     return program
 
 
@@ -118,7 +109,7 @@ def test_what_a_membrane_leaks_to_reaches_the_neurons_behind_a_padded_pool(tmp_p
     """The zeros around the image have no part in a bias, so it must not stand before the pool."""
     program = compiled(POOLED[what](), tmp_path)
     write_graph(integer_graph(program.graph), tmp_path / "whole.nir")
-    again = adopt(read_nir(tmp_path / "whole.nir"))
+    again = adopt(read_nir(tmp_path / "whole.nir"), load_numerics())
     assert sorted(map(ir.describe, again)) == sorted(map(ir.describe, program.graph))
 
 
@@ -128,7 +119,7 @@ def test_a_quantised_file_with_a_bias_before_a_padded_pool_is_refused(tmp_path: 
     graph = integer_graph(program.graph)
     graph.nodes["a"].bias, graph.nodes["p"] = graph.nodes["p"].bias / 4, padded(nir.SumPool2d, 2, 1)
     with pytest.raises(QuantisationError, match=r"p: a padded pool behind a, which has a bias\. Export it again"):
-        adopt(graph)
+        adopt(graph, load_numerics())
 
 
 def test_a_head_behind_a_padded_pool_needs_no_bias() -> None:

@@ -20,13 +20,15 @@ from snn2hw import ir
 from snn2hw.data.samples import Samples
 from snn2hw.engines import cycle
 from snn2hw.frontends.torch.trace import trace
-from snn2hw.ir.fixed_point import INPUT_LIMIT, MEMBRANE_LIMIT, Reset
+from snn2hw.ir.fixed_point import Reset
+from snn2hw.ir.numerics import load_numerics
 from snn2hw.passes.balance_delays import balance_delays
 from snn2hw.passes.bound import bound
 from snn2hw.passes.calibrate import UNCALIBRATED, Calibration
 from snn2hw.passes.partition import partition
 from snn2hw.pipeline import Options, compile_calibrated
 
+LOIHI2 = load_numerics("loihi2")
 GOLDEN = Path(__file__).parents[1] / "golden"
 LAYERS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
 UPDATE = "SNN2HW_UPDATE_GOLDEN"  # set to 1, the tests write the golden files instead of comparing
@@ -47,7 +49,7 @@ def reached(program: ir.Program, samples: Samples) -> dict[tuple[str, str], int]
     largest: dict[tuple[str, str], int] = {}
 
     def note(values: np.ndarray, limit: int, what: str, where: str) -> None:
-        key = where.partition(",")[0], "accumulator" if limit == INPUT_LIMIT else "membrane"
+        key = where.partition(",")[0], "accumulator" if limit == LOIHI2.input_limit else "membrane"
         largest[key] = max(largest.get(key, 0), int(np.abs(values).max()))
 
     with mock.patch.object(cycle, "check_range", note):
@@ -88,7 +90,8 @@ def one_neuron(reset: Reset, weight: Sequence[int] = (2, -1), *, high: int = 5, 
 def build(graph: ir.Graph, *, timesteps: int, calibration: Calibration = UNCALIBRATED) -> ir.Program:
     return ir.Program(
         graph=graph,
-        bounds=bound(graph, calibration, timesteps=timesteps),
+        numerics=LOIHI2,
+        bounds=bound(graph, calibration, LOIHI2, timesteps=timesteps),
         schedule=balance_delays(graph, timesteps=timesteps),
         regions=partition(graph),
     )
@@ -145,8 +148,9 @@ def test_where_the_worst_case_breaks_a_limit_calibration_decides(width: int, tim
     calibration = Calibration(input_range=(0, 5), lattice=1, current={"n": 1000.0}, membrane={"n": 50_000.0}, samples=1)
     graph = one_neuron(Reset.NONE, [127] * width)
     found = build(graph, timesteps=timesteps, calibration=calibration).bounds["n"]
-    assert found.kind == kind and found.observed == round(50_000 * 64 / MEMBRANE_LIMIT, 6)
-    assert (found.accumulator >= INPUT_LIMIT or found.membrane >= MEMBRANE_LIMIT) == (kind == "calibrated")
+    assert found.kind == kind and found.observed == round(50_000 * 64 / LOIHI2.membrane_limit, 6)
+    beyond = found.accumulator >= LOIHI2.input_limit or found.membrane >= LOIHI2.membrane_limit
+    assert beyond == (kind == "calibrated")
 
 
 @pytest.mark.parametrize("gate", ["ADD", "AND"])

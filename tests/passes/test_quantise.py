@@ -22,12 +22,14 @@ from snn2hw.engines.cycle import input_payloads, simulate
 from snn2hw.errors import DataError, OptionError, QuantisationError
 from snn2hw.frontends.torch.trace import trace
 from snn2hw.ir.fixed_point import Reset
+from snn2hw.ir.numerics import load_numerics
 from snn2hw.network.neuron_rule import NeuronRule
 from snn2hw.passes.calibrate import UNCALIBRATED, Calibration, calibrate
 from snn2hw.passes.quantise import quantise
 from snn2hw.passes.thresholds import integer_threshold
 from snn2hw.pipeline import Options
 
+LOIHI2 = load_numerics("loihi2")
 NEURON = NEURONS["if"]
 
 
@@ -159,7 +161,7 @@ def test_zeros_calibrate_nothing() -> None:
 def test_bits_out_of_range_are_refused(options: dict[str, int]) -> None:
     what, bits = next(iter(options.items()))
     with pytest.raises(OptionError, match=f"{bits} {what.split('_')[0]} bits: choose 2 to 8"):
-        quantise(trace(residual_net("ADD", NEURON), SHAPE).network, UNCALIBRATED, **options)
+        quantise(trace(residual_net("ADD", NEURON), SHAPE).network, UNCALIBRATED, LOIHI2, **options)
     with pytest.raises(OptionError, match="0 time steps: at least 1"):
         Options(timesteps=0)
 
@@ -279,7 +281,7 @@ REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str]] = {
 def test_what_has_no_integer_form_is_named(case: str) -> None:
     build, message = REFUSED[case]
     with pytest.raises(QuantisationError, match=message):
-        quantise(build(), calibration())
+        quantise(build(), calibration(), LOIHI2)
 
 
 def blocked() -> nir.NIRGraph:
@@ -301,7 +303,7 @@ def blocked() -> nir.NIRGraph:
 
 def test_all_that_has_no_integer_form_is_told_at_once() -> None:
     with pytest.raises(QuantisationError) as raised:
-        quantise(blocked(), calibration())
+        quantise(blocked(), calibration(), LOIHI2)
     blockers = raised.value.blockers
     assert {blocker.layer for blocker in blockers} == {"two", "leak", "half", "early", "step"}
     assert str(raised.value).splitlines() == [f"{blocker}." for blocker in blockers]
@@ -311,7 +313,7 @@ def test_all_that_has_no_integer_form_is_told_at_once() -> None:
 @pytest.mark.parametrize("case", REFUSED)
 def test_each_comes_with_advice(case: str) -> None:
     with pytest.raises(QuantisationError) as raised:
-        quantise(REFUSED[case][0](), calibration())
+        quantise(REFUSED[case][0](), calibration(), LOIHI2)
     assert [bool(blocker.advice) for blocker in raised.value.blockers] == [True]
 
 
@@ -330,14 +332,14 @@ def test_spikes_joined_behind_a_flatten_are_refused(join: Callable[..., torch.Te
 def test_large_amounts_of_a_soft_reset_stay_legal() -> None:
     node = spiking(4)
     node.metadata = {"reset": "subtract", "reset_amount": np.full(4, 1e4)}
-    made = quantise(graph(("fc", affine(), "input"), ("n", node, "fc")), calibration())
+    made = quantise(graph(("fc", affine(), "input"), ("n", node, "fc")), calibration(), LOIHI2)
     neuron = made["n"]
     assert isinstance(neuron, ir.Neuron) and 1 <= neuron.reset_amount.max() < 1 << 17
 
 
 def test_a_threshold_of_0_needs_no_calibration() -> None:
     """It sets no limit to the scale: the weights alone do."""
-    made = quantise(graph(("fc", affine(), "input"), ("n", spiking(4, threshold=0.0), "fc")), UNCALIBRATED)
+    made = quantise(graph(("fc", affine(), "input"), ("n", spiking(4, threshold=0.0), "fc")), UNCALIBRATED, LOIHI2)
     assert np.all(made["n"].threshold == 0) and made["fc"].weight.max() == 127
 
 
@@ -376,6 +378,6 @@ def test_a_bias_that_is_a_binary_part_of_the_threshold_meets_it_exactly(threshol
     """Then n steps of bias/threshold = k/n fire k times, at every step where the sum is the threshold itself."""
     node = spiking(4, threshold=threshold)
     layer = nir.Affine(weight=np.zeros((4, 4)), bias=np.full(4, part * threshold))
-    made = quantise(graph(("fc", layer, "input"), ("n", node, "fc")), UNCALIBRATED)["n"]
+    made = quantise(graph(("fc", layer, "input"), ("n", node, "fc")), UNCALIBRATED, LOIHI2)["n"]
     bias = made.bias_mantissa << made.bias_exponent
     assert np.all(bias == part * 64 * made.threshold) and made.threshold.min() > 1 << 10

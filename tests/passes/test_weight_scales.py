@@ -17,11 +17,13 @@ from torch import nn
 from snn2hw import ir
 from snn2hw.engines import cycle, fast
 from snn2hw.errors import ModelError, OptionError, QuantisationError
-from snn2hw.exporters.nir import integer_graph, write_graph
+from snn2hw.exporters.nir.files import write_graph
 from snn2hw.ir.file import read_program, write_program
 from snn2hw.ir.fixed_point import round_to_int
+from snn2hw.ir.numerics import load_numerics
 from snn2hw.network.adopt import adopt
 from snn2hw.network.nir_file import read_nir
+from snn2hw.network.write_integers import integer_graph
 from snn2hw.passes.quantise import quantise
 from snn2hw.passes.weight_scales import METHODS, on_lattice
 
@@ -141,7 +143,7 @@ def test_no_weight_leaves_its_bits(method: str) -> None:
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
     net = graph(("fc", nir.Linear(weight=np.eye(4)), "input"), ("n", spiking(4), "fc"))
     with pytest.raises(OptionError, match="calibration 'median': choose max, percentile, mse, balanced"):
-        quantise(net, calibration(), method="median")
+        quantise(net, calibration(), load_numerics(), method="median")
 
 
 # Every engine
@@ -182,7 +184,7 @@ def test_scales_by_channel_survive_both_files(tmp_path: Path, neuron: str) -> No
     _, program = compile_model(residual_net("IAND", NEURONS[neuron]), SAMPLES, timesteps=3, method="balanced")
     write_program(program, tmp_path / "program.npz")
     write_graph(integer_graph(program.graph), tmp_path / "net.nir")
-    for again in (read_program(tmp_path / "program.npz").graph, adopt(read_nir(tmp_path / "net.nir"))):
+    for again in (read_program(tmp_path / "program.npz").graph, adopt(read_nir(tmp_path / "net.nir"), load_numerics())):
         assert {n.name: n.scale for n in again if isinstance(n, ir.Neuron)} == {
             n.name: n.scale for n in program.graph if isinstance(n, ir.Neuron)
         }
@@ -204,4 +206,4 @@ def test_scales_that_fit_no_layer_are_refused(
     written.nodes["2"].metadata["scale"] = scale
     write_graph(written, tmp_path / "net.nir")
     with pytest.raises(error, match=message):
-        adopt(read_nir(tmp_path / "net.nir"))
+        adopt(read_nir(tmp_path / "net.nir"), load_numerics())

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+from snn2hw import exporters
+
 ROOT = Path(__file__).resolve().parents[2]
 LINKS = {"exporters": ROOT / "exporters", "targets": ROOT / "targets"}
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -114,10 +116,9 @@ def test_installed_wheel_holds_exporters_and_targets(wheel: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", PROJECT["project"]["entry-points"]["snn2hw.exporters"])
-def test_exporter_is_found_by_its_entry_point(name: str) -> None:
-    found = importlib.metadata.entry_points(group="snn2hw.exporters", name=name)
-    assert len(found) == 1
-    assert callable(next(iter(found)).load())
+def test_back_end_is_found_by_its_entry_point(name: str) -> None:
+    assert len(importlib.metadata.entry_points(group=exporters.GROUP, name=name)) == 1
+    assert exporters.find_backend(name).name == name
 
 
 def test_command_is_found_by_its_entry_point() -> None:

@@ -25,11 +25,11 @@ class Seen:
 
 def chromium() -> str:
     """The browser of SNN2HW_CHROMIUM, or the first on the PATH."""
-    found = os.environ.get("SNN2HW_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    assert found, (
+    program = os.environ.get("SNN2HW_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    assert program, (
         "there is no Chromium: install it (Debian, Ubuntu: apt-get install chromium), or name it by SNN2HW_CHROMIUM"
     )
-    return found
+    return program
 
 
 @contextmanager

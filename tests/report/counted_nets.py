@@ -13,13 +13,13 @@ from snn2hw import ir
 from snn2hw.data.load import load_samples
 from snn2hw.data.samples import Samples
 from snn2hw.engines import fast
-from snn2hw.exporters.nir import integer_graph
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import load_model
 from snn2hw.frontends.torch.requantise import requantise
 from snn2hw.frontends.torch.trace import Traced, trace
 from snn2hw.models.neurons import IFNode
 from snn2hw.models.sew_resnet import imagenet_net
+from snn2hw.network.write_integers import integer_graph
 from snn2hw.pipeline import Options, compile_network
 from snn2hw.report.events import EventCounter, Events
 from snn2hw.report.values import Values

@@ -32,6 +32,9 @@ def test_a_model_is_reported_as_its_bundle_is(tiny: Path) -> None:
     cli.succeed("report", "tiny.pt", "--data", "samples.npz", "--calibrate", "samples.npz", "-o", "model")
     of_bundle, of_model = read_report(Path("bundle")), read_report(Path("model"))
     assert (of_model.events, of_model.waterfall) == (of_bundle.events, of_bundle.waterfall)
+    records = of_model.reproducibility, of_bundle.reproducibility
+    assert records[0].program_sha256 == records[1].program_sha256
+    assert (records[0].bundle_sha256, records[0].calibration) == ("", records[1].calibration)
 
 
 def test_two_runs_give_the_same_files(tiny: Path) -> None:
@@ -45,9 +48,9 @@ def test_a_verification_is_taken_in_and_an_alien_one_is_not(tiny: Path) -> None:
     cli.succeed("verify", "tiny.lava", "--data", "samples.npz", "--samples", "3", "--json", "verify.json")
     printed = cli.succeed(*ON_BUNDLE, "--verify", "verify.json", "-o", "out")
     assert "Verified: exact for 3 samples." in printed
-    found = read_report(Path("out")).verification
-    assert found is not None and (found.verdict, found.samples) == ("exact", 3)
-    required = [each for each in found.comparisons if each.exact_required]
+    verification = read_report(Path("out")).verification
+    assert verification is not None and (verification.verdict, verification.samples) == ("exact", 3)
+    required = [each for each in verification.comparisons if each.exact_required]
     assert len(required) >= 2 and not any(each.mismatches for each in required)
 
     with np.load("samples.npz") as file:

@@ -16,12 +16,13 @@ from pydantic import TypeAdapter
 from snn2hw.data.load import load_samples
 from snn2hw.data.samples import Samples
 from snn2hw.errors import OptionError
-from snn2hw.exporters.lava import read_bundle
+from snn2hw.exporters.bundle import read_bundle
 from snn2hw.report import document
 from snn2hw.report.accuracy import wilson
 from snn2hw.report.comparing import read_report, side_by_side
 from snn2hw.report.document import Report, make_report
 from snn2hw.report.prices import load_profiles
+from snn2hw.report.subject import of_bundle
 
 SCHEMA = Path(document.__file__).with_name("report.schema.json")
 UPDATE = "SNN2HW_UPDATE_GOLDEN"  # set to 1, the test writes the schema instead of comparing
@@ -34,7 +35,7 @@ def samples() -> Samples:
 def report_on(data: Samples, **options: Any) -> Report:
     """A report on the bundle of the current folder, without the model."""
     return make_report(
-        read_bundle(Path("tiny.lava")),
+        of_bundle(read_bundle(Path("tiny.lava"))),
         data,
         None,
         profiles=load_profiles(()),
@@ -44,8 +45,8 @@ def report_on(data: Samples, **options: Any) -> Report:
 
 
 def schema() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(SCHEMA.read_text())
-    return found
+    document: dict[str, Any] = json.loads(SCHEMA.read_text())
+    return document
 
 
 def test_the_shipped_schema_is_that_of_the_report() -> None:
@@ -69,27 +70,27 @@ def test_a_report_is_of_the_schema_and_reads_back_as_it_was(tiny: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda found: found.pop("events"),
-        lambda found: found.update(schema="snn2hw.report/2"),
-        lambda found: found["events"].update(samples="five"),
-        lambda found: found["energy"][0].update(rule="guess"),
-        lambda found: found["activity"][0].pop("dead"),
+        lambda document: document.pop("events"),
+        lambda document: document.update(schema="snn2hw.report/2"),
+        lambda document: document["events"].update(samples="five"),
+        lambda document: document["energy"][0].update(rule="guess"),
+        lambda document: document["activity"][0].pop("dead"),
     ],
 )
 def test_what_is_no_report_does_not_pass(tiny: Path, change: Any) -> None:
-    found = json.loads(report_on(samples()).to_json())
-    change(found)
+    document = json.loads(report_on(samples()).to_json())
+    change(document)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.Draft202012Validator(schema()).validate(found)
-    (tiny / "report.json").write_text(json.dumps(found))
+        jsonschema.Draft202012Validator(schema()).validate(document)
+    (tiny / "report.json").write_text(json.dumps(document))
     with pytest.raises(OptionError, match=r"no report of schema snn2hw\.report/1"):
         read_report(tiny)
 
 
 def test_the_wilson_interval_is_that_of_the_textbook() -> None:
     """Agresti and Coull 1998 give 0 of 10: 0 to 0.278."""
-    found = wilson("program", 0, 10)
-    assert found.interval[0] == 0.0 and found.interval[1] == pytest.approx(0.2775, abs=1e-4)
+    accuracy = wilson("program", 0, 10)
+    assert accuracy.interval[0] == 0.0 and accuracy.interval[1] == pytest.approx(0.2775, abs=1e-4)
     half = wilson("program", 50, 100)
     assert half.interval == pytest.approx((0.4038, 0.5962), abs=1e-4)
 
@@ -138,16 +139,16 @@ def test_a_report_on_no_sample_is_refused(tiny: Path) -> None:
 
 def test_side_by_side_shows_what_changed(tiny: Path) -> None:
     one, other = report_on(samples()), report_on(samples()[:2])
-    found = side_by_side(one, other)
-    pairs = {pair.name: pair for pair in found.pairs}
+    comparison = side_by_side(one, other)
+    pairs = {pair.name: pair for pair in comparison.pairs}
     assert (pairs["samples"].a, pairs["samples"].b) == ("5", "2")
     assert pairs["cycles, one sample alone"].change == "x 1.000"
     ratio = other.operations.graded_by_value / one.operations.graded_by_value
     assert pairs["synaptic operations, graded by value"].change == f"x {ratio:.3f}" != "x 1.000"
     assert "energy, loihi2" not in pairs and "energy, loihi1-davies" in pairs
-    assert found.notes == ("They are of different samples.", "They are of the same program.")
-    assert [layer.a for layer in found.layers] == [row.rate for row in one.activity]
-    assert [layer.b for layer in found.layers] == [row.rate for row in other.activity]
+    assert comparison.notes == ("They are of different samples.", "They are of the same program.")
+    assert [layer.a for layer in comparison.layers] == [row.rate for row in one.activity]
+    assert [layer.b for layer in comparison.layers] == [row.rate for row in other.activity]
 
 
 def test_every_sample_shown_twice_doubles_the_counts_and_nothing_else(tiny: Path) -> None:

@@ -21,9 +21,10 @@ from snn2hw.data.load import load_samples
 from snn2hw.data.samples import Samples
 from snn2hw.engines import cycle, fast
 from snn2hw.engines.cycle import input_payloads
-from snn2hw.exporters.lava import read_bundle
+from snn2hw.exporters.bundle import read_bundle
 from snn2hw.exporters.lava.simulate import simulate as simulate_in_lava
 from snn2hw.ir.fixed_point import Reset, join_bias
+from snn2hw.ir.numerics import load_numerics
 from snn2hw.passes.balance_delays import balance_delays
 from snn2hw.passes.bound import bound
 from snn2hw.passes.calibrate import UNCALIBRATED
@@ -41,27 +42,27 @@ Synapses = dict[tuple[int, ...], list[tuple[tuple[int, ...], int]]]
 
 def connections(node: ir.Synapse, shape: ir.Shape) -> Synapses:
     """All connections of a synapse, written out one by one."""
-    found: Synapses = {index: [] for index in np.ndindex(*shape)}
+    synapses: Synapses = {index: [] for index in np.ndindex(*shape)}
     if isinstance(node, ir.Scale):
-        return {index: [(index, node.factor)] for index in found}
+        return {index: [(index, node.factor)] for index in synapses}
     if isinstance(node, ir.Linear):
         for column, index in enumerate(np.ndindex(*shape)):
-            found[index] = [((row,), int(weight)) for row, weight in enumerate(node.weight[:, column])]
-        return found
+            synapses[index] = [((row,), int(weight)) for row, weight in enumerate(node.weight[:, column])]
+        return synapses
     pool = isinstance(node, ir.SumPool)
     kernel = node.kernel if isinstance(node, ir.SumPool) else node.weight.shape[2:]
     dilation = (1, 1) if isinstance(node, ir.SumPool) else node.dilation
     per_group = 1 if isinstance(node, ir.SumPool) else node.weight.shape[1]
     outputs = 1 if isinstance(node, ir.SumPool) else node.shape[0] // node.groups
     for out in np.ndindex(*node.shape):
-        for own, a, b in product(range(per_group), range(kernel[0]), range(kernel[1])):
+        for channel_of_group, a, b in product(range(per_group), range(kernel[0]), range(kernel[1])):
             y = out[1] * node.stride[0] - node.padding[0] + a * dilation[0]
             x = out[2] * node.stride[1] - node.padding[1] + b * dilation[1]
             if 0 <= y < shape[1] and 0 <= x < shape[2]:
-                channel = out[0] if pool else out[0] // outputs * per_group + own
-                weight = 1 if isinstance(node, ir.SumPool) else int(node.weight[out[0], own, a, b])
-                found[channel, y, x].append((out, weight))
-    return found
+                channel = out[0] if pool else out[0] // outputs * per_group + channel_of_group
+                weight = 1 if isinstance(node, ir.SumPool) else int(node.weight[out[0], channel_of_group, a, b])
+                synapses[channel, y, x].append((out, weight))
+    return synapses
 
 
 def counted_by_hand(program: ir.Program, samples: Samples) -> dict[str, dict[str, Any]]:
@@ -69,31 +70,31 @@ def counted_by_hand(program: ir.Program, samples: Samples) -> dict[str, dict[str
     graph, steps = program.graph, program.schedule.timesteps
     emitted: dict[str, Any] = {graph.input.name: input_payloads(program, samples)}
     emitted |= cycle.simulate(program, samples)
-    found: dict[str, dict[str, Any]] = {}
+    counts_of_nodes: dict[str, dict[str, Any]] = {}
     for node in graph:
         if isinstance(node, ir.Input):
             continue
         x = sum(np.asarray(emitted[source], np.int64) for source in node.inputs)
-        own = {key: [0] * steps for key in ("spikes", "operations", "by_value", "nonzero_weights", "messages")}
-        if isinstance(node, ir.SYNAPSES):
+        counts = {key: [0] * steps for key in ("spikes", "operations", "by_value", "nonzero_weights", "messages")}
+        if ir.is_synapse(node):
             wires = connections(node, graph.input_shape(node))
             result = np.zeros((len(samples), steps, *node.shape), np.int64)
             arrivals = np.zeros((len(samples), steps, *node.shape), np.bool_)
             for sample, step in np.ndindex(len(samples), steps):
                 for index, wired in wires.items():
                     value = int(x[(sample, step, *index)])
-                    own["spikes"][step] += value != 0
-                    own["messages"][step] += value != 0 and bool(wired)
-                    own["operations"][step] += (value != 0) * len(wired)
-                    own["by_value"][step] += abs(value) * len(wired)
-                    own["nonzero_weights"][step] += (value != 0) * sum(weight != 0 for _, weight in wired)
+                    counts["spikes"][step] += value != 0
+                    counts["messages"][step] += value != 0 and bool(wired)
+                    counts["operations"][step] += (value != 0) * len(wired)
+                    counts["by_value"][step] += abs(value) * len(wired)
+                    counts["nonzero_weights"][step] += (value != 0) * sum(weight != 0 for _, weight in wired)
                     for target, weight in wired:
                         result[(sample, step, *target)] += weight * value
                         arrivals[(sample, step, *target)] |= value != 0
             emitted[node.name] = result
-            own |= {"arrivals": arrivals, "dense": sum(map(len, wires.values()))}
+            counts |= {"arrivals": arrivals, "dense": sum(map(len, wires.values()))}
         else:
-            own = {"active": [0] * steps, "inactive": [0] * steps, "fires": [0] * steps, "values": [0] * steps}
+            counts = {"active": [0] * steps, "inactive": [0] * steps, "fires": [0] * steps, "values": [0] * steps}
             bias = np.zeros((), np.int64)
             if isinstance(node, ir.Neuron):
                 bias = join_bias(node.bias_mantissa, node.bias_exponent)
@@ -105,38 +106,38 @@ def counted_by_hand(program: ir.Program, samples: Samples) -> dict[str, dict[str
                     at = (sample, step, *index)
                     out = 0 if isinstance(node, ir.Readout) else int(emitted[node.name][at])
                     arrives = any(
-                        bool(found[source]["arrivals"][at])
+                        bool(counts_of_nodes[source]["arrivals"][at])
                         if ir.is_synapse(graph[source])
                         else emitted[source][at] != 0
                         for source in node.inputs
                     )
                     active = arrives or bool(biased[index]) or out != 0
-                    own["active" if active else "inactive"][step] += 1
-                    own["fires"][step] += out != 0
-                    own["values"][step] += abs(out)
-        found[node.name] = own
-    return found
+                    counts["active" if active else "inactive"][step] += 1
+                    counts["fires"][step] += out != 0
+                    counts["values"][step] += abs(out)
+        counts_of_nodes[node.name] = counts
+    return counts_of_nodes
 
 
 def assert_as_by_hand(program: ir.Program, samples: Samples, events: Events) -> None:
     expected = counted_by_hand(program, samples)
     assert {layer.name for layer in events.layers} == {*expected, program.graph.input.name}
     for layer in events.layers:
-        own = expected.get(layer.name, {})
+        counts = expected.get(layer.name, {})
         if layer.kind in ("conv", "linear", "scale", "sum_pool"):
             assert layer.synapses is not None and layer.unit is None
             for key in ("spikes", "messages", "operations", "by_value", "nonzero_weights"):
-                assert list(getattr(layer.synapses, key)) == own[key], (layer.name, key)
-            assert layer.synapses.dense == own["dense"], layer.name
-        elif own:
+                assert list(getattr(layer.synapses, key)) == counts[key], (layer.name, key)
+            assert layer.synapses.dense == counts["dense"], layer.name
+        elif counts:
             assert layer.unit is not None
-            assert list(layer.unit.spikes) == own["fires"], layer.name
-            assert list(layer.unit.values) == own["values"], layer.name
+            assert list(layer.unit.spikes) == counts["fires"], layer.name
+            assert list(layer.unit.values) == counts["values"], layer.name
             if layer.kind == "merge":
                 assert not any((*layer.unit.active, *layer.unit.inactive)), layer.name  # a sum of axons is no unit
             else:
-                assert list(layer.unit.active) == own["active"], layer.name
-                assert list(layer.unit.inactive) == own["inactive"], layer.name
+                assert list(layer.unit.active) == counts["active"], layer.name
+                assert list(layer.unit.inactive) == counts["inactive"], layer.name
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -245,8 +246,8 @@ def test_a_silent_network_is_told_and_priced() -> None:
     events = count(program, Samples(np.zeros((2, 1), np.float32), None, False))
     assert events.silent
     for profile in load_profiles(()):
-        found = price_events(events, profile)
-        assert found.total is None or found.total >= 0
+        energy = price_events(events, profile)
+        assert energy.total is None or energy.total >= 0
     (fp32,) = load_profiles(("45nm-fp32",))
     assert baseline(events, fp32).rate == 0.0
     assert paper_formula(events, fp32).synaptic_operations == 0.0
@@ -277,7 +278,8 @@ def one_layer(*, threshold: list[int], bias: list[int]) -> ir.Program:
     )
     return ir.Program(
         graph=graph,
-        bounds=bound(graph, UNCALIBRATED, timesteps=2),
+        numerics=load_numerics(),
+        bounds=bound(graph, UNCALIBRATED, load_numerics(), timesteps=2),
         schedule=balance_delays(graph, timesteps=2),
         regions=partition(graph),
     )

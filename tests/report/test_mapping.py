@@ -26,9 +26,9 @@ from snn2hw.targets import Target, known_chips, load_target
 def test_layers_are_placed_on_every_chip_and_their_spikes_counted_there() -> None:
     net = counted("SEW-ResNet-18 ADD")
     counter = counted_on(net.program, net.samples)
-    found = {each.chip: each for each in map_to_chips(net.program, counter.spikes(), samples=len(net.samples))}
-    assert tuple(found) == known_chips()
-    for name, each in found.items():
+    mappings = {each.chip: each for each in map_to_chips(net.program, counter.spikes(), samples=len(net.samples))}
+    assert tuple(mappings) == known_chips()
+    for name, each in mappings.items():
         placed = place(net.program, load_target(name))
         messages = traffic(placed, counter.spikes())
         assert each.placement == placed.as_dict() and each.traffic == messages.as_dict()
@@ -60,13 +60,13 @@ def test_hops_are_priced_where_the_layers_have_places() -> None:
 def test_the_map_shows_every_core_once(chip: str) -> None:
     net = counted("SEW-ResNet-18 ADD")
     spikes = counted_on(net.program, net.samples).spikes()
-    found = next(each for each in map_to_chips(net.program, spikes, samples=1) if each.chip == chip)
-    assert found.placement is not None
-    (heat,) = core_map(found)["data"]
+    mapping = next(each for each in map_to_chips(net.program, spikes, samples=1) if each.chip == chip)
+    assert mapping.placement is not None
+    (heat,) = core_map(mapping)["data"]
     shown = [value for row in heat["z"] for value in row if value is not None]
-    assert len(shown) == found.placement["cores"] and 0 < max(shown) <= 100
+    assert len(shown) == mapping.placement["cores"] and 0 < max(shown) <= 100
     names = [name for row in heat["text"] for name in row if name]
-    assert sorted(names) == sorted(core["layer"] for core in found.placement["core_list"])
+    assert sorted(names) == sorted(core["layer"] for core in mapping.placement["core_list"])
 
 
 def test_a_layer_that_fits_no_core_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_a_layer_that_fits_no_core_is_named(tiny: Path, monkeypatch: pytest.Monk
     assert one.placement is one.traffic is one.hops is None
     assert one.does_not_fit is not None and "bytes of weights" in one.does_not_fit
     assert two.does_not_fit is None and two.placement is not None
-    davies = next(found for found in read_report(Path("out")).energy if found.profile == "loihi1-davies")
+    davies = next(energy for energy in read_report(Path("out")).energy if energy.profile == "loihi1-davies")
     assert [item for item in davies.unpriced if "no places" in item]
     with opened(Path("out/report.html")) as seen:
         text = seen.page.inner_text("body")
@@ -101,6 +101,6 @@ def test_prices_of_an_unknown_chip_are_refused(tmp_path: Path) -> None:
 def test_a_silent_network_sends_no_message() -> None:
     net = counted("digits add")
     silent = {node.name: np.zeros(node.shape, np.int64) for node in net.program.graph.recorded}
-    for found in map_to_chips(net.program, silent, samples=1):
-        assert found.hops == (0.0, 0.0)
-        assert found.traffic is not None and found.traffic["totals"]["messages"] == 0
+    for mapping in map_to_chips(net.program, silent, samples=1):
+        assert mapping.hops == (0.0, 0.0)
+        assert mapping.traffic is not None and mapping.traffic["totals"]["messages"] == 0

@@ -60,16 +60,16 @@ def test_every_layer_has_neurobenchs_operations_on_nonzero_weights(net: Counted)
 
 
 def test_totals_are_neurobenchs_accumulates_and_multiplications(net: Counted) -> None:
-    found = SynapticOperations()(hooked(net), None, (torch.from_numpy(net.samples.x), None))
+    theirs = SynapticOperations()(hooked(net), None, (torch.from_numpy(net.samples.x), None))
     layers = [synapses for _, synapses in weighted(net.events)]
     count = len(net.samples)
     by_step = [pair for each in layers for pair in zip(each.nonzero_weights, binary_steps(each), strict=True)]
     binary = sum(operations for operations, spiking in by_step if spiking)
     others = sum(operations for operations, spiking in by_step if not spiking)
     dense = net.events.timesteps * sum(each.dense for each in layers)
-    assert (found["Effective_ACs"] * count, found["Effective_MACs"] * count) == (binary, others)
+    assert (theirs["Effective_ACs"] * count, theirs["Effective_MACs"] * count) == (binary, others)
     assert min(binary, others) > 0
-    assert found["Dense"] == dense
+    assert theirs["Dense"] == dense
 
 
 def test_footprint_and_sparsities_are_neurobenchs(net: Counted) -> None:

@@ -43,8 +43,8 @@ def reported(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         cli.succeed("verify", "tiny.lava", "--data", "samples.npz", "--json", "verify.json")
-        own = ("--verify", "verify.json", "--raster", "0", "--raster", "3")
-        cli.succeed("report", "tiny.lava", "--data", "samples.npz", "-o", "all", *own)
+        options = ("--verify", "verify.json", "--raster", "0", "--raster", "3")
+        cli.succeed("report", "tiny.lava", "--data", "samples.npz", "-o", "all", *options)
         np.savez("unlabelled.npz", x=cli.arrays("samples.npz")["x"])
         Path("tiny.pt").unlink()
         cli.succeed("report", "tiny.lava", "--data", "unlabelled.npz", "-o", "unlabelled")
@@ -57,8 +57,8 @@ def figures(seen: Seen) -> dict[str, int]:
     marks = ".points path, .point path, .js-line, .hm image"
     script = f"""boxes => Object.fromEntries(boxes.map(box =>
         [box.dataset.figure || box.id, box.querySelectorAll(`.main-svg :is({marks})`).length]))"""
-    found: dict[str, int] = seen.page.eval_on_selector_all(".plot", script)
-    return found
+    points: dict[str, int] = seen.page.eval_on_selector_all(".plot", script)
+    return points
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -31,8 +31,8 @@ message = { value = 1.0, unit = "nJ", source = "page 2", evidence = "measured" }
 
 
 def profile(name: str) -> Profile:
-    (found,) = load_profiles((name,))
-    return found
+    (loaded,) = load_profiles((name,))
+    return loaded
 
 
 def read(folder: Path, text: str) -> Profile:
@@ -51,22 +51,22 @@ def refused(folder: Path, text: str) -> str:
 
 @pytest.mark.parametrize("name", known_profiles())
 def test_every_shipped_figure_says_where_it_is_from(name: str) -> None:
-    found = profile(name)
-    assert found.title and found.source and found.evidence and found.unpriced
-    for figure in (*found.prices.values(), *found.times.values()):
+    prices = profile(name)
+    assert prices.title and prices.source and prices.evidence and prices.unpriced
+    for figure in (*prices.prices.values(), *prices.times.values()):
         assert figure.source and figure.evidence and figure.si > 0
 
 
 def test_loihi_2_has_no_price() -> None:
     events = counted("digits add").events
-    found = price_events(events, profile("loihi2"))
-    assert (found.total, found.components, found.by_rule) == (None, {}, {})
+    energy = price_events(events, profile("loihi2"))
+    assert (energy.total, energy.components, energy.by_rule) == (None, {}, {})
     assert "no public energy per operation of Loihi 2" in str(profile("loihi2").no_price)
 
 
 def test_davies_prices_are_those_of_his_table() -> None:
-    found = profile("loihi1-davies")
-    picojoules = {name: round(1e12 * figure.si, 6) for name, figure in found.prices.items()}
+    davies = profile("loihi1-davies")
+    picojoules = {name: round(1e12 * figure.si, 6) for name, figure in davies.prices.items()}
     assert picojoules == {
         "synaptic_operation": 23.6,
         "neuron_active": 81.0,
@@ -80,21 +80,21 @@ def test_davies_prices_are_those_of_his_table() -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_joules_are_counts_times_prices(tmp_path: Path, rule: str) -> None:
     events = counted("digits add").events
-    found = price_events(events, read(tmp_path, MINE.replace('graded = "count"', f'graded = "{rule}"')))
+    energy = price_events(events, read(tmp_path, MINE.replace('graded = "count"', f'graded = "{rule}"')))
     expected = 0.0
     for layer in events.layers:
-        own = layer.synapses
-        if own is None:
+        synapses = layer.synapses
+        if synapses is None:
             continue
-        operations, messages = sum(own.operations), sum(own.messages)
-        if own.carries == "graded" and rule == "value":
-            operations, messages = sum(own.by_value), sum(own.messages_by_value)
-        if own.carries == "graded" and rule == "dense":
-            operations = own.dense * events.timesteps * events.samples
+        operations, messages = sum(synapses.operations), sum(synapses.messages)
+        if synapses.carries == "graded" and rule == "value":
+            operations, messages = sum(synapses.by_value), sum(synapses.messages_by_value)
+        if synapses.carries == "graded" and rule == "dense":
+            operations = synapses.dense * events.timesteps * events.samples
         expected += 2e-12 * operations + 1e-9 * messages
-    assert found.total == pytest.approx(expected / events.samples, rel=1e-12)
-    assert found.total == pytest.approx(found.by_rule[found.rule], rel=1e-12)
-    assert found.total == pytest.approx(sum(sum(layer.components.values()) for layer in found.layers), rel=1e-12)
+    assert energy.total == pytest.approx(expected / events.samples, rel=1e-12)
+    assert energy.total == pytest.approx(energy.by_rule[energy.rule], rel=1e-12)
+    assert energy.total == pytest.approx(sum(sum(layer.components.values()) for layer in energy.layers), rel=1e-12)
 
 
 def test_the_rules_of_counting_differ_on_graded_spikes_alone() -> None:
@@ -121,12 +121,12 @@ def test_baselines_are_the_dense_pass_and_the_formula_of_the_papers() -> None:
     events = counted("digits spiking").events
     layers = [layer.synapses for layer in events.layers if layer.kind in ("conv", "linear") and layer.synapses]
     fp32 = profile("45nm-fp32")
-    found = baseline(events, fp32)
-    assert found.ann == pytest.approx(4.6e-12 * sum(layer.dense for layer in layers), rel=1e-12)
-    assert found.break_even_rate is not None and found.rate is not None
+    twin = baseline(events, fp32)
+    assert twin.ann == pytest.approx(4.6e-12 * sum(layer.dense for layer in layers), rel=1e-12)
+    assert twin.break_even_rate is not None and twin.rate is not None
     behind = events.timesteps * sum(layer.dense for layer in layers[1:])
     at_input = 4.6e-12 * sum(layers[0].operations) / events.samples
-    assert at_input + 0.9e-12 * found.break_even_rate * behind == pytest.approx(found.ann, rel=1e-12)
+    assert at_input + 0.9e-12 * twin.break_even_rate * behind == pytest.approx(twin.ann, rel=1e-12)
     formula = paper_formula(events, fp32)
     sums = sum(
         sum(layer.operations) / (layer.dense * events.timesteps * events.samples) * 4 * layer.dense_with_padding
@@ -145,9 +145,9 @@ def test_there_is_no_break_even_where_the_input_alone_costs_more_than_the_ann(ti
         else layer
         for layer in events.layers
     )
-    found = baseline(replace(events, layers=layers), profile("45nm-fp32"))
-    assert found.rate is not None and 0 < found.rate < 1
-    assert (found.break_even_rate is None) == (times > 1)
+    twin = baseline(replace(events, layers=layers), profile("45nm-fp32"))
+    assert twin.rate is not None and 0 < twin.rate < 1
+    assert (twin.break_even_rate is None) == (times > 1)
 
 
 def test_the_input_is_counted_by_its_values_that_are_not_0_under_every_rule() -> None:
@@ -157,21 +157,21 @@ def test_the_input_is_counted_by_its_values_that_are_not_0_under_every_rule() ->
     operations = events[given].synapses.operations  # type: ignore[union-attr]
     for rule in RULES:
         priced = price_events(events, replace(profile("45nm-fp32"), graded=rule))
-        own = next(layer.components for layer in priced.layers if layer.name == given)
-        assert own["synapses_input"] == pytest.approx(4.6e-12 * sum(operations) / events.samples, rel=1e-12)
+        components = next(layer.components for layer in priced.layers if layer.name == given)
+        assert components["synapses_input"] == pytest.approx(4.6e-12 * sum(operations) / events.samples, rel=1e-12)
 
 
 def test_latency_is_the_schedule_and_the_slowest_layer() -> None:
     net = counted("digits add")
     davies, fp32 = profile("loihi1-davies"), profile("45nm-fp32")
-    found = latency(net.program, net.events, (davies, fp32), {})
-    assert (found.one_shot_cycles, found.pipelined_cycles) == (4 + net.program.schedule.depth, 4)
-    assert found.untimed == ("45nm-fp32",)
-    (step,) = found.steps
+    times = latency(net.program, net.events, (davies, fp32), {})
+    assert (times.one_shot_cycles, times.pipelined_cycles) == (4 + net.program.schedule.depth, 4)
+    assert times.untimed == ("45nm-fp32",)
+    (step,) = times.steps
     slowest = max(step.layers, key=lambda layer: layer.seconds)
     assert step.bottleneck == slowest.name
     assert step.step[1] - step.step[0] == pytest.approx((465 - 113) * 1e-9)
-    assert step.one_shot[0] == pytest.approx(found.one_shot_cycles * (slowest.seconds + 113e-9))
+    assert step.one_shot[0] == pytest.approx(times.one_shot_cycles * (slowest.seconds + 113e-9))
     names = {layer.name for layer in step.layers}
     assert names == {layer.name for layer in net.events.layers if layer.kind in ("neuron", "threshold", "readout")}
     total = sum(layer.seconds * layer.cores for layer in step.layers) * net.events.samples * net.events.timesteps
@@ -195,10 +195,10 @@ def test_the_fullest_core_of_a_layer_sets_its_time() -> None:
     mappings = map_to_chips(net.program, spikes, samples=len(net.samples))
     spreads = {each.chip: each.spreads() for each in mappings}["loihi1"]
     (evenly,) = latency(net.program, net.events, (davies,), {"loihi2": spreads}).steps
-    (found,) = latency(net.program, net.events, (davies,), {"loihi1": spreads}).steps
+    (time,) = latency(net.program, net.events, (davies,), {"loihi1": spreads}).steps
     work = {layer.name: layer.seconds * layer.cores for layer in evenly.layers}  # of one core that would do it all
     done = dict.fromkeys(work, 0.0)
-    for layer in found.layers:
+    for layer in time.layers:
         cores = [core.neurons for core in placed.by_name[layer.name].cores]
         assert layer.cores == len(cores)
         reader = (
@@ -206,8 +206,8 @@ def test_the_fullest_core_of_a_layer_sets_its_time() -> None:
         )  # a relay, placed apart from the read-out behind it
         done[reader] += layer.seconds * sum(cores) / max(cores)
     assert done == pytest.approx(work, rel=1e-12)
-    assert {layer.name for layer in found.layers} == {*work, "avgpool"} == {layer.name for layer in placed.layers}
-    assert any(layer.cores > 1 for layer in found.layers)
+    assert {layer.name for layer in time.layers} == {*work, "avgpool"} == {layer.name for layer in placed.layers}
+    assert any(layer.cores > 1 for layer in time.layers)
 
 
 def test_quantities_have_three_digits_and_a_prefix() -> None:

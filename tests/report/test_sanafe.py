@@ -21,6 +21,7 @@ from test_event_counts import connections
 from snn2hw import ir
 from snn2hw.data.samples import Samples
 from snn2hw.ir.fixed_point import Reset, join_bias
+from snn2hw.ir.numerics import load_numerics
 from snn2hw.mapping.place import place
 from snn2hw.mapping.traffic import traffic
 from snn2hw.passes.balance_delays import balance_delays
@@ -107,7 +108,8 @@ def branching_net() -> ir.Program:
     graph = ir.Graph(nodes)
     return ir.Program(
         graph=graph,
-        bounds=bound(graph, UNCALIBRATED, timesteps=STEPS),
+        numerics=load_numerics(),
+        bounds=bound(graph, UNCALIBRATED, load_numerics(), timesteps=STEPS),
         schedule=balance_delays(graph, timesteps=STEPS),
         regions=partition(graph),
     )
@@ -115,8 +117,8 @@ def branching_net() -> ir.Program:
 
 def bias_of(node: ir.Neuron | ir.Readout) -> np.ndarray[Any, Any]:
     """The bias of every unit in input units."""
-    own = node.bias if isinstance(node, ir.Readout) else join_bias(node.bias_mantissa, node.bias_exponent) / 64
-    return np.broadcast_to(own, node.shape).ravel()
+    bias = node.bias if isinstance(node, ir.Readout) else join_bias(node.bias_mantissa, node.bias_exponent) / 64
+    return np.broadcast_to(bias, node.shape).ravel()
 
 
 def sanafe_net(program: ir.Program, x: np.ndarray[Any, Any], cores: dict[str, int] = ON_ONE_TILE) -> dict[str, Any]:
@@ -165,8 +167,8 @@ def spend(net: dict[str, Any], folder: Path) -> dict[str, Any]:
     environment = os.environ | {"PYTHONPATH": str(PINNED)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return found
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result
 
 
 @pytest.mark.parametrize("density", [0.05, 0.2])
@@ -181,7 +183,7 @@ def test_every_component_is_what_sanafe_spends(tmp_path: Path, density: float) -
     (profile,) = load_profiles(("loihi1-sanafe",))
     ours = price_events(events, profile).components
 
-    found = spend(sanafe_net(program, x[0]), tmp_path)
+    spent = spend(sanafe_net(program, x[0]), tmp_path)
     neurons = [node for node in program.graph if isinstance(node, ir.Neuron | ir.Readout)]
     biased = sum(int(np.count_nonzero(bias_of(node))) for node in neurons)
     others = sum(int(np.prod(node.shape)) for node in neurons) - biased
@@ -190,13 +192,13 @@ def test_every_component_is_what_sanafe_spends(tmp_path: Path, density: float) -
     )  # SANA-FE updates every neuron while its pipeline fills and empties too
     synapses = sum(energy for name, energy in ours.items() if name.startswith("synapses_"))
     soma = sum(ours[name] for name in ("neuron_active", "neuron_inactive", "spike"))
-    energy = found["energy"]
+    energy = spent["energy"]
     assert energy["synapse"] == pytest.approx(synapses, rel=1e-9)
     assert energy["soma"] == pytest.approx(soma + filling, rel=1e-9)
     assert energy["network"] == pytest.approx(ours["messages"], rel=1e-9)
     assert energy["total"] == pytest.approx(sum(ours.values()) + filling, rel=1e-9)
     fired = sum(sum(unit.spikes) for unit in units)
-    assert found["neurons_fired"] == fired + int(x.sum())
+    assert spent["neurons_fired"] == fired + int(x.sum())
 
 
 def test_hops_are_those_of_sanafe(tmp_path: Path) -> None:
@@ -209,8 +211,8 @@ def test_hops_are_those_of_sanafe(tmp_path: Path) -> None:
     placed = place(program, chip)
     tiles = {layer.name: (layer.cores[0].x, layer.cores[0].y) for layer in placed.layers}
     assert len(set(tiles.values())) == placed.cores == len(tiles)
-    found = traffic(placed, counter.spikes())
-    hops = (float(found.total("hops_x")), float(found.total("hops_y")))
+    messages = traffic(placed, counter.spikes())
+    hops = (float(messages.total("hops_x")), float(messages.total("hops_y")))
     assert min(hops) > 0
     (profile,) = load_profiles(("loihi1-sanafe",))
     ours = price_events(events, profile, hops).components

@@ -48,9 +48,9 @@ def aware(model: nn.Module, bits: int = 4, **options: Any) -> QuantisationAware:
     return QuantisationAware(model, SAMPLES, timesteps=TIMESTEPS, weight_bits=bits, **options)
 
 
-def deployed(model: nn.Module, own: QuantisationAware, bits: int, method: str) -> ir.Program:
+def deployed(model: nn.Module, aware_model: QuantisationAware, bits: int, method: str) -> ir.Program:
     options = Options(timesteps=TIMESTEPS, weight_bits=bits, method=method)
-    return compile_calibrated(trace(model, SHAPE).network, own.calibration, options)
+    return compile_calibrated(trace(model, SHAPE).network, aware_model.calibration, options)
 
 
 def spiking_net() -> nn.Module:
@@ -66,10 +66,10 @@ def if_net() -> nn.Module:
 @pytest.mark.parametrize("build", [tiny_model, spiking_net, if_net], ids=["sew", "spiking", "IFNode"])
 def test_the_forward_pass_is_the_deployed_program(build: Any, bits: int, method: str) -> None:
     model = build()
-    own = aware(model, bits, method=method)
-    program = deployed(model, own, bits, method)
+    aware_model = aware(model, bits, method=method)
+    program = deployed(model, aware_model, bits, method)
     with torch.no_grad():
-        logits = TIMESTEPS * run_timesteps(own, torch.from_numpy(SAMPLES.x), TIMESTEPS).double().numpy()
+        logits = TIMESTEPS * run_timesteps(aware_model, torch.from_numpy(SAMPLES.x), TIMESTEPS).double().numpy()
     expected = fast.simulate(program, SAMPLES)
     assert sum(int(values.any()) for values in expected.values()) > 5
     assert np.array_equal(np.rint(logits * program.graph.readout.scales), expected["logits"])
@@ -88,18 +88,19 @@ def test_few_bits_change_the_logits_and_the_parameters_stay_real() -> None:
 def test_the_gradient_passes_the_rounding_straight_through() -> None:
     """The gradient of each quantised parameter is that of the real one: as if the rounding were not there."""
     model = tiny_model()
-    own = aware(model)
+    aware_model = aware(model)
     parameters = dict(model.named_parameters())
     norms = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
     scaled = {f"{name}.weight" for name in norms}
-    learned = own.substitutes.keys() & parameters.keys()
+    learned = aware_model.substitutes.keys() & parameters.keys()
     assert learned == parameters.keys() - scaled
     for name in learned:
-        own.substitutes[name].retain_grad()
-    torch.autograd.backward(run_timesteps(own, torch.from_numpy(SAMPLES.x), TIMESTEPS).square().sum())
+        aware_model.substitutes[name].retain_grad()
+    torch.autograd.backward(run_timesteps(aware_model, torch.from_numpy(SAMPLES.x), TIMESTEPS).square().sum())
     for name in learned:
-        assert not torch.equal(own.substitutes[name], parameters[name]), name
-        assert torch.equal(parameters[name].grad, own.substitutes[name].grad) and parameters[name].grad.any(), name
+        assert not torch.equal(aware_model.substitutes[name], parameters[name]), name
+        assert torch.equal(parameters[name].grad, aware_model.substitutes[name].grad), name
+        assert parameters[name].grad.any(), name
     assert all(parameters[name].grad.any() for name in scaled)
 
 
@@ -112,27 +113,27 @@ def test_a_step_quantises_the_new_weights() -> None:
     tuning = Tuning(start=Path("tiny.pt"), weight_bits=4)
     job = Job(arch="sew_resnet", config=tiny_config(), recipe=recipe, data="mine", tuning=tuning)
     model, trainer = job.trainer(data)
-    own = trainer.model
-    assert isinstance(own, QuantisationAware)
-    before = {name: values.detach().clone() for name, values in own.substitutes.items()}
+    aware_model = trainer.model
+    assert isinstance(aware_model, QuantisationAware)
+    before = {name: values.detach().clone() for name, values in aware_model.substitutes.items()}
     statistics = model.get_buffer("bn1.running_mean").clone()
     trainer.epoch()
     trainer.epoch()
-    assert any(not torch.equal(own.substitutes[name], values) for name, values in before.items())
+    assert any(not torch.equal(aware_model.substitutes[name], values) for name, values in before.items())
     assert torch.equal(model.get_buffer("bn1.running_mean"), statistics)
     again = aware(model)
-    again.calibration = own.calibration
+    again.calibration = aware_model.calibration
     again.refresh()
-    assert all(torch.equal(own.substitutes[name], values) for name, values in again.substitutes.items())
-    assert accuracy(again, data, TIMESTEPS) == accuracy(own, data, TIMESTEPS)
+    assert all(torch.equal(aware_model.substitutes[name], values) for name, values in again.substitutes.items())
+    assert accuracy(again, data, TIMESTEPS) == accuracy(aware_model, data, TIMESTEPS)
 
 
 def swept(path: Path, bits: int) -> dict[str, Any]:
     """The document of sweep for one number of bits, by max, on all of digits' test set."""
     out = path.with_suffix(".json")
     succeed("sweep", path, "--bits", bits, "--calibration", "max", "--json", out)
-    found: dict[str, Any] = json.loads(out.read_text())
-    return found
+    document: dict[str, Any] = json.loads(out.read_text())
+    return document
 
 
 SEEDS = {"add": 1, "and": 0, "iand": 0, "spiking": 0}

@@ -122,7 +122,7 @@ t.run(t.JOB, t.TRAIN, t.TEST, Path(sys.argv[1]), on_batch=lambda *_: time.sleep(
 
 def test_a_training_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
     output = tmp_path / "killed.pt"
-    variables = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    variables = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", KILLED, str(output)], env=variables)
     deadline = time.monotonic() + 120
     while not state_file(output).exists() and time.monotonic() < deadline:
@@ -174,11 +174,11 @@ def test_a_full_disk_leaves_the_last_state(tmp_path: Path, monkeypatch: pytest.M
 
     with pytest.raises(Cut):
         run(JOB, TRAIN, TEST, tmp_path / "net.pt", on_epoch=cut_after(2))
-    kept = state_file(tmp_path / "net.pt").read_bytes()
+    state = state_file(tmp_path / "net.pt").read_bytes()
     with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
         patched.setattr(os, "fsync", full)
         run(JOB, TRAIN, TEST, tmp_path / "net.pt", resume=True)
-    assert state_file(tmp_path / "net.pt").read_bytes() == kept
+    assert state_file(tmp_path / "net.pt").read_bytes() == state
     assert [path.name for path in tmp_path.iterdir()] == ["net.pt.training"]
     run(JOB, TRAIN, TEST, tmp_path / "net.pt", resume=True)
 
@@ -206,12 +206,12 @@ def test_numbers_that_neurons_hide_stop_the_training_and_the_last_state_is_kept(
 ) -> None:
     with pytest.raises(Cut):
         run(JOB, TRAIN, TEST, tmp_path / "net.pt", on_epoch=cut_after(2))
-    kept = state_file(tmp_path / "net.pt").read_bytes()
+    state = state_file(tmp_path / "net.pt").read_bytes()
     forward = IFNode.forward
     monkeypatch.setattr(IFNode, "forward", lambda self, x: forward(self, x * math.nan))
     with pytest.raises(OptionError, match=r"no numbers any more after epoch 3, first in conv1.weight: lower .* 0.05"):
         run(JOB, TRAIN, TEST, tmp_path / "net.pt", resume=True)
-    assert state_file(tmp_path / "net.pt").read_bytes() == kept
+    assert state_file(tmp_path / "net.pt").read_bytes() == state
 
 
 @pytest.mark.parametrize(
@@ -241,8 +241,8 @@ def test_random_temporal_delete_keeps_the_order_and_draws_once_a_batch() -> None
     drawn = {tuple(delete_steps(x, 5, random)[0, :, 0, 0, 0].tolist()) for _ in range(40)}
     assert all(list(steps) == sorted(set(steps)) and len(steps) == 5 for steps in drawn)
     assert len(drawn) > 20, "the draws differ"
-    kept = delete_steps(x, 5, random)
-    assert all(torch.equal(sample, kept[0]) for sample in kept)
+    remaining = delete_steps(x, 5, random)
+    assert all(torch.equal(sample, remaining[0]) for sample in remaining)
     assert delete_steps(x, 8, random) is x
 
 
@@ -352,7 +352,7 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(tmp_path: Pat
     script, out = tmp_path / "shared.py", tmp_path / "out"
     script.write_text(SHARED)
     variables = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONPATH": str(Path(__file__).parent),
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "ignore",
     }
@@ -365,11 +365,11 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(tmp_path: Pat
     assert one[:2] == other[:2] and same(one[2], other[2])
 
     alone = Trainer(without_norm(), SHARED_RECIPE, TRAIN)
-    type(alone).batches, kept = property(lambda _: len(TRAIN) // RECIPE.batch_size), type(alone).batches
+    type(alone).batches, original = property(lambda _: len(TRAIN) // RECIPE.batch_size), type(alone).batches
     try:
         losses = [alone.epoch().loss for _ in range(2)]
     finally:
-        type(alone).batches = kept
+        type(alone).batches = original
     assert one[0] == pytest.approx(losses, rel=1e-5)
     for name, value in alone.model.state_dict().items():
         torch.testing.assert_close(one[2][name], value, rtol=1e-4, atol=1e-5)

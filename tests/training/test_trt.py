@@ -76,7 +76,7 @@ def test_the_terms_are_those_of_the_definition(per_step: bool, one_pass: bool, n
     model = net(neuron).double().eval()
     x, y = samples(per_step)
     x = x.double()
-    found = TemporalReversedTraining(one_pass=one_pass, temperature=3.0)(split(model), x, y, T)
+    terms = TemporalReversedTraining(one_pass=one_pass, temperature=3.0)(split(model), x, y, T)
 
     frames = list(x.unbind(1)) if per_step else [x] * T
     encoded = step_by_step(model, frames, "conv1", "layer1")
@@ -86,11 +86,11 @@ def test_the_terms_are_those_of_the_definition(per_step: bool, one_pass: bool, n
         model.get_submodule("fc")(features).detach().numpy() for features in (rate, reversed_rate, rate * reversed_rate)
     )
     wanted = terms_by_hand(o, back, star, y.numpy(), 3.0)
-    got = [term.item() for term in (found.classification, found.consistency, found.hybrid)]
+    got = [term.item() for term in (terms.classification, terms.consistency, terms.hybrid)]
     np.testing.assert_allclose(got, wanted, rtol=1e-10)
     assert wanted[1] > 1e-6, "reversal must change something, or the test shows nothing"
-    np.testing.assert_allclose(found.loss.item(), sum(wanted), rtol=1e-10)
-    np.testing.assert_allclose(found.logits.detach().numpy(), run_timesteps(model, x, T).detach().numpy(), rtol=1e-9)
+    np.testing.assert_allclose(terms.loss.item(), sum(wanted), rtol=1e-10)
+    np.testing.assert_allclose(terms.logits.detach().numpy(), run_timesteps(model, x, T).detach().numpy(), rtol=1e-9)
 
 
 class Smooth(nn.Module):

@@ -20,6 +20,7 @@ from torch import nn
 
 from snn2hw.data.samples import Samples
 from snn2hw.engines.cycle import simulate
+from snn2hw.engines.torch_model import spikes_of
 
 TIMESTEPS = 6
 
@@ -28,10 +29,10 @@ def agreement(model: nn.Module, **options: int) -> dict[str, float]:
     """For each layer the share of spikes that are the same in the float model and in the program."""
     samples = random_samples(8, steps=TIMESTEPS)
     traced, program = compile_model(model, samples, timesteps=TIMESTEPS, **options)
-    found = simulate(program, samples)
-    steps = list(traced.run(torch.from_numpy(samples.steps(TIMESTEPS))))
-    own = {name: np.stack([step[name].numpy() for step in steps], axis=1) for name in found.keys() & steps[0].keys()}
-    return {name: float((values == found[name]).mean()) for name, values in own.items() if name != "logits"}
+    program_spikes = simulate(program, samples)
+    floats = spikes_of(traced, torch.from_numpy(samples.steps(TIMESTEPS)), program_spikes)
+    layers = floats.keys() - {"logits"}
+    return {name: float((floats[name] == program_spikes[name]).mean()) for name in layers}
 
 
 @pytest.mark.parametrize("gate", GATES)

@@ -40,16 +40,18 @@ from test_tracing import JOINS
 from test_tracing import net as joined_net
 from torch import nn
 
-from snn2hw import ir
+from snn2hw import ir, pipeline
 from snn2hw.data.load import load_samples
-from snn2hw.exporters.nir import integer_graph, write_graph
+from snn2hw.exporters.nir.files import write_graph
 from snn2hw.exporters.nir.profiles import find_profile
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import load_model
 from snn2hw.frontends.torch.trace import trace
 from snn2hw.ir.fixed_point import Reset
+from snn2hw.ir.numerics import load_numerics
 from snn2hw.network.nir_file import read_nir
-from snn2hw.passes import currents, quantise
+from snn2hw.network.write_integers import integer_graph
+from snn2hw.passes import currents, integer_flows, neurons, readouts
 from snn2hw.passes.weight_scales import METHODS
 from snn2hw.pipeline import Options, compile_network
 from snn2hw.verification.comparison import Comparison, Difference
@@ -217,7 +219,7 @@ def test_a_bias_is_right_if_no_mantissa_and_exponent_is_nearer(real: float, off:
     nearest_of_all = int(np.argmin(np.abs(BIASES - real)))
     taken = int(BIASES[np.clip(nearest_of_all + off, 0, len(BIASES) - 1)])
     exponent = next(e for e in range(8) if taken % (1 << e) == 0 and abs(taken) >> e <= 4095)
-    _, bad, illegal = biases(np.array(taken >> exponent), np.array(exponent), np.array(float(real)))
+    _, bad, illegal = biases(np.array(taken >> exponent), np.array(exponent), np.array(float(real)), load_numerics())
     further = abs(Fraction(taken) - Fraction(real)) - abs(Fraction(int(BIASES[nearest_of_all])) - Fraction(real))
     assert bool(bad) == (further > Fraction(1, 10**8)) and not illegal
 
@@ -510,20 +512,32 @@ def without_gain(own: currents.Current, gain: Any) -> Any:
     return own.weight
 
 
+def for_chip(**changes: Any) -> Callable[..., Any]:
+    """The quantiser, which takes a chip for another."""
+    return lambda network, calibration, numerics, **options: quantise(
+        network, calibration, replace(numerics, **changes), **options
+    )
+
+
+def early(keep: Any, *, bits: int, least: int, most: int) -> Any:
+    return quantise_decay(keep, bits=bits, least=least, most=1000)
+
+
+quantise, quantise_decay = pipeline.quantise, neurons.quantise_decay
 pool_step = currents._pool_step
 QUANTISER: dict[str, tuple[Any, str, Any, str, str]] = {
     "weights cut off": (currents, "round_to_int", trunc, "0", "weight"),
     "a layer without the gain": (currents.Current, "gained", without_gain, "0", "weight"),
     "a mean that is not divided": (currents, "_pool_step", undivided, "fc", "weight"),
     "thresholds one higher": (
-        quantise, "integer_threshold", one_more(quantise.integer_threshold), "2", "threshold"
+        neurons, "integer_threshold", one_more(neurons.integer_threshold), "2", "threshold"
     ),
-    "mantissas one higher": (quantise, "split_bias", one_more(quantise.split_bias), "2", "bias_mantissa"),
-    "decays that end early": (quantise, "DECAY_MAX", 1000, "2", "decay"),
-    "decays of another unit": (quantise, "DECAY_SHIFT", 11, "2", "decay"),
-    "biases of another unit": (quantise, "MEMBRANE_SHIFT", 5, "2", "bias_mantissa"),
-    "read-outs without a bias": (quantise, "round_to_int", lambda x: 0 * trunc(x), "output", "bias"),
-    "sums of the first alone": (quantise, "align", lambda name, flows: flows[0], "block0.add", "inputs"),
+    "mantissas one higher": (neurons, "split_bias", one_more(neurons.split_bias), "2", "bias_mantissa"),
+    "decays that end early": (neurons, "quantise_decay", early, "2", "decay"),
+    "decays of another unit": (pipeline, "quantise", for_chip(decay_bits=11), "2", "decay"),
+    "biases of another unit": (pipeline, "quantise", for_chip(membrane_shift=5), "2", "bias_mantissa"),
+    "read-outs without a bias": (readouts, "round_to_int", lambda x: 0 * trunc(x), "output", "bias"),
+    "sums of the first alone": (integer_flows, "align", lambda name, flows: flows[0], "block0.add", "inputs"),
     "weights that saturate early": (currents.np, "clip", lambda x, *ends: x.clip(-90, 90), "block0.conv1", "weight"),
 }  # fmt: skip
 

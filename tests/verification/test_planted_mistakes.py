@@ -18,7 +18,7 @@ from cli import fail, succeed
 from snn2hw import pipeline
 from snn2hw.deployment import NetworkCheck
 from snn2hw.engines import fast
-from snn2hw.exporters.lava import bundle as lava_bundle
+from snn2hw.exporters import bundle as lava_bundle
 from snn2hw.exporters.lava import simulate as lava_engine
 from snn2hw.exporters.lava.host import run_lava
 from snn2hw.frontends.neurons import snntorch
@@ -29,7 +29,7 @@ from snn2hw.network.write_integers import integer_graph
 from snn2hw.passes import currents
 from snn2hw.verification import verify
 
-NETWORK, INTEGERS, LAVA, TORCH = verify.NETWORK, verify.INTEGERS, verify.LAVA, verify.REQUANTISED
+NETWORK, INTEGERS, LAVA, TORCH = verify.NETWORK, verify.INTEGERS, "lava-vs-program", verify.REQUANTISED
 EXPORT = ("export", "tiny.pt", "--target", "lava", "--calibrate", "samples.npz", "-o", "new.lava")
 
 Patch = pytest.MonkeyPatch

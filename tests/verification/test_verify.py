@@ -17,8 +17,8 @@ from cli import arrays, succeed
 from conftest import TIMESTEPS
 
 from snn2hw.data.named import digits_test
+from snn2hw.exporters.bundle import write_manifest
 from snn2hw.exporters.lava import simulate as lava_engine
-from snn2hw.exporters.lava.bundle import write_manifest
 from snn2hw.exporters.lava.host import run_lava
 from snn2hw.models.checkpoint import build_model
 from snn2hw.training.trainer import accuracy
@@ -240,10 +240,12 @@ def test_a_layer_that_lava_does_not_return_is_no_exact_result(layer: str, monkey
 
 def compared(name: str, *, compared: int = 10, mismatches: int = 0, exact: bool = True) -> Comparison:
     layer = LayerComparison(name="neuron1", compared=compared, mismatches=mismatches, first=None)
-    return Comparison(name=name, exact_required=exact, layers=(layer,))
+    actual, expected = name.split("-vs-")
+    return Comparison(sides=(actual, expected), exact_required=exact, layers=(layer,))
 
 
-NETWORK, INTEGERS, LAVA, TORCH, FLOAT = verify.NETWORK, verify.INTEGERS, verify.LAVA, verify.REQUANTISED, verify.FLOAT
+NETWORK, INTEGERS, TORCH, FLOAT = verify.NETWORK, verify.INTEGERS, verify.REQUANTISED, verify.FLOAT
+LAVA = "lava-vs-program"
 ALL = tuple(compared(name) for name in (NETWORK, INTEGERS, LAVA, TORCH))
 
 
@@ -275,8 +277,15 @@ def without(name: str) -> tuple[Comparison, ...]:
 def test_only_required_comparisons_that_ran_and_agree_make_a_verdict_exact(
     comparisons: tuple[Comparison, ...], skipped: dict[str, str], verdict: str
 ) -> None:
-    found = Verification(samples=1, timesteps=1, comparisons=comparisons, skipped=skipped, accuracy=None)
-    assert found.verdict == verdict
+    result = Verification(
+        samples=1,
+        timesteps=1,
+        comparisons=comparisons,
+        skipped=skipped,
+        required=(NETWORK, INTEGERS, LAVA, TORCH),
+        correct=None,
+    )
+    assert result.verdict == verdict
 
 
 # The trained nets

@@ -131,7 +131,7 @@ class RegionEngine:
                 self.synapses[node.name] = make_synapse(node, shapes[node.inputs[0].source], scratch)
             elif isinstance(node, Neuron):
                 input_bound = program.input_bound(node.name, bounds)
-                self.states[node.name] = NeuronState(node, self.clocks[node.name], input_bound)
+                self.states[node.name] = NeuronState(node, self.clocks[node.name], input_bound, program.limits)
             elif isinstance(node, Readout):
                 self.readout = ReadoutState(node, job)
         late = {region.entry}

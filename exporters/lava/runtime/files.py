@@ -102,9 +102,9 @@ def write_spikes(folder: Path, program: Program, output: Path, check: Callable[[
                 check()
                 archive.write(path, f"{name}.npy")
             logits = np.load(recording_paths(folder, program)["logits"], mmap_mode="r")
-            for name, rows in program.readout.heads.items():
-                with archive.open(f"logits.{name}.npy", "w", force_zip64=True) as entry:
-                    np.lib.format.write_array(entry, np.ascontiguousarray(logits[:, rows]))
+            for head in program.readout.heads:
+                with archive.open(f"logits.{head.name}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, np.ascontiguousarray(logits[:, head.start : head.stop]))
         check()
         os.replace(beside, output)
     except OSError as error:

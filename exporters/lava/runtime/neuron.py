@@ -1,4 +1,4 @@
-"""The fixed-point neuron in int32 numpy, with the check that no sample meets a wrap."""
+"""The fixed-point neuron in numpy, with the check that no sample meets a wrap."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from program import INPUT_LIMIT, MEMBRANE_LIMIT, Array, Neuron, RangeError, lava_order, lava_parameter
+from program import Array, Limits, Neuron, RangeError, lava_order, lava_parameter
 
 DECAY_ONE = 4096
 PART = 1 << 15  # neurons
@@ -56,19 +56,21 @@ class _Part:
 
 
 class NeuronState:
-    """The membranes of one neuron node, in Lava's order.
+    """The membranes of one neuron node, in Lava's order; int32, or int64 on a chip whose overflows int32 cannot hold.
 
     While the pipeline fills or drains, values beyond a limit are cut off and nothing is reported: no sample sees them.
     """
 
-    def __init__(self, node: Neuron, clock: Clock, input_bound: int) -> None:
-        def parameter(array: Array) -> Array:
-            return lava_parameter(array, node.shape).astype(np.int32)
+    def __init__(self, node: Neuron, clock: Clock, input_bound: int, limits: Limits) -> None:
+        dtype = np.int32 if limits.int32_sees_overflow else np.int64
 
-        self.node, self.clock = node, clock
-        self.input_is_proved = input_bound < INPUT_LIMIT
+        def parameter(array: Array) -> Array:
+            return lava_parameter(array, node.shape).astype(dtype)
+
+        self.node, self.clock, self.limits = node, clock, limits
+        self.input_is_proved = input_bound < limits.input_limit
         shape = node.shape[::-1]
-        self.v, self.u = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        self.v, self.u = np.zeros(shape, dtype), np.zeros(shape, dtype)
         current_keep = DECAY_ONE - parameter(node.current_decay)
         self.remembers = bool(current_keep.any())
         self.has_bias, self.leaks = bool(node.bias.any()), bool(node.decay.any())
@@ -96,15 +98,16 @@ class NeuronState:
             self.v.fill(0)
             self.u.fill(0)
         if not self.input_is_proved:
+            limit = self.limits.input_limit
             if index is not None:
-                check_range(a, INPUT_LIMIT, quantity="summed input", layer=self.node.name, index=index)
-            a = np.clip(a, -INPUT_LIMIT, INPUT_LIMIT)
+                check_range(a, limit, quantity="summed input", layer=self.node.name, index=index)
+            a = np.clip(a, -limit, limit)
         for part in self.parts:
             self._step(part, a[part.place], out[part.place], index)
 
     def _step(self, part: _Part, a: Array, out: Array, index: tuple[int, int] | None) -> None:
         current, spikes, v = self.current[: len(a)], self.spikes[: len(a)], part.v
-        np.left_shift(a, 6, out=current)
+        np.left_shift(a, 6, out=current, dtype=current.dtype)
         if self.has_bias:
             current += part.bias
         if self.remembers:
@@ -128,17 +131,18 @@ class NeuronState:
             v -= current
 
     def _limit(self, values: Array, part: _Part, quantity: str, index: tuple[int, int] | None) -> None:
-        """Raise RangeError if a sample meets the limit of 24 bits; outside the samples cut off, in place."""
+        """Raise RangeError if a sample meets the membrane's limit; outside the samples cut off, in place."""
+        limit = self.limits.membrane_limit
         if index is None:
-            np.clip(values, 1 - MEMBRANE_LIMIT, MEMBRANE_LIMIT - 1, out=values)
-        elif values.max() >= MEMBRANE_LIMIT or values.min() <= -MEMBRANE_LIMIT:
-            whole = np.zeros(self.v.shape, np.int32)
+            np.clip(values, 1 - limit, limit - 1, out=values)
+        elif values.max() >= limit or values.min() <= -limit:
+            whole = np.zeros_like(self.v)
             whole[part.place] = values
-            check_range(whole, MEMBRANE_LIMIT, quantity=quantity, layer=self.node.name, index=index)
+            check_range(whole, limit, quantity=quantity, layer=self.node.name, index=index)
 
 
 def _decayed(state: Array, keep: Array) -> Array:
-    """sign(x) * ((|x| * keep) >> 12), split at bit 12 so that no product leaves int32."""
+    """sign(x) * ((|x| * keep) >> 12), split at bit 12 so that no product leaves 32 bits."""
     magnitude = np.abs(state)
     decayed: Array = (magnitude >> 12) * keep + (((magnitude & 4095) * keep) >> 12)
     return np.where(state < 0, -decayed, decayed)

@@ -17,6 +17,7 @@ sys.dont_write_bytecode = True
 # BLAS starts threads when numpy is imported, and never ends if it does not get their memory. Nothing is computed here.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
+from lava_version import LAVA_VERSION  # noqa: E402
 from signals import Interrupted, Signals  # noqa: E402
 
 STALL = 600.0  # seconds
@@ -35,7 +36,7 @@ CAUSES = {
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, run, and return the exit code."""
     if sys.version_info[:2] != (3, 10):
-        print(f"error: Lava 0.10.0 needs Python 3.10, this is {sys.version.split()[0]}", file=sys.stderr)
+        print(f"error: Lava {LAVA_VERSION} needs Python 3.10, this is {sys.version.split()[0]}", file=sys.stderr)
         return 2
     options = _parse(arguments)
     if options.worker is not None:
@@ -65,7 +66,7 @@ def _run(options: argparse.Namespace, signals: Signals, progress: _JsonProgress 
         from program import ProgramError
         from supervisor import Request, supervise
     except ModuleNotFoundError as error:
-        return f"{error}. {sys.executable} -m pip install lava-nc==0.10.0 'numpy<2'"
+        return f"{error}. {sys.executable} -m pip install lava-nc=={LAVA_VERSION} 'numpy<2'"
     except ImportError as error:
         cause: BaseException = error
         while cause.__cause__ is not None:

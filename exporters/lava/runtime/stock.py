@@ -62,7 +62,8 @@ class StockNetwork(Wiring):
     def delay(self, source: str, cycles: int) -> AbstractPort:
         """The output of a node, `cycles` cycles late: one Conv for each."""
         node = self.nodes[source]
-        one = Scale(f"{source} (delayed by {cycles})", node.shape, 0, (), accumulator_bound=0, factor=1)
+        name = f"{source} (delayed by {cycles})"
+        one = Scale(name, node.shape, 0, (), node.bound, accumulator_bound=0, factor=1)
         conv = make_conv(one, node.shape)
         self.keep(conv)
         connect(self._delayed(source, cycles - 1), conv.s_in)

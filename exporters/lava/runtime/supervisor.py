@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from digest import check_digest
 from files import create_recordings, read_payloads, write_spikes
 from program import ProgramError
-from program_file import check_digest, read_program
+from program_npz.reader import read_program
 from run_folder import new_prefix, run_folder
 from signals import Signals
 from system import adopt_orphans, end_group, unlink_shared_memory

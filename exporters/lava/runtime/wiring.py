@@ -27,10 +27,9 @@ from lava.proc.lif.process import LIFReset
 from lava.utils.weightutils import SignMode
 
 from engine import Job
-from processes.neurons import make_neuron
+from processes.neurons import LAVA_INPUT_LIMIT, make_neuron
 from processes.parts import Accumulator, Delay, Recorder
 from program import (
-    INPUT_LIMIT,
     Array,
     Conv,
     Linear,
@@ -141,9 +140,9 @@ def make_process(node: Node, job: Job, input_shape: Shape) -> tuple[AbstractProc
         return neuron, neuron.a_in, neuron.s_out
     if isinstance(node, Threshold):
         input_bound = job.program.input_bound(node.name, job.program.payload_bounds())
-        if input_bound >= INPUT_LIMIT:
+        if input_bound >= LAVA_INPUT_LIMIT:
             raise ProgramError(
-                f"layer {node.name} may receive up to {input_bound}, and Lava's LIF wraps at {INPUT_LIMIT}. "
+                f"layer {node.name} may receive up to {input_bound}, and Lava's LIF wraps at {LAVA_INPUT_LIMIT}. "
                 "Run it with --processes fused."
             )
         unit = LIFReset(shape=node.shape[::-1], du=4095, vth=node.threshold, reset_interval=1, name=node.name)

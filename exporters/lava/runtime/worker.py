@@ -24,11 +24,11 @@ import numpy as np
 from engine import Job
 from files import recording_paths
 from grouping import default_limit, group_regions
+from lava_version import LAVA_VERSION
 from program import ProgramError
-from program_file import read_program
+from program_npz.reader import read_program
 from system import SHARED_MEMORY, check_limits, die_with_parent, name_shared_memory
 
-LAVA_VERSION = "0.10.0"
 CHANNEL_SIZE = 2  # messages a channel holds; Lava's default of 64 takes 30 times the shared memory and gains nothing
 CHECK_INTERVAL = 0.25  # seconds between two looks at the Lava processes
 PATIENCE = 2.0  # seconds that the exception behind a failure may take to arrive

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
@@ -15,60 +14,55 @@ from snn2hw.analysis.identity import NEURONS, Condition, conditions
 from snn2hw.analysis.rates import LayerActivity, activity
 from snn2hw.cli import console
 from snn2hw.cli.commands.arguments import load, read_data
+from snn2hw.cli.show import Analyse
 from snn2hw.errors import OptionError
 from snn2hw.files import check_file, write_text
-from snn2hw.frontends.options import ModelOptions
 
 SCHEMA = "snn2hw.analysis/1"
 
 
-def analyse(
-    model: str | None,
-    data: str | None,
-    output: Path | None,
-    json_file: Path | None,
-    options: ModelOptions,
-    *,
-    samples: int | None,
-    skip_corrupt: bool,
-) -> None:
+def analyse(asked: Analyse) -> None:
     """Print what the blocks of the papers do by themselves and, of a model, what its layers do; write it on demand."""
-    check_file(output)
-    check_file(json_file)
-    layers = [] if model is None else _of_model(model, data, options, samples, skip_corrupt=skip_corrupt)
-    if model is None and data is not None:
-        raise OptionError(f"--data {data}: samples are for a model. Name one.")
+    check_file(asked.output)
+    check_file(asked.json_file)
+    if asked.model is None and asked.data is not None:
+        raise OptionError(f"--data {asked.data}: samples are for a model. Name one.")
+    layers = [] if asked.model is None else _of_model(asked.model, asked)
     identities, gradients = list(conditions()), courses()
     _show_identities(identities)
     _show_gradients(gradients)
     if layers:
-        _show_activity(model or "", layers)
-    if json_file is not None:
+        _show_activity(asked.model or "", layers)
+    if asked.json_file is not None:
         document = {
             "schema": SCHEMA,
             "identity": [asdict(found) for found in identities],
             "gradients": [asdict(found) for found in gradients],
             "layers": [asdict(found) for found in layers],
         }
-        write_text(json_file, json.dumps(document, indent=1) + "\n")
-    if output is not None:
+        write_text(asked.json_file, json.dumps(document, indent=1) + "\n")
+    if asked.output is not None:
         from snn2hw.analysis.page import page_of  # plotly is slow to import
 
-        write_text(output, page_of(identities, gradients, layers))
-        console.say(f"Wrote {output}.")
+        write_text(asked.output, page_of(identities, gradients, layers))
+        console.say(f"Wrote {asked.output}.")
 
 
-def _of_model(
-    model: str, data: str | None, options: ModelOptions, count: int | None, *, skip_corrupt: bool
-) -> list[LayerActivity]:
-    loaded = load(model, options)
-    named = data or loaded.data
-    if named is None:
+def _of_model(model: str, asked: Analyse) -> list[LayerActivity]:
+    loaded = load(model, asked.options)
+    data = asked.data or loaded.data
+    if data is None:
         raise OptionError(f"{model} does not say on which data it was trained: give samples with --data.")
     with console.bars() as bars:
-        steps = loaded.timesteps
-        chosen = read_data(named, loaded.input_shape, count, timesteps=steps, skip_corrupt=skip_corrupt, bars=bars)
-        return activity(loaded, chosen, progress=lambda done, of: bars("model", done, of))
+        samples = read_data(
+            data,
+            loaded.input_shape,
+            asked.samples,
+            timesteps=loaded.timesteps,
+            skip_corrupt=asked.skip_corrupt,
+            bars=bars,
+        )
+        return activity(loaded, samples, progress=lambda done, of: bars("model", done, of))
 
 
 def _show_identities(found: Sequence[Condition]) -> None:

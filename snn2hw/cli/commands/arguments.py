@@ -5,28 +5,28 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
 from snn2hw import ir
+from snn2hw.aliases import Shape
 from snn2hw.cli import console
 from snn2hw.cli.console import Bars
 from snn2hw.data.load import load_samples
-from snn2hw.data.samples import Samples, Shape, check_labels, is_map
-from snn2hw.deployment import Deployment
+from snn2hw.data.samples import Samples, check_labels, is_map
+from snn2hw.deployment import Deployment, NetworkCheck
 from snn2hw.errors import CorruptFile, DataError, OptionError
-from snn2hw.exporters.lava.host import Processes
+from snn2hw.exporters import installed_backends
+from snn2hw.exporters.export import SUFFIX_OF_SEVERAL
 from snn2hw.frontends.checkpoints.torch_file import ENDINGS
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import LoadedModel, load_model
 from snn2hw.ir.fixed_point import is_saturated
-from snn2hw.passes.calibrate import CALIBRATION_SAMPLES
-from snn2hw.pipeline import Options, deploy
+from snn2hw.passes.calibrate import CALIBRATION_SAMPLES, UNCALIBRATED
+from snn2hw.pipeline import Options, compile_calibrated, deploy
 
 STAGES = ("calibrate", "quantise", "bound", "balance_delays", "partition", "all")
-MOST_LAVA_PROCESSES = 300  # each takes file descriptors of all the others
-SUFFIXES = {"lava": ".lava", "nir": ".nir"}
 
 
 def compile_model(
@@ -47,8 +47,21 @@ def compile_model(
         if print_after in (stage, "all"):
             console.say(f"--- {stage}\n{result}")
 
-    with console.bars() as bars:
-        return deploy(loaded, samples, options, observe=observe, progress=lambda a, b: bars("calibrate", a, b))
+    with nullcontext(bars) if bars else console.bars() as shown:
+        return deploy(loaded, samples, options, observe=observe, progress=lambda a, b: shown("calibrate", a, b))
+
+
+def uncalibrated(loaded: LoadedModel) -> Deployment:
+    """A loaded model compiled without data, for what does not depend on ranges: its structure, and what stops it."""
+    return Deployment(
+        program=compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps)),
+        network=loaded.network,
+        network_check=NetworkCheck(samples=0, compared=0, ties=0, note="not compared"),
+        source=loaded.source,
+        calibrated_on="no data",
+        calibration_samples=0,
+        conventions=loaded.conventions,
+    )
 
 
 def calibration_samples(
@@ -173,25 +186,8 @@ def check_count(count: int | None) -> None:
 
 def is_bundle(model: str) -> bool:
     """Whether an argument names a bundle and not a model."""
-    return Path(model).is_dir() or model.endswith(SUFFIXES["lava"])
-
-
-def check_deadline(deadline: float | None) -> None:
-    """Raise OptionError if a deadline is not a number of seconds."""
-    if deadline is not None and not deadline > 0:
-        raise OptionError(f"--deadline {deadline:g}: give more than 0 seconds.")
-
-
-def check_models(models: Path | None, kind: Processes, engine: str = "lava") -> None:
-    """Raise OptionError unless the file of --models is there and the processes have models to replace."""
-    if models is None:
-        return
-    if not models.is_file():
-        raise OptionError(f"--models {models}: there is no such file.")
-    if engine != "lava":
-        raise OptionError(f"--models: the engine {engine} has no process models. Add --engine lava.")
-    if kind == "stock":
-        raise OptionError("--models: stock processes have no regions whose models could be replaced. Leave one out.")
+    endings = tuple(backend.suffix for backend in installed_backends().values() if backend.bundled)
+    return Path(model).is_dir() or model.endswith((SUFFIX_OF_SEVERAL, *endings))
 
 
 def check_device(device: str, jobs: int, engine: str) -> None:
@@ -209,18 +205,6 @@ def check_device(device: str, jobs: int, engine: str) -> None:
             "--device cuda: torch finds no CUDA device. It may be a build for the CPU, or the driver is missing; "
             "--device cpu runs everywhere."
         )
-
-
-def process_kind(name: str, most: int | None) -> Processes:
-    """The value of --processes. Raises OptionError for another, or a --lava-processes that Lava cannot have."""
-    if most is not None and not 2 <= most <= MOST_LAVA_PROCESSES:
-        raise OptionError(f"--lava-processes {most}: 2 to {MOST_LAVA_PROCESSES} are possible.")
-    if most is not None and name != "fused":
-        raise OptionError(f"--lava-processes: {name} processes are one for each node. Leave it out, or take fused.")
-    for kind in get_args(Processes):
-        if name == kind:
-            return kind  # type: ignore[no-any-return]
-    raise OptionError(f"--processes {name}: choose {', '.join(get_args(Processes))}.")
 
 
 def stem(model: str) -> str:

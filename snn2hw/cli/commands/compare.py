@@ -3,78 +3,57 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from snn2hw import ir
+from snn2hw.aliases import Shape
 from snn2hw.cli import console
 from snn2hw.cli.commands.arguments import compile_model, is_bundle, load, read_data, take_samples
 from snn2hw.cli.console import Bars
-from snn2hw.data.samples import Samples, Shape
+from snn2hw.cli.deploy import Compare
+from snn2hw.data.samples import Samples
 from snn2hw.engines import cycle, fast
+from snn2hw.engines.torch_model import spikes_of
 from snn2hw.errors import DataError, OptionError
-from snn2hw.exporters.lava import read_bundle
-from snn2hw.exporters.lava.environment import ensure_environment
-from snn2hw.exporters.lava.simulate import simulate as simulate_in_lava
+from snn2hw.exporters import find_runnable
+from snn2hw.exporters.bundle import read_bundle
 from snn2hw.files import check_file, write_text
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.interop import simulate as in_clients
 from snn2hw.network.nir_file import read_nir
 from snn2hw.pipeline import Options
-from snn2hw.verification.spikes import compare as compare_spikes
+from snn2hw.verification.comparison import measure
 
-TORCH, FAST, LAVA = "torch", "fast", "lava"
+TORCH, FAST = "torch", "fast"
 SIMULATORS = {FAST: fast.simulate, "cycle": cycle.simulate}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What all runs of one comparison share."""
-
-    data: str
-    calibrate: str | None
-    options: ModelOptions
-    samples: int | None
-    skip_corrupt: bool
-
-
-def compare(
-    a: str,
-    b: str,
-    data: str,
-    json_file: Path | None,
-    calibrate: str | None,
-    options: ModelOptions,
-    samples: int | None,
-    *,
-    skip_corrupt: bool,
-) -> bool:
+def compare(asked: Compare) -> bool:
     """Run both sides on the same samples, print and write the comparison; True if they are equal."""
-    check_file(json_file)
-    steps = options.timesteps or next((found for side in (a, b) if (found := _timesteps(side)) is not None), None)
-    asked = Asked(
-        data=data,
-        calibrate=calibrate,
-        options=replace(options, timesteps=steps),
-        samples=samples,
-        skip_corrupt=skip_corrupt,
-    )
+    check_file(asked.json_file)
+    sides = (asked.a, asked.b)
+    steps = asked.options.timesteps or next((found for side in sides if (found := _timesteps(side)) is not None), None)
+    asked = replace(asked, options=replace(asked.options, timesteps=steps))
     with console.bars() as bars:
-        left, right = run(a, asked, bars), run(b, asked, bars)
-    if samples is not None:  # a file of spikes may hold more
-        left, right = ({name: values[:samples] for name, values in side.items()} for side in (left, right))
-    result = compare_spikes(left, right, tuple(left))
-    console.show_comparison(result, a, b)
-    if json_file is not None:
-        write_text(json_file, json.dumps(result.to_json(a, b), indent=1) + "\n")
+        left, right = (run(side, asked, bars) for side in sides)
+    if asked.samples is not None:  # a file of spikes may hold more
+        left, right = ({name: values[: asked.samples] for name, values in side.items()} for side in (left, right))
+    result = measure(left, right, tuple(left))
+    console.show_comparison(result, asked.a, asked.b)
+    if asked.json_file is not None:
+        write_text(asked.json_file, json.dumps(result.to_json(asked.a, asked.b), indent=1) + "\n")
     return result.equal
 
 
-def run(side: str, asked: Asked, bars: Bars) -> ir.Spikes:
-    """The spikes of one side: NAME or NAME@ENGINE, with a bundle, a model, a .nir file or a file of spikes."""
+def run(side: str, asked: Compare, bars: Bars) -> ir.Spikes:
+    """The spikes [N, T, *shape] by layer of one side.
+
+    A side is NAME or NAME@ENGINE, with a bundle, a model, a .nir file or a file of spikes.
+    """
     name, engine = split(side)
     if name.endswith(".npz"):
         if engine:
@@ -108,7 +87,10 @@ def steps_of(name: str, samples: Samples, options: ModelOptions) -> int:
 
 
 def read_spikes(path: Path) -> ir.Spikes:
-    """A spikes.npz. Raises DataError if it cannot be read or is none."""
+    """The arrays of a spikes.npz by name: [N, T, *shape], logits [N, K].
+
+    Raises DataError if it cannot be read or is none.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             found: ir.Spikes = {name: file[name] for name in file.files}
@@ -124,26 +106,29 @@ def _timesteps(side: str) -> int | None:
     return read_bundle(Path(name)).program.schedule.timesteps if is_bundle(name) else None
 
 
-def _take(asked: Asked, program: ir.Program, bars: Bars) -> Samples:
+def _take(asked: Compare, program: ir.Program, bars: Bars) -> Samples:
     return take_samples(asked.data, program, asked.samples, saturate=True, skip_corrupt=asked.skip_corrupt, bars=bars)
 
 
-def _read(asked: Asked, shape: Shape, timesteps: int | None, bars: Bars) -> Samples:
+def _read(asked: Compare, shape: Shape, timesteps: int | None, bars: Bars) -> Samples:
     return read_data(asked.data, shape, asked.samples, timesteps=timesteps, skip_corrupt=asked.skip_corrupt, bars=bars)
 
 
-def _run_bundle(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
+def _run_bundle(name: str, engine: str, asked: Compare, bars: Bars) -> ir.Spikes:
     bundle = read_bundle(Path(name))
     chosen = _take(asked, bundle.program, bars)
     if engine in SIMULATORS:
         return SIMULATORS[engine](bundle.program, chosen, progress=lambda done, of: bars(name, done, of))
-    if engine == LAVA:
-        ensure_environment(console.note)
-        return simulate_in_lava(bundle.path, chosen, progress=lambda done, of: bars(name, done, of))
-    raise OptionError(f"{name}@{engine}: a bundle runs in {', '.join(SIMULATORS)} or {LAVA}.")
+    if engine in bundle.runnable:
+        backend = find_runnable(engine)
+        backend.prepare(console.note)
+        artefact, options = bundle.runnable[engine], backend.run_options()
+        return backend.run(artefact, chosen, options, lambda done, of: bars(name, done, of))
+    *others, last = (*SIMULATORS, *bundle.runnable)
+    raise OptionError(f"{name}@{engine}: a bundle runs in {', '.join(others)} or {last}.")
 
 
-def _run_model(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
+def _run_model(name: str, engine: str, asked: Compare, bars: Bars) -> ir.Spikes:
     loaded = load(name, asked.options)
     if engine in SIMULATORS:
         bits = Options(timesteps=loaded.timesteps)
@@ -155,6 +140,4 @@ def _run_model(name: str, engine: str, asked: Asked, bars: Bars) -> ir.Spikes:
         raise OptionError(f"{name}@{engine}: a model runs in {', '.join(SIMULATORS)} or {TORCH}.")
     chosen = _read(asked, loaded.input_shape, loaded.timesteps, bars)
     x = torch.from_numpy(chosen.steps(loaded.timesteps)).to(loaded.traced.dtype)
-    steps = list(loaded.traced.run(x))
-    spikes: ir.Spikes = {key: np.stack([step[key].numpy() for step in steps], axis=1) for key in steps[0]}
-    return spikes | {"logits": spikes["logits"].sum(axis=1, dtype=np.float64)}
+    return spikes_of(loaded.traced, x)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib.metadata
 
 from snn2hw.cli import console
-from snn2hw.exporters.lava.environment import describe_environment
+from snn2hw.exporters import Part, runnable_backends
 
 
 def doctor() -> bool:
     """Print what is installed; True if nothing is missing."""
-    rows = []
+    parts = []
     for name in ("torch", "nir", "snntorch", "numpy", "scikit-learn"):
         try:
-            rows.append((name, importlib.metadata.version(name), ""))
+            parts.append(Part(name=name, present=importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
-            rows.append((name, "missing", f"pip install {name}"))
-    lava = describe_environment()
-    return console.show_doctor(rows, lava)
+            parts.append(Part(name=name, present=None, advice=f"pip install {name}"))
+    for backend in runnable_backends().values():
+        parts += backend.parts()
+    console.show_doctor(parts)
+    return all(part.present is not None for part in parts)

@@ -2,49 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from snn2hw.cli import console
-from snn2hw.cli.commands.arguments import SUFFIXES, compile_model, load, stem
-from snn2hw.exporters import check_options, find_exporter
-from snn2hw.exporters.lava import check_output
-from snn2hw.files import check_file, check_place
-from snn2hw.frontends.options import ModelOptions
+from snn2hw.cli.commands.arguments import compile_model, load, stem
+from snn2hw.cli.deploy import Export
+from snn2hw.exporters import find_backend
+from snn2hw.exporters.bundle import Choice
+from snn2hw.exporters.export import check_place, default_place
+from snn2hw.exporters.export import export as write
 from snn2hw.pipeline import Options
 
-OUTPUT_CHECKS = {"lava": check_output, "nir": check_file}
-"""What may stand where the targets of this project write: known before the work begins, not after it."""
 
-
-def export(
-    model: str,
-    target: str,
-    output: Path | None,
-    calibrate: str | None,
-    options: ModelOptions,
-    *,
-    weight_bits: int,
-    input_bits: int,
-    method: str,
-    print_after: str | None,
-    skip_corrupt: bool,
-    own: dict[str, Any],
-) -> None:
-    """Compile a model and hand it to the target's exporter. `own` are the options that the target's exporter takes."""
-    exporter = find_exporter(target)
-    check_options(target, exporter, own)
-    destination = output or Path(stem(model) + SUFFIXES.get(target, f".{target}"))
-    check_place(destination)
-    if target in OUTPUT_CHECKS:
-        OUTPUT_CHECKS[target](destination)
-    loaded = load(model, options)
-    bits = Options(timesteps=loaded.timesteps, weight_bits=weight_bits, input_bits=input_bits, method=method)
-    deployment = compile_model(loaded, calibrate, bits, print_after, skip_corrupt=skip_corrupt)
-    lines = exporter(deployment, destination, **own)
+def export(asked: Export) -> None:
+    """Compile a model and hand it to the targets' back ends."""
+    backends = [find_backend(target) for target in asked.target]
+    asked.target_options.refuse_unused(asked.target)
+    choices = [Choice(backend=backend, options=asked.target_options.of(backend)) for backend in backends]
+    place = asked.output or default_place(stem(asked.model), choices)
+    check_place(place, choices)
+    loaded = load(asked.model, asked.options)
+    options = Options(
+        timesteps=loaded.timesteps,
+        weight_bits=asked.weight_bits,
+        input_bits=asked.input_bits,
+        method=asked.calibration,
+    )
+    deployment = compile_model(loaded, asked.calibrate, options, asked.print_after, skip_corrupt=asked.skip_corrupt)
+    lines = write(deployment, place, choices)
     program = deployment.program
     console.say(
-        f"Wrote {destination}: {len(program.graph.nodes)} nodes in {len(program.regions)} regions, "
+        f"Wrote {place}: {len(program.graph.nodes)} nodes in {len(program.regions)} regions, "
         f"T={program.schedule.timesteps}, "
         f"pipeline {program.schedule.depth} cycles deep, calibrated on {deployment.calibration_samples} samples of "
         f"{deployment.calibrated_on}."
@@ -52,5 +38,5 @@ def export(
     console.show_heads(program)
     console.show_bounds(program)
     console.show_conventions(deployment.conventions)
-    for line in lines or ():
+    for line in lines:
         console.say(line)

@@ -6,37 +6,38 @@ from pathlib import Path
 
 from snn2hw import ir
 from snn2hw.cli import console
-from snn2hw.cli.commands.arguments import is_bundle, load
+from snn2hw.cli.app import DEFAULT_TARGET
+from snn2hw.cli.commands.arguments import is_bundle, load, uncalibrated
 from snn2hw.cli.commands.cores import show_placement, show_total, show_unknown
+from snn2hw.cli.show import Inspect
 from snn2hw.engines.layers import Layers
 from snn2hw.errors import DoesNotFit, OptionError
-from snn2hw.exporters.lava import read_bundle
-from snn2hw.frontends.options import ModelOptions
+from snn2hw.exporters.bundle import read_bundle
 from snn2hw.mapping.place import place
 from snn2hw.mapping.summary import summarise
-from snn2hw.passes.calibrate import UNCALIBRATED
-from snn2hw.pipeline import Options, compile_calibrated
 from snn2hw.targets import Target, load_target
 
 
-def inspect(model: str, options: ModelOptions, chip: str, *, cores: bool, kernels: bool) -> None:
-    """Print the layers of a model or bundle."""
-    target = load_target(chip)
-    if is_bundle(model):
-        bundle = read_bundle(Path(model))
+def inspect(asked: Inspect) -> None:
+    """Print the layers of a model or bundle, and the back ends in it unless it is the default one alone."""
+    target = load_target(asked.target)
+    if is_bundle(asked.model):
+        bundle = read_bundle(Path(asked.model))
         program = bundle.program
-        _show_layers(program, target, cores=cores)
-        if kernels:
+        _show_layers(program, target, cores=asked.cores)
+        if asked.kernels:
             console.show_kernels(Layers(program))
         console.show_heads(program)
         console.show_bounds(program)
         console.show_manifest_conventions(bundle.manifest["conventions"])
+        if list(bundle.backends) != [DEFAULT_TARGET]:
+            console.show_backends(bundle.backends)
         return
-    if kernels:
+    if asked.kernels:
         raise OptionError("--kernels: kernels follow from ranges, which calibration sets. Export a bundle and name it.")
-    loaded = load(model, options, default_timesteps=1)
-    program = compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps))
-    _show_layers(program, target, cores=cores)
+    loaded = load(asked.model, asked.options, default_timesteps=1)
+    program = uncalibrated(loaded).program
+    _show_layers(program, target, cores=asked.cores)
     console.show_heads(program)
     console.show_conventions(loaded.conventions)
 

@@ -5,131 +5,120 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from snn2hw import ir
 from snn2hw.cli import console
 from snn2hw.cli.commands.arguments import (
-    check_deadline,
     check_device,
-    check_models,
     compile_model,
     is_bundle,
     load,
-    process_kind,
     read_data,
     take_samples,
     with_labels_for,
 )
 from snn2hw.cli.commands.compare import steps_of
+from snn2hw.cli.deploy import Simulate
 from snn2hw.data.samples import Samples, right_answers
+from snn2hw.deployment import Deployment
 from snn2hw.engines import fast
 from snn2hw.engines.cycle import simulate as simulate_cycles
 from snn2hw.errors import OptionError
-from snn2hw.exporters.lava import export as export_bundle
-from snn2hw.exporters.lava import read_bundle
-from snn2hw.exporters.lava.environment import ensure_environment
-from snn2hw.exporters.lava.simulate import simulate as simulate_in_lava
+from snn2hw.exporters import Runnable, runnable_backends
+from snn2hw.exporters.bundle import Bundle, read_bundle, write_bundle
+from snn2hw.exporters.export import choose
 from snn2hw.files import arrays_on_disk, check_file, write_npz
-from snn2hw.frontends.options import ModelOptions
 from snn2hw.interop import simulate as in_clients
 from snn2hw.network.nir_file import read_nir
 from snn2hw.pipeline import Options
 
-ENGINES = ("fast", "cycle", "lava", *in_clients.ENGINES)
 
-
-def simulate(
-    model: str,
-    data: str,
-    engine: str,
-    output: Path | None,
-    calibrate: str | None,
-    options: ModelOptions,
-    *,
-    samples: int | None,
-    device: str,
-    jobs: int,
-    saturate: bool,
-    skip_corrupt: bool,
-    processes: str,
-    lava_processes: int | None,
-    models: Path | None,
-    deadline: float | None,
-) -> None:
+def simulate(asked: Simulate) -> None:
     """Run a bundle or model on data with one engine; print the accuracy, write the spikes."""
-    if engine not in ENGINES:
-        raise OptionError(f"engine {engine!r}: choose {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
-    check_device(device, jobs, engine)
-    kind = process_kind(processes, lava_processes)
-    check_models(models, kind, engine)
-    check_deadline(deadline)
-    check_file(output)
-    if engine in in_clients.ENGINES:
-        _simulate_file(model, data, engine, output, options, samples, skip_corrupt=skip_corrupt)
+    backends = runnable_backends()
+    engines = ("fast", "cycle", *backends, *in_clients.ENGINES)
+    if asked.engine not in engines:
+        raise OptionError(f"engine {asked.engine!r}: choose {', '.join(engines[:-1])} or {engines[-1]}.")
+    check_device(asked.device, asked.jobs, asked.engine)
+    asked.run_options.check()
+    asked.run_options.refuse_unused([asked.engine])
+    check_file(asked.output)
+    if asked.engine in in_clients.ENGINES:
+        _simulate_file(asked)
         return
+    made: Bundle | Deployment
+    if is_bundle(asked.model):
+        made = read_bundle(Path(asked.model))
+        if asked.engine in backends and asked.engine not in made.runnable:
+            raise OptionError(
+                f"{asked.model}: it holds {', '.join(made.backends)} and not {asked.engine}. Export it with --target "
+                f"{asked.engine} too."
+            )
+    else:
+        loaded = load(asked.model, asked.options)
+        options = Options(timesteps=loaded.timesteps)
+        made = compile_model(loaded, asked.calibrate, options, None, skip_corrupt=asked.skip_corrupt)
+    samples = take_samples(
+        asked.data, made.program, asked.samples, saturate=asked.saturate, skip_corrupt=asked.skip_corrupt
+    )
+    if asked.engine in backends:
+        backends[asked.engine].prepare(console.note)
     with ExitStack() as scratch:
-        folder = scratch.enter_context(tempfile.TemporaryDirectory(prefix="snn2hw-"))
-        if is_bundle(model):
-            bundle = read_bundle(Path(model))
-        else:
-            loaded = load(model, options)
-            path = Path(folder, "bundle")
-            chosen_options = Options(timesteps=loaded.timesteps)
-            export_bundle(compile_model(loaded, calibrate, chosen_options, None, skip_corrupt=skip_corrupt), path)
-            bundle = read_bundle(path)
-        chosen = take_samples(data, bundle.program, samples, saturate=saturate, skip_corrupt=skip_corrupt)
-        if engine == "lava":
-            ensure_environment(console.note)
         with console.bars() as bars:
-            if engine == "fast":
+            if asked.engine == "fast":
                 spikes = fast.simulate(
-                    bundle.program,
-                    chosen,
-                    record=() if output is None else None,
-                    device=device,
-                    jobs=jobs,
+                    made.program,
+                    samples,
+                    record=() if asked.output is None else None,
+                    device=asked.device,
+                    jobs=asked.jobs,
                     progress=lambda a, b: bars("samples", a, b),
                     note=console.note,
-                    allocate=None if output is None else scratch.enter_context(arrays_on_disk(output.parent)),
+                    allocate=None
+                    if asked.output is None
+                    else scratch.enter_context(arrays_on_disk(asked.output.parent)),
                 )
-            elif engine == "cycle":
-                spikes = simulate_cycles(bundle.program, chosen, progress=lambda a, b: bars("cycles", a, b))
+            elif asked.engine == "cycle":
+                spikes = simulate_cycles(made.program, samples, progress=lambda a, b: bars("cycles", a, b))
             else:
-                spikes = simulate_in_lava(
-                    bundle.path,
-                    chosen,
-                    processes=kind,
-                    lava_processes=lava_processes,
-                    models=models,
-                    deadline=deadline,
-                    progress=lambda a, b: bars("lava", a, b),
-                )
-        _tell(spikes, chosen, engine, output, bundle.program.graph.readout)
-    console.show_manifest_conventions(bundle.manifest["conventions"])
+                backend = backends[asked.engine]
+                spikes = _run(backend, made, samples, asked.run_options.of(backend), bars)
+        _tell(spikes, samples, asked.engine, asked.output, made.program.graph.readout)
+    if isinstance(made, Bundle):
+        console.show_manifest_conventions(made.manifest["conventions"])
+    else:
+        console.show_conventions(made.conventions)
 
 
-def _simulate_file(
-    model: str,
-    data: str,
-    engine: str,
-    output: Path | None,
-    options: ModelOptions,
-    samples: int | None,
-    *,
-    skip_corrupt: bool,
-) -> None:
+def _run(backend: Runnable, made: Bundle | Deployment, samples: Samples, options: Any, bars: console.Bars) -> ir.Spikes:
+    """The spikes of a back end: of a bundle as it lies there, of a deployment from a bundle that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="snn2hw-") as folder:
+        if isinstance(made, Deployment):
+            place = Path(folder, "bundle")
+            write_bundle(made, place, [choose(backend.name)])
+            made = read_bundle(place)
+        artefact = made.runnable[backend.name]
+        return backend.run(artefact, samples, options, lambda a, b: bars(backend.name, a, b))
+
+
+def _simulate_file(asked: Simulate) -> None:
     """Run a .nir file in another framework, or as snn2hw reads it."""
-    if not model.endswith(".nir"):
-        raise OptionError(f"--engine {engine} runs .nir files. Write one: snn2hw export {model} --target nir.")
-    path = Path(model)
+    if not asked.model.endswith(".nir"):
+        raise OptionError(
+            f"--engine {asked.engine} runs .nir files. Write one: snn2hw export {asked.model} --target nir."
+        )
+    path = Path(asked.model)
     graph = read_nir(path)
     shape = in_clients.input_shape(graph)
-    chosen = read_data(data, shape, samples, timesteps=options.timesteps, skip_corrupt=skip_corrupt)
-    chosen = with_labels_for(chosen, in_clients.output_shape(graph))
-    steps = steps_of(model, chosen, options)
+    samples = read_data(
+        asked.data, shape, asked.samples, timesteps=asked.options.timesteps, skip_corrupt=asked.skip_corrupt
+    )
+    samples = with_labels_for(samples, in_clients.output_shape(graph))
+    steps = steps_of(asked.model, samples, asked.options)
     with console.bars() as bars:
-        spikes = in_clients.simulate(path, engine, chosen, steps, progress=lambda a, b: bars(engine, a, b))
-    _tell(spikes, chosen, engine, output)
+        spikes = in_clients.simulate(path, asked.engine, samples, steps, progress=lambda a, b: bars(asked.engine, a, b))
+    _tell(spikes, samples, asked.engine, asked.output)
 
 
 def _tell(

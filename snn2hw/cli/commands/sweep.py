@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
@@ -13,67 +12,56 @@ from snn2hw.analysis.sweep import Sweep, check
 from snn2hw.analysis.sweep import sweep as run
 from snn2hw.cli import console
 from snn2hw.cli.commands.arguments import calibration_samples, check_device, check_range, load, read_data
+from snn2hw.cli.show import Sweep as Asked
 from snn2hw.errors import OptionError
 from snn2hw.files import check_file, write_text
-from snn2hw.frontends.options import ModelOptions
 from snn2hw.passes.calibrate import calibrate as note_ranges
 from snn2hw.passes.weight_scales import METHODS
 
 RANGE = re.compile(r"(\d{1,2})(?:-(\d{1,2}))?")
 
 
-def sweep(
-    model: str,
-    data: str | None,
-    output: Path | None,
-    json_file: Path | None,
-    calibrate: str | None,
-    options: ModelOptions,
-    *,
-    bits: str,
-    calibrations: str,
-    input_bits: int,
-    samples: int | None,
-    device: str,
-    saturate: bool,
-    skip_corrupt: bool,
-) -> None:
+def sweep(asked: Asked) -> None:
     """Quantise a model in every way that is asked for; print a table, write a page and a document."""
-    counts = parse_bits(bits)
-    methods = tuple(METHODS) if calibrations == "all" else tuple(dict.fromkeys(calibrations.split(",")))
+    counts = parse_bits(asked.bits)
+    every = asked.calibration == "all"
+    methods = tuple(METHODS) if every else tuple(dict.fromkeys(asked.calibration.split(",")))
     check(counts, methods)
-    check_device(device, 1, "fast")
-    check_file(output)
-    check_file(json_file)
-    loaded = load(model, options)
-    named = data or loaded.data
-    if named is None:
-        raise OptionError(f"{model} does not say on which data it was trained: give labelled samples with --data.")
-    chosen = read_data(named, loaded.input_shape, samples, timesteps=loaded.timesteps, skip_corrupt=skip_corrupt)
-    ranges_of = calibration_samples(loaded, calibrate, skip_corrupt=skip_corrupt)
+    check_device(asked.device, 1, "fast")
+    check_file(asked.output)
+    check_file(asked.json_file)
+    loaded = load(asked.model, asked.options)
+    data = asked.data or loaded.data
+    if data is None:
+        raise OptionError(
+            f"{asked.model} does not say on which data it was trained: give labelled samples with --data."
+        )
+    skip_corrupt = asked.skip_corrupt
+    samples = read_data(data, loaded.input_shape, asked.samples, timesteps=loaded.timesteps, skip_corrupt=skip_corrupt)
+    ranges_of = calibration_samples(loaded, asked.calibrate, skip_corrupt=skip_corrupt)
     with console.bars() as bars:
         ranges = note_ranges(
             loaded.network, ranges_of, timesteps=loaded.timesteps, progress=lambda a, b: bars("calibrate", a, b)
         )
-        found = run(
+        result = run(
             loaded,
             ranges,
-            chosen,
+            samples,
             bits=counts,
             methods=methods,
-            input_bits=input_bits,
-            device=device,
+            input_bits=asked.input_bits,
+            device=asked.device,
             progress=bars,
-            on_first=lambda program: check_range(chosen, program.graph.input, saturate=saturate),
+            on_first=lambda program: check_range(samples, program.graph.input, saturate=asked.saturate),
         )
-    show(found)
-    if json_file is not None:
-        write_text(json_file, json.dumps(found.to_json(), indent=1) + "\n")
-    if output is not None:
+    show(result)
+    if asked.json_file is not None:
+        write_text(asked.json_file, json.dumps(result.to_json(), indent=1) + "\n")
+    if asked.output is not None:
         from snn2hw.analysis.sweep_page import page_of  # plotly is slow to import
 
-        write_text(output, page_of(found))
-        console.say(f"Wrote {output}.")
+        write_text(asked.output, page_of(result))
+        console.say(f"Wrote {asked.output}.")
 
 
 def parse_bits(text: str) -> tuple[int, ...]:

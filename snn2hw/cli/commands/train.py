@@ -11,6 +11,7 @@ import torch
 
 from snn2hw.cli import console
 from snn2hw.cli.commands.arguments import check_device
+from snn2hw.cli.train import Train
 from snn2hw.data.folders import FolderDataset, without_corrupt
 from snn2hw.data.named import Dataset
 from snn2hw.data.sources import KNOWN, open_samples
@@ -35,65 +36,52 @@ NET_FOR = {
 TUNED_FOR = {"epochs": 10, "learning_rate": 3e-4}  # of few bits, on a net that is trained already
 
 
-def train(
-    data: str,
-    output: Path,
-    *,
-    test: str | None,
-    net: str | None,
-    connect: str | None,
-    beta: float | None,
-    recipe: str | None,
-    method: str | None,
-    changes: dict[str, Any],
-    seed: int,
-    start: Path | None,
-    qat: int | None,
-    calibration: str | None,
-    resume: bool,
-    log: Path | None,
-    device: str,
-    skip_corrupt: bool,
-) -> None:
-    """Train on DATA, or fine-tune for few bits, and write the checkpoint. `changes` are values of the recipe."""
-    check_file(output)
-    check_file(log)
-    check_device(device, 1, "fast")
-    known = data.partition(":")[0].partition(",")[0]
-    chosen = _recipe(recipe or known, TUNED_FOR | _given(changes) if qat is not None else _given(changes))
-    if qat is not None:
-        fixed = {"net": net, "connect": connect, "beta": beta, "timesteps": changes["timesteps"], "method": method}
-        tuning = _tuning(start, qat, calibration, _given(fixed))
-        arch, config, chosen = _trained(tuning.start, chosen)
+def train(asked: Train) -> None:
+    """Train on DATA, or fine-tune for few bits, and write the checkpoint."""
+    check_file(asked.output)
+    check_file(asked.log)
+    check_device(asked.device, 1, "fast")
+    known = asked.data.partition(":")[0].partition(",")[0]
+    recipe = _recipe(asked.recipe or known, TUNED_FOR | asked.changes if asked.qat is not None else asked.changes)
+    if asked.qat is not None:
+        tuning = _tuning(asked, asked.qat)
+        arch, config, recipe = _trained(tuning.start, recipe)
     else:
-        if alone := _given({"start": start, "calibration": calibration}):
+        if alone := _given({"start": asked.start, "calibration": asked.calibration}):
             raise OptionError(f"--{next(iter(alone))} goes with --qat BITS, which fine-tunes a network for few bits.")
-        if connect is None:
+        if asked.connect is None:
             raise OptionError("--connect: give ADD, AND, IAND, plain, or spiking for the Spiking ResNet.")
-        tuning, arch, config = None, architecture(connect), {}
-    train_set, test_set = open_sets(data, test, chosen.timesteps)
-    if skip_corrupt:
+        tuning, arch, config = None, architecture(asked.connect), {}
+    train_set, test_set = open_sets(asked.data, asked.test, recipe.timesteps)
+    if asked.skip_corrupt:
         train_set, test_set = _readable(train_set), _readable(test_set)
     shape, classes = _seen(train_set)
     if tuning is None:
-        config = _config(net or NET_FOR.get(known), connect or "", shape, classes, beta) | {
-            "timesteps": chosen.timesteps
-        }
+        net = asked.net or NET_FOR.get(known)
+        config = _config(net, asked.connect or "", shape, classes, asked.beta) | {"timesteps": recipe.timesteps}
     elif shape != tuple(config["input_shape"]) or classes > config["classes"]:
         raise OptionError(
             f"{tuning.start}: it takes {list(config['input_shape'])} and has {config['classes']} classes, but "
             f"{train_set.name} is {list(shape)} of {classes} classes. Name the data that the network was trained on."
         )
-    job = Job(arch=arch, config=config, recipe=chosen, data=data, method=method or "plain", seed=seed, tuning=tuning)
-    with process_group(device) as (group, own), console.bars() as bars:
+    job = Job(
+        arch=arch,
+        config=config,
+        recipe=recipe,
+        data=asked.data,
+        method=asked.method or "plain",
+        seed=asked.seed,
+        tuning=tuning,
+    )
+    with process_group(asked.device) as (group, own), console.bars() as bars:
         try:
             result = run(
                 job,
                 train_set,
                 test_set,
-                output,
-                resume=resume,
-                log=log,
+                asked.output,
+                resume=asked.resume,
+                log=asked.log,
                 device=own,
                 group=group,
                 on_batch=(lambda done, of: bars("batches", done, of)) if group.leads else None,
@@ -103,12 +91,12 @@ def train(
             raise CorruptFile(f"{error} Or leave out what cannot be read: --skip-corrupt.") from None
     if not group.leads:
         return
-    told = f"Wrote {output}: test accuracy {100 * result.test_accuracy:.2f} %"
+    told = f"Wrote {asked.output}: test accuracy {100 * result.test_accuracy:.2f} %"
     if tuning is None:
         console.say(f"{told}, trained in {result.seconds:.0f} s.")
         return
-    again = f"--weight-bits {qat}" + (f" --calibration {calibration}" if calibration else "")
-    console.say(f"{told} with weights of {qat} bits, tuned in {result.seconds:.0f} s. Export it with {again}.")
+    again = f"--weight-bits {asked.qat}" + (f" --calibration {asked.calibration}" if asked.calibration else "")
+    console.say(f"{told} with weights of {asked.qat} bits, tuned in {result.seconds:.0f} s. Export it with {again}.")
 
 
 def open_sets(data: str, test: str | None, timesteps: int) -> tuple[Data, Data]:
@@ -169,14 +157,15 @@ def _config(name: str | None, connect: str, shape: tuple[int, ...], classes: int
     return NETS[name](connect, shape, classes, beta=beta)
 
 
-def _tuning(start: Path | None, bits: int, calibration: str | None, fixed: dict[str, Any]) -> Tuning:
-    if start is None:
+def _tuning(asked: Train, bits: int) -> Tuning:
+    if asked.start is None:
         raise OptionError(f"--qat {bits} fine-tunes a trained network. Name its checkpoint with --start.")
-    if fixed:
-        raise OptionError(f"--{next(iter(fixed))}: {start} says it. Leave it out.")
-    if calibration is not None and calibration not in CALIBRATIONS:
-        raise OptionError(f"--calibration {calibration}: choose {', '.join(CALIBRATIONS)}.")
-    return Tuning(start=start, weight_bits=bits, calibration=calibration or "max")
+    names = ("net", "connect", "beta", "timesteps", "method")
+    if fixed := _given({name: getattr(asked, name) for name in names}):
+        raise OptionError(f"--{next(iter(fixed))}: {asked.start} says it. Leave it out.")
+    if asked.calibration is not None and asked.calibration not in CALIBRATIONS:
+        raise OptionError(f"--calibration {asked.calibration}: choose {', '.join(CALIBRATIONS)}.")
+    return Tuning(start=asked.start, weight_bits=bits, calibration=asked.calibration or "max")
 
 
 def _trained(start: Path, recipe: Recipe) -> tuple[str, dict[str, Any], Recipe]:

@@ -121,12 +121,12 @@ def open_events(name: str, folder: Path, choice: Choice) -> FolderDataset:
         entries = _cached(name, cached, choice)
         read = ReadEvents(read_npz, known.size, choice.timesteps, choice.by)
     else:
-        found = known.find(name, folder, choice)
-        if found is None:
+        published = known.find(name, folder, choice)
+        if published is None:
             raise DataError(
                 f"{folder}: this is no folder of {known.title}; it holds {shown(folder)}. {_expected(known)}"
             )
-        entries = found
+        entries = published
         read = ReadEvents(known.read, known.size, choice.timesteps, choice.by)
     title = f"{known.title} ({'training' if choice.split == 'train' else 'test'})"
     return FolderDataset(title, in_fixed_order(entries), read, shape, choice.timesteps)

@@ -128,8 +128,8 @@ def read_n_mnist(path: Path, size: Size) -> Events:
     x, y, high, middle, low = np.frombuffer(content, np.uint8).reshape(-1, _N_MNIST_EVENT).astype(np.int64).T
     overflow = y == _N_MNIST_OVERFLOW_ROW
     t = ((high & 0x7F) << 16 | middle << 8 | low) + np.cumsum(overflow) * _N_MNIST_OVERFLOW_TIME
-    kept = ~overflow
-    return _checked(Events(t[kept], x[kept], y[kept], high[kept] >> 7), path, size)
+    is_event = ~overflow
+    return _checked(Events(t[is_event], x[is_event], y[is_event], high[is_event] >> 7), path, size)
 
 
 def read_npz(path: Path, size: Size) -> Events:

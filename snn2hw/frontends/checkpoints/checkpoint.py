@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from snn2hw.aliases import Shape
 from snn2hw.errors import ModelError, OptionError
 from snn2hw.frontends.checkpoints.hints import Hints
 from snn2hw.frontends.checkpoints.state_dict import Arguments, recognise, without_prefix
-from snn2hw.frontends.checkpoints.state_formats import Shape
 from snn2hw.frontends.checkpoints.torch_file import check_claims, read_torch_file, summary
 from snn2hw.models.checkpoint import ARCHITECTURES, SCHEMA, build_model
 
@@ -69,21 +69,21 @@ def read_checkpoint(path: Path, hints: Hints | None = None, *, trust_pickle: boo
         raise ModelError(f"{unknown}. {advice}")
     check_claims(path, weights)
     try:
-        found = recognise(weights, _arguments_in(content), hints)
+        recognised = recognise(weights, _arguments_in(content), hints)
     except ModelError as error:
         raise ModelError(f"{unknown}: {error} {advice}") from None
     except OptionError as error:
         raise OptionError(f"{path}: {error}") from None
-    model = _build(path, found.arch, found.config)
-    notes = load_weights(model, found.state, f"{path} (names as docs/checkpoint.md maps them)")
-    said = found.config
+    model = _build(path, recognised.arch, recognised.config)
+    notes = load_weights(model, recognised.state, f"{path} (names as docs/checkpoint.md maps them)")
+    config = recognised.config
     return Checkpoint(
         model=model,
-        input_shape=tuple(said["input_shape"]),
-        timesteps=said["timesteps"],
-        notes=(*notes, *found.notes),
-        arch=found.arch,
-        config=said,
+        input_shape=tuple(config["input_shape"]),
+        timesteps=config["timesteps"],
+        notes=(*notes, *recognised.notes),
+        arch=recognised.arch,
+        config=config,
     )
 
 
@@ -128,7 +128,7 @@ def _refuse_hints(path: Path, hints: Hints) -> None:
 
 
 def read_weights(path: Path, *, trust_pickle: bool = False) -> Mapping[str, Tensor]:
-    """The state dict in a file: the file itself, or its entry of a name in WEIGHT_ENTRIES.
+    """The state dict in a file, tensors [*shape] by name: the file itself, or its entry of a name in WEIGHT_ENTRIES.
 
     Raises ModelError if there is none, or the file holds code that is not trusted.
     """
@@ -155,32 +155,35 @@ def _weights_in(content: Any) -> nn.Module | Mapping[str, Tensor] | None:
 
 
 def _arguments_in(content: Any) -> Arguments:
-    found = (content.get(key) for key in ARGUMENT_ENTRIES) if isinstance(content, Mapping) else ()
-    return next((args for args in found if isinstance(args, argparse.Namespace | Mapping)), None)
+    entries = (content.get(key) for key in ARGUMENT_ENTRIES) if isinstance(content, Mapping) else ()
+    return next((args for args in entries if isinstance(args, argparse.Namespace | Mapping)), None)
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], where: str) -> tuple[str, ...]:
     """Load a state dict strictly, but for a prefix of all names; return what was converted or left out, in words.
 
-    Of a LightningModule's, whose losses and metrics lie beside the model, the part that is the whole model is taken.
+    state: tensors [*shape] by name, each of the shape that the model's has. Of a LightningModule's, whose losses and
+    metrics lie beside the model, the part that is the whole model is taken.
 
     Raises ModelError that lists missing, unknown and mis-shaped entries, or names one that is not finite.
     """
     if not isinstance(state, Mapping):
         raise ModelError(f"{where}: its state_dict is {summary(state)}. Save model.state_dict() there.")
-    own = model.state_dict()
+    expected = model.state_dict()
     left_out: tuple[str, ...] = ()
-    if not any(key in own for key in state) and all(isinstance(key, str) for key in state):
-        state, left_out = _part_of(without_prefix(state), own)
-    problems = [f"{key} is missing" for key in own if key not in state]
-    problems += [f"{key} is not part of the model" for key in state if key not in own]
+    if not any(key in expected for key in state) and all(isinstance(key, str) for key in state):
+        state, left_out = _part_of(without_prefix(state), expected)
+    problems = [f"{key} is missing" for key in expected if key not in state]
+    problems += [f"{key} is not part of the model" for key in state if key not in expected]
     problems += [
-        f"{key} has shape {list(state[key].shape)}, the model needs {list(own[key].shape)}"
-        for key in own
-        if key in state and isinstance(state[key], Tensor) and state[key].shape != own[key].shape
+        f"{key} has shape {list(state[key].shape)}, the model needs {list(expected[key].shape)}"
+        for key in expected
+        if key in state and isinstance(state[key], Tensor) and state[key].shape != expected[key].shape
     ]
     problems += [
-        f"{key} {wrong}" for key in own if key in state and (wrong := _wrong_kind(state[key], own[key])) is not None
+        f"{key} {wrong}"
+        for key in expected
+        if key in state and (wrong := _wrong_kind(state[key], expected[key])) is not None
     ]
     if problems:
         listed = "\n  ".join(problems[:SHOWN_KEYS])
@@ -191,11 +194,13 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], where: str) -> t
     return (*conversions(state, torch.float32), *left_out)
 
 
-def _part_of(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+def _part_of(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
     """The part under one prefix that holds the whole model, with what is left out in words; all if there is no such."""
     prefixes = {key.partition(".")[0] + "." for key in state}
-    whole = [prefix for prefix in prefixes if own and all(prefix + key in state for key in own)]
-    if len(whole) != 1 or any(key in own for key in state):
+    whole = [prefix for prefix in prefixes if expected and all(prefix + key in state for key in expected)]
+    if len(whole) != 1 or any(key in expected for key in state):
         return state, ()
     part = {key.removeprefix(whole[0]): tensor for key, tensor in state.items() if key.startswith(whole[0])}
     rest = [key for key in state if not key.startswith(whole[0])]
@@ -203,7 +208,7 @@ def _part_of(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[Ma
     return part, (f"the weights of {whole[0].rstrip('.')} were taken, and left out {listed}",)
 
 
-def _wrong_kind(value: object, own: Tensor) -> str | None:
+def _wrong_kind(value: object, expected: Tensor) -> str | None:
     """What is wrong with an entry of a state dict besides its shape, or None."""
     if not isinstance(value, Tensor):
         return "is not a tensor"
@@ -211,13 +216,13 @@ def _wrong_kind(value: object, own: Tensor) -> str | None:
         return None  # check_finite says more
     if value.layout is not torch.strided or value.device.type != "cpu":
         return f"has no plain values ({value.layout}, device {value.device})"
-    if value.is_floating_point() != own.is_floating_point():
-        return f"has type {_type(value)}, the model needs {_type(own)}"
+    if value.is_floating_point() != expected.is_floating_point():
+        return f"has type {_type(value)}, the model needs {_type(expected)}"
     return None
 
 
 def conversions(state: Mapping[str, Tensor], wanted: torch.dtype) -> tuple[str, ...]:
-    """How many tensors have which type of real numbers other than `wanted`, in words."""
+    """How many tensors, by name and [*any shape], have which type of real numbers other than `wanted`, in words."""
     types = Counter(_type(tensor) for tensor in state.values() if tensor.is_floating_point() and tensor.dtype != wanted)
     return tuple(
         f"{count} of {len(state)} tensors are {kind}; they were converted to {str(wanted).removeprefix('torch.')}"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from snn2hw.aliases import Shape
 from snn2hw.errors import OptionError
 from snn2hw.models.sew_resnet import IMAGENET_NETS
-
-Shape = tuple[int, ...]
 
 FAMILIES = {"sew": "sew_resnet", "spiking": "spiking_resnet"}
 NAMED_NETS = {f"{prefix}_{name}": family for prefix, family in FAMILIES.items() for name in IMAGENET_NETS}

@@ -1,7 +1,7 @@
 """Which network a bare state dict belongs to: read from its tensors, from the training's arguments, and from hints.
 
 What none of them says is asked for, all at once; nothing is guessed. What the code of a format fixes, and what was
-taken for granted, is said in the notes.
+taken for granted, stands in the notes.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from snn2hw.aliases import Shape
 from snn2hw.errors import ModelError, OptionError
 from snn2hw.frontends.checkpoints.hints import ARCHS, DEFAULTS, NAMED_NETS, NEURONS, PARAMETERS, Hints, parse_neuron
 from snn2hw.frontends.checkpoints.state_events import read_authors_events
-from snn2hw.frontends.checkpoints.state_formats import Found, Shape, State, read_authors_imagenet, read_spikingjelly
+from snn2hw.frontends.checkpoints.state_formats import NetworkFacts, State, read_authors_imagenet, read_spikingjelly
 from snn2hw.models.blocks import GATES, IAND_ORDERS
 from snn2hw.models.sew_resnet import IMAGENET_NETS
 
@@ -40,7 +41,7 @@ def recognise(state: Mapping[str, Tensor], args: Arguments, hints: Hints) -> Rec
     """Find the network that a state dict belongs to.
 
     Args:
-        state: the tensors, under the names of SpikingJelly's sew_resnet or spiking_resnet, or of the SEW ResNet
+        state: the tensors [*shape] under the names of SpikingJelly's sew_resnet or spiking_resnet, or of the SEW ResNet
             authors' networks for ImageNet, DVS Gesture and CIFAR10-DVS, all with a leading `module.` or none.
         args: arguments of the training, as they lie beside the weights. Of these the connect function (connect_f or
             cnf) and T are used; the name of the model is not trusted, for SEW ResNets are called spiking_resnet there.
@@ -51,9 +52,9 @@ def recognise(state: Mapping[str, Tensor], args: Arguments, hints: Hints) -> Rec
     """
     if hints.input_shape is not None and len(hints.input_shape) != 3:
         raise OptionError(f"--input-shape {','.join(map(str, hints.input_shape))}: these networks take C,H,W.")
-    said = dict(vars(args) if isinstance(args, argparse.Namespace) else args or {})
-    found = _read_format(without_prefix(state), hints.input_shape)
-    settle = _Settle(found, said, hints)
+    arguments = dict(vars(args) if isinstance(args, argparse.Namespace) else args or {})
+    network = _read_format(without_prefix(state), hints.input_shape)
+    settle = _Settle(network, arguments, hints)
     arch = settle.arch()
     connect = settle.connect(arch)
     config = {
@@ -62,16 +63,16 @@ def recognise(state: Mapping[str, Tensor], args: Arguments, hints: Hints) -> Rec
         "input_shape": settle.input_shape(),
         "timesteps": settle.timesteps(),
         "neuron": settle.neuron(),
-        **found.structure,
+        **network.structure,
     }
     if settle.questions:
         raise OptionError(
-            "\n".join([f"these are the weights of a network in the format of {found.format}.", *settle.questions])
+            "\n".join([f"these are the weights of a network in the format of {network.format}.", *settle.questions])
         )
-    return Recognised(arch, config, found.state, tuple(settle.notes))
+    return Recognised(arch, config, network.state, tuple(settle.notes))
 
 
-def _read_format(state: State, input_shape: Shape | None) -> Found:
+def _read_format(state: State, input_shape: Shape | None) -> NetworkFacts:
     """What the names and sizes of the tensors say. Raises ModelError if no known network has them."""
 
     def some(pattern: str) -> bool:
@@ -92,22 +93,28 @@ def _read_format(state: State, input_shape: Shape | None) -> Found:
 
 
 def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict without what wrappers write before every name; as it is unless all have it."""
+    """The state dict, tensors [*shape] by name, without what wrappers write before every name.
+
+    It stays as it is unless all names have that.
+    """
     while prefix := next((p for p in PREFIXES if state and all(key.startswith(p) for key in state)), None):
         state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
     return dict(state)
 
 
 class _Settle:
-    """Settles one question after another from the tensors, the arguments and the hints; collects what stays open."""
+    """Settles one question after another from the tensors, the arguments and the hints; collects what stays open.
 
-    def __init__(self, found: Found, said: Mapping[str, Any], hints: Hints) -> None:
-        self.found, self.said, self.hints = found, said, hints
+    network: what the tensors show. arguments: of the training, by name. hints: the user's.
+    """
+
+    def __init__(self, network: NetworkFacts, arguments: Mapping[str, Any], hints: Hints) -> None:
+        self.network, self.arguments, self.hints = network, arguments, hints
         self.questions: list[str] = []
         self.notes: list[str] = []
 
     def arch(self) -> str:
-        families, hint = self.found.families, self.hints.arch
+        families, hint = self.network.families, self.hints.arch
         if hint is not None:
             family = self._named(hint)
             if family not in families:
@@ -117,10 +124,10 @@ class _Settle:
             return families[0]
         if self.hints.connect is not None:
             return "sew_resnet"
-        if self.found.connect_decides and any(key in self.said for key in CONNECT_ARGUMENTS):
+        if self.network.connect_decides and any(key in self.arguments for key in CONNECT_ARGUMENTS):
             if self._connect_of_training() is None:
                 return "plain_net"  # a SEW ResNet without a connect function cannot be run
-            if "plain" not in str(self.said.get("model")).lower():
+            if "plain" not in str(self.arguments.get("model")).lower():
                 return "sew_resnet"
         other = next(family for family in families if family != "sew_resnet")
         self.questions.append(
@@ -135,13 +142,13 @@ class _Settle:
         if hint not in NAMED_NETS:
             return hint
         layout = IMAGENET_NETS[hint.partition("_")[2]]
-        own = self.found.structure
+        structure = self.network.structure
         wanted = (layout.block, layout.blocks, layout.groups, layout.width_per_group)
-        blocks = tuple(stage["blocks"] for stage in own["stages"])
-        there = (own["block"], blocks, own.get("groups", 1), own.get("width_per_group", 64))
-        if wanted != there:
+        blocks = tuple(stage["blocks"] for stage in structure["stages"])
+        in_file = (structure["block"], blocks, structure.get("groups", 1), structure.get("width_per_group", 64))
+        if wanted != in_file:
             raise OptionError(
-                f"--arch {hint} has {_layout(*wanted)}; the file has {_layout(*there)}. Leave out the depth: "
+                f"--arch {hint} has {_layout(*wanted)}; the file has {_layout(*in_file)}. Leave out the depth: "
                 f"--arch {NAMED_NETS[hint]}."
             )
         return NAMED_NETS[hint]
@@ -165,7 +172,7 @@ class _Settle:
         return hint or trained
 
     def _connect_of_training(self) -> str | None:
-        value = next((self.said[key] for key in CONNECT_ARGUMENTS if self.said.get(key)), None)
+        value = next((self.arguments[key] for key in CONNECT_ARGUMENTS if self.arguments.get(key)), None)
         if value is None:
             return None
         if not isinstance(value, str) or value.upper() not in GATES:
@@ -173,7 +180,7 @@ class _Settle:
         return value.upper()
 
     def iand_order(self, connect: str | None) -> str:
-        orders, hint = self.found.iand_orders, self.hints.iand_order
+        orders, hint = self.network.iand_orders, self.hints.iand_order
         if hint is not None:
             if hint not in IAND_ORDERS:
                 raise OptionError(f"--iand-order {hint}: choose {' or '.join(IAND_ORDERS)}.")
@@ -193,13 +200,13 @@ class _Settle:
         return "paper"
 
     def neuron(self) -> dict[str, Any]:
-        found, hint = self.found, self.hints.neuron
+        network, hint = self.network, self.hints.neuron
         kind, given = parse_neuron(hint) if hint is not None else (None, {})
-        if found.learned and kind not in (None, "ParametricLIFNode"):
+        if network.learned and kind not in (None, "ParametricLIFNode"):
             raise OptionError(f"--neuron {hint}: the neurons of this file have a learned tau, w: they are PLIF.")
-        if not found.learned and kind == "ParametricLIFNode":
+        if not network.learned and kind == "ParametricLIFNode":
             raise OptionError(f"--neuron {hint}: the neurons of this file have no learned tau, w.")
-        kind = kind or ("ParametricLIFNode" if found.learned else found.neuron)
+        kind = kind or ("ParametricLIFNode" if network.learned else network.neuron)
         if kind is None:
             self.questions.append(
                 "--neuron IF or --neuron LIF: neither has tensors. Where its numbers were not SpikingJelly's defaults, "
@@ -214,12 +221,12 @@ class _Settle:
                 f"neurons: {kind}({shown}). No tensor shows these numbers; where they were others, give --neuron "
                 f"{short},name=value,..."
             )
-        return {"kind": kind, **values} | ({"tau": DEFAULTS["tau"]} if found.learned else {})
+        return {"kind": kind, **values} | ({"tau": DEFAULTS["tau"]} if network.learned else {})
 
     def timesteps(self) -> int:
-        trained = self.said.get("T")
-        own = trained if type(trained) is int and trained >= 1 else None
-        steps = self.hints.timesteps or own or self.hints.default_timesteps
+        trained = self.arguments.get("T")
+        trained_steps = trained if type(trained) is int and trained >= 1 else None
+        steps = self.hints.timesteps or trained_steps or self.hints.default_timesteps
         if steps is None:
             self.questions.append(
                 "--timesteps T: the file does not say for how many time steps the network was trained."
@@ -227,7 +234,7 @@ class _Settle:
         return steps or 1
 
     def input_shape(self) -> list[int]:
-        channels, hint = self.found.channels, self.hints.input_shape
+        channels, hint = self.network.channels, self.hints.input_shape
         if hint is not None:
             if hint[0] != channels:
                 given = ",".join(map(str, hint))
@@ -235,9 +242,11 @@ class _Settle:
                     f"--input-shape {given}: the first convolution of the file takes {channels} channels."
                 )
             return list(hint)
-        if self.found.input_shape is not None:
-            shape = self.found.input_shape
-            self.notes.append(f"input: {list(shape)}, as {self.found.format} has it; another size: --input-shape C,H,W")
+        if self.network.input_shape is not None:
+            shape = self.network.input_shape
+            self.notes.append(
+                f"input: {list(shape)}, as {self.network.format} has it; another size: --input-shape C,H,W"
+            )
             return list(shape)
         self.questions.append(
             f"--input-shape {channels},H,W: the network takes images of any size; ImageNet's are {channels},224,224."

@@ -13,16 +13,16 @@ from typing import Any
 
 from torch import Tensor
 
+from snn2hw.aliases import Shape
 from snn2hw.errors import ModelError
 from snn2hw.models.blocks import BLOCKS, STANDARD_WIDTH
 from snn2hw.models.sew_resnet import IMAGENET_STRIDES, Stage
 
-Shape = tuple[int, ...]
 State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class NetworkFacts:
     """What the tensors of a state dict say about their network.
 
     format: who names tensors so. families: the architectures it may be. state: the tensors under this project's names.
@@ -44,18 +44,18 @@ class Found:
     input_shape: Shape | None = None
 
 
-def read_spikingjelly(state: State) -> Found:
+def read_spikingjelly(state: State) -> NetworkFacts:
     """SpikingJelly's sew_resnet and spiking_resnet. Raises ModelError for sizes that none of them has."""
     names = {key: renamed(key, _SPIKINGJELLY_NAMES) for key in state}
-    structure, channels = _resnet(own := under(state, names))
-    learned = has_learned_tau(own)
+    structure, channels = _resnet(tensors := under(state, names))
+    learned = has_learned_tau(tensors)
     families: tuple[str, ...] = ("sew_resnet", "spiking_resnet")
     if learned:  # the neuron in the shortcut, which only SEW ResNet has, has a tensor then
         families = families[:1] if any("downsample_sn." in key for key in state) else families[1:]
-    return Found(
+    return NetworkFacts(
         format="SpikingJelly",
         families=families,
-        state=own,
+        state=tensors,
         structure=structure,
         channels=channels,
         learned=learned,
@@ -63,17 +63,17 @@ def read_spikingjelly(state: State) -> Found:
     )
 
 
-def read_authors_imagenet(state: State) -> Found:
+def read_authors_imagenet(state: State) -> NetworkFacts:
     """The networks of the SEW ResNet authors' ImageNet code. Raises ModelError for sizes that none of them has."""
     names = {key: renamed(key, _AUTHORS_NAMES) for key in state}
-    structure, channels = _resnet(own := under(state, names))
-    return Found(
+    structure, channels = _resnet(tensors := under(state, names))
+    return NetworkFacts(
         format="the SEW ResNet authors' ImageNet code",
         families=("sew_resnet",) if any(".downsample.0.module." in key for key in state) else ("spiking_resnet",),
-        state=own,
+        state=tensors,
         structure=structure,
         channels=channels,
-        learned=has_learned_tau(own),
+        learned=has_learned_tau(tensors),
         neuron="IFNode",
     )
 
@@ -109,8 +109,8 @@ def _resnet(state: State) -> tuple[dict[str, Any], int]:
         groups = max(inner[0] // max(inner[1], 1), 1)
         width = inner[0] // groups * STANDARD_WIDTH // max(channels[0], 1)
     stages = [
-        asdict(Stage(channels=own, blocks=count, stride=stride))
-        for own, count, stride in zip(channels, blocks, IMAGENET_STRIDES, strict=True)
+        asdict(Stage(channels=size, blocks=count, stride=stride))
+        for size, count, stride in zip(channels, blocks, IMAGENET_STRIDES, strict=True)
     ]
     structure = {
         "stem": {"kernel": 7, "channels": stem[0]},
@@ -128,8 +128,9 @@ def _blocks(state: State) -> list[int]:
     """The number of blocks of each stage."""
     seen: dict[int, set[int]] = {}
     for key in state:
-        if found := re.match(r"layer(\d{1,6})\.(\d{1,6})\.", key):
-            seen.setdefault(int(found[1]), set()).add(int(found[2]))
+        if match := re.match(r"layer(\d{1,6})\.(\d{1,6})\.", key):
+            stage, block = map(int, match.groups())
+            seen.setdefault(stage, set()).add(block)
     for number in range(1, len(seen) + 1):
         if (blocks := seen.get(number, set())) != set(range(len(blocks))) or not blocks:
             there = ", ".join(map(str, sorted(blocks))) or "none"
@@ -161,13 +162,13 @@ def under(state: State, names: Mapping[str, str]) -> dict[str, Tensor]:
 
     Raises ModelError if two names become one.
     """
-    own: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for key, tensor in state.items():
-        if names[key] in own:
+        if names[key] in tensors:
             raise ModelError(f"{key}: a second tensor for {names[key]}. The file mixes two ways of naming.")
         is_tau = re.search(LEARNED_TAU, names[key]) and tuple(tensor.shape) == (1,)
-        own[names[key]] = tensor.reshape(()) if is_tau else tensor
-    return own
+        tensors[names[key]] = tensor.reshape(()) if is_tau else tensor
+    return tensors
 
 
 def has_learned_tau(state: State) -> bool:

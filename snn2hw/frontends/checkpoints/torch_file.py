@@ -95,8 +95,8 @@ def search_here() -> None:
 
 def _code_in(path: Path, complaint: str) -> str | None:
     """What torch refused to load because it would run code, or None if the file is simply no file of torch's."""
-    if found := re.search(r"GLOBAL (\S+)", complaint):
-        return f"the Python object {found[1]}"
+    if match := re.search(r"GLOBAL (\S+)", complaint):
+        return f"the Python object {match[1]}"
     if "TorchScript" in complaint:
         return "a TorchScript program"
     with path.open("rb") as file:

@@ -13,10 +13,11 @@ from typing import NoReturn
 import torch
 from torch import nn
 
+from snn2hw.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons import norse, sinabs, snntorch, spikingjelly
 from snn2hw.frontends.neurons.integer import IntegerNeuron
-from snn2hw.frontends.neurons.reader import NeuronProblem, Reader, Shape, Wrapper, numpy_dtype, package_of
+from snn2hw.frontends.neurons.reader import NeuronProblem, Reader, Wrapper, numpy_dtype, package_of
 from snn2hw.network.neuron_rule import Neuron
 
 __all__ = [
@@ -49,7 +50,8 @@ def reader_of(module: nn.Module) -> Reader | None:
         return _refusing(_namesake(type(neuron))) if foreign else None
     reader = _READERS[framework].get(kind.__name__)
     problem = None if reader else _REFUSE[framework](kind)
-    if reader and (missing := [attribute for attribute in reader.needs if not hasattr(neuron, attribute)]):
+    missing = [name for name in reader.required_attributes if not hasattr(neuron, name)] if reader else []
+    if missing:
         problem = _another_version(kind, missing)
     if problem and kind is not type(neuron):
         problem = NeuronProblem(f"this {type(neuron).__name__} is derived: {problem.problem}", problem.advice)

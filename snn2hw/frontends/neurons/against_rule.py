@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snn2hw.aliases import Shape
 from snn2hw.errors import Blocker
 from snn2hw.frontends.neurons import framework_class, reader_of, unwrapped
 from snn2hw.frontends.neurons.borrow import borrowed
-from snn2hw.frontends.neurons.drawn import Bool, Shape, Stepping, draw_currents, without_rounding
+from snn2hw.frontends.neurons.drawn import Bool, Stepping, draw_currents, without_rounding
 from snn2hw.frontends.neurons.float64 import InFloat64
 from snn2hw.frontends.neurons.reader import Reader, Suspect
 from snn2hw.network.neuron_rule import Float, Neuron, NeuronRule, rule_of

@@ -7,11 +7,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from snn2hw.aliases import Shape
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.neuron_rule import Float, NeuronRule
 
 Bool = NDArray[np.bool_]
-Shape = tuple[int, ...]
 
 STEPS = 16
 _MOST = 2**17  # neurons times samples, so that large layers stay cheap

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from snn2hw.errors import FixedPointOverflow
-from snn2hw.ir.fixed_point import MEMBRANE_SHIFT, Int, Reset, decay_state, round_to_int, step_neuron
+from snn2hw.ir.fixed_point import MEMBRANE_SHIFT, round_to_int
+from snn2hw.network.integer_neuron import IntegerRule, IntegerStep
 from snn2hw.network.neuron_rule import Float
 
 OFF_LATTICE = 1e-3  # membrane units; float64 stays within 1e-7, so anything near this is another layer's mistake
@@ -25,34 +26,26 @@ class IntegerNeuron(nn.Module):
     def __init__(
         self,
         name: str,
+        rule: IntegerRule,
         *,
-        threshold: Int,
-        decay: Int,
-        current_decay: Int,
-        reset: Reset,
-        reset_amount: Int,
         lattice: Float,
         multi_step: bool,
         returns_state: bool,
     ) -> None:
         super().__init__()
-        self.name = name
-        self.threshold, self.decay, self.current_decay = threshold, decay, current_decay
-        self.reset, self.reset_amount = reset, reset_amount
+        self.name, self.neurons = name, IntegerStep(rule)
         self.lattice, self.multi_step, self.returns_state = lattice, multi_step, returns_state
-        self.u: Int = np.zeros((), np.int64)
-        self.v: Int = np.zeros((), np.int64)
 
     def reset_state(self) -> None:
         """Back to a current and membrane of 0."""
-        self.u = self.v = np.zeros((), np.int64)
+        self.neurons.reset()
 
     def forward(self, current: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """The spikes of one step, or of all steps. Raises FixedPointOverflow for a current off the lattice."""
         if self.multi_step:
             return torch.stack([self._step(frame) for frame in current])
         spikes = self._step(current)
-        return (spikes, torch.from_numpy(self.v.astype(np.float64))) if self.returns_state else spikes
+        return (spikes, torch.from_numpy(self.neurons.v.astype(np.float64))) if self.returns_state else spikes
 
     def _step(self, current: Tensor) -> Tensor:
         scaled = current.detach().double().numpy() * self.lattice * (1 << MEMBRANE_SHIFT)
@@ -63,13 +56,4 @@ class IntegerNeuron(nn.Module):
                 f"{self.name}: a current of {scaled.ravel()[off.argmax()]:.6f} membrane units is not a whole number, "
                 "so the model does not hold the integer weights. Please report this with the model."
             )
-        self.u = decay_state(self.u, self.current_decay) + drawn
-        _, self.v, spike = step_neuron(
-            self.v,
-            self.u,
-            threshold=self.threshold,
-            decay=self.decay,
-            reset=self.reset,
-            amount=self.reset_amount,
-        )
-        return torch.from_numpy(spike.astype(np.float64))
+        return torch.from_numpy(self.neurons.step(drawn).astype(np.float64))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import nir
 import numpy as np
 
-from snn2hw.frontends.neurons.reader import NeuronProblem, Shape
+from snn2hw.aliases import Shape
+from snn2hw.frontends.neurons.reader import NeuronProblem
 from snn2hw.ir.fixed_point import Reset
-from snn2hw.network.neuron_rule import AT_LEAST, DT, FIRES, Float, Neuron, just_below, narrow
+from snn2hw.network.metadata import FIRES, RESET, RESET_AMOUNT
+from snn2hw.network.neuron_rule import AT_LEAST, DT, Float, Neuron, just_below, narrow
 
 NO_LEAK = 2.0**-60  # a share dt/tau so small that 1 - share is 1
 
@@ -25,9 +27,11 @@ def write_neuron(
     rest: Float | float = 0.0,
     current_keep: Float | None = None,
 ) -> Neuron:
-    """The NIR neuron u = current_keep u + gain I; v = keep v + (1 - keep) rest + u; every array broadcasts to `shape`.
+    """The NIR neuron u = current_keep u + gain I; v = keep v + (1 - keep) rest + u.
 
-    It fires at v > threshold, or with `at_least` at v >= threshold.
+    Every array broadcasts to [*shape]: keep and current_keep are shares of 0 to 1; gain is what a step adds for a
+    current of 1; threshold, amount (what a spike subtracts) and rest are in units of the membrane. It fires at
+    v > threshold, or with `at_least` at v >= threshold.
 
     Time constants, r and w_in are float64: keep and gain must come back exactly. NIR wants arrays of the full shape;
     these are views of a few numbers, since a deep net has tens of millions of neurons.
@@ -43,7 +47,7 @@ def write_neuron(
         reset = Reset.SUBTRACT  # without a decay the order of decay and subtraction does not matter
     metadata: dict[str, object] = {FIRES: AT_LEAST} if at_least else {}
     if reset is not Reset.ZERO:
-        metadata |= {"reset": reset.value, "reset_amount": full(amount)}
+        metadata |= {RESET: reset.value, RESET_AMOUNT: full(amount)}
     v_threshold, v_reset = full(just_below(threshold) if at_least else threshold), full(rest)
     if current_keep is not None and np.any(current_keep != 0):
         _check_share("current", current_keep)

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snn2hw.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
 from snn2hw.frontends.neurons.reader import (
     NeuronProblem,
     Reader,
-    Shape,
     Suspect,
     Wrapper,
+    number_or_range,
     numbers,
     package_of,
-    said,
     spikes_of,
     spread,
 )
@@ -57,13 +57,13 @@ class Cell(Wrapper):
     @property
     def v_threshold(self) -> Any:
         """norse's v_th."""
-        own: Any = self.inner
-        return own.p.v_th
+        neuron: Any = self.inner
+        return neuron.p.v_th
 
     @v_threshold.setter
     def v_threshold(self, value: float) -> None:
-        own: Any = self.inner
-        own.p = own.p._replace(v_th=torch.tensor(value, dtype=torch.float64))
+        neuron: Any = self.inner
+        neuron.p = neuron.p._replace(v_th=torch.tensor(value, dtype=torch.float64))
 
     def reset_state(self) -> None:
         """Back to norse's initial state."""
@@ -71,9 +71,9 @@ class Cell(Wrapper):
 
     def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
         """The spikes of one step."""
-        own: Any = self.inner
-        before = own.state_fallback(x) if self.state is None else self.state
-        spikes, self.state = own.activation(x, before, own.p, own.dt)
+        neuron: Any = self.inner
+        before = neuron.state_fallback(x) if self.state is None else self.state
+        spikes, self.state = neuron.activation(x, before, neuron.p, neuron.dt)
         return spikes, None
 
 
@@ -87,8 +87,8 @@ def _lif_box(module: Any, shape: Shape, dtype: type[np.floating]) -> Neuron:
         raise NeuronProblem(f"LIFBoxCell with the reset method {method}", "Use reset_value or reset_subtract")
     if method == "reset_value" and not np.all(leak == floor):
         raise NeuronProblem(
-            f"LIFBoxCell starts at v_leak = {said(leak)} and resets to v_reset = {said(floor)}; a NIR neuron starts "
-            "where it resets to",
+            f"LIFBoxCell starts at v_leak = {number_or_range(leak)} and resets to v_reset = {number_or_range(floor)}; "
+            "a NIR neuron starts where it resets to",
             "Give v_leak and v_reset the same value",
         )
     threshold = spread("v_th", p.v_th, shape)
@@ -122,8 +122,8 @@ def _iaf(module: Any, shape: Shape, dtype: type[np.floating]) -> Neuron:
 def _convention(module: Any) -> Convention:
     p = module.p
     soft = getattr(getattr(p, "reset_method", None), "__name__", "") == "reset_subtract"
-    start = said(getattr(p, "v_leak", p.v_reset))
-    reset = "by subtraction" if soft else f"to {said(numbers(p.v_reset))}"
+    start = number_or_range(getattr(p, "v_leak", p.v_reset))
+    reset = "by subtraction" if soft else f"to {number_or_range(numbers(p.v_reset))}"
     return Convention(framework="norse", fires="v > threshold", reset=reset, start=start)
 
 
@@ -170,7 +170,7 @@ READERS = {
         convention=_convention,
         returns_state=_always,
         wrap=Cell,
-        own_state="Call it without a state, which snn2hw then keeps, or put it into a SequentialState",
+        keeping_state="Call it without a state, which snn2hw then keeps, or put it into a SequentialState",
         run=_run,
         suspects=_suspects,
     )

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snn2hw.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.network.neuron_rule import Float, Neuron, compact
-
-Shape = tuple[int, ...]
 
 
 class NeuronProblem(Exception):
@@ -46,7 +45,10 @@ def step_by_step(module: Any, x: Tensor) -> Tensor:
 
 
 def spikes_of(returned: Any) -> Tensor:
-    """The spikes among what a neuron returns, which may be (spikes, state, ...). Raises TypeError if there are none."""
+    """The spikes [N, *shape] among what a neuron returns, which may be (spikes, state, ...).
+
+    Raises TypeError if there are none.
+    """
     spikes = returned[0] if isinstance(returned, tuple) and returned else returned
     if not isinstance(spikes, Tensor):
         raise TypeError(f"it returned a {type(spikes).__name__}, not spikes")
@@ -70,11 +72,12 @@ class Reader:
     """All that is asked about one class of neurons; each function takes the framework's own module.
 
     to_nir: the NIR node, or NeuronProblem. reset_state: back to the start, for inputs of any shape. returns_state:
-    whether it returns (spikes, state) instead of spikes. wrap: what stands for it in a traced model. own_state: what to
-    change where its caller keeps its state. needs: attributes without which it is of a version that is not known.
-    refused: to_nir raises whatever the parameters. run: the spikes for x [T, N, *shape], called as its users call it.
-    restart: what its users call between samples. suspects: what was put into it that may change what it computes.
-    rounds: it multiplies by several factors in turn, and so may round even where their product is a power of two.
+    whether it returns (spikes, state) instead of spikes. wrap: what stands for it in a traced model. keeping_state:
+    advice where its caller keeps its state. required_attributes: a neuron without one of these is of a version that is
+    not known. refused: to_nir raises whatever the parameters. run: the spikes [T, N, *shape] for currents x of the same
+    shape, called as its users call it. restart: what its users call between samples. suspects: what was put into it
+    that may change what it computes. rounds: it multiplies by several factors in turn, and so may round even where
+    their product is a power of two.
     """
 
     to_nir: Callable[[Any, Shape, type[np.floating]], Neuron]
@@ -82,8 +85,8 @@ class Reader:
     reset_state: Callable[[Any], None] = _nothing
     returns_state: Callable[[Any], bool] = _no_state
     wrap: Callable[[nn.Module], nn.Module] | None = None
-    own_state: str = "Let the neuron keep its own state"
-    needs: tuple[str, ...] = ()
+    keeping_state: str = "Let the neuron keep its own state"
+    required_attributes: tuple[str, ...] = ()
     refused: bool = False
     run: Callable[[Any, Tensor], Tensor] = step_by_step
     restart: Callable[[Any], None] = _nothing
@@ -91,13 +94,13 @@ class Reader:
     rounds: bool = False
 
 
-def package_of(thing: object) -> str:
+def package_of(definition: object) -> str:
     """The package that a class or function, or the class of an object, comes from."""
-    return str(getattr(thing, "__module__", "")).partition(".")[0]
+    return str(getattr(definition, "__module__", "")).partition(".")[0]
 
 
 def numbers(value: object) -> np.ndarray:
-    """A parameter, tensor or number, as a float64 array."""
+    """A parameter, tensor [*shape] or number [], as a float64 array of that shape."""
     return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
 
 
@@ -113,8 +116,8 @@ def spread(label: str, value: object, shape: Shape) -> Float:
         ) from None
 
 
-def said(values: object) -> str:
-    """One number, or the range of several, for a convention."""
+def number_or_range(values: object) -> str:
+    """One number, or the range of several, for people to read."""
     array = numbers(values)
     low, high = float(array.min()), float(array.max())
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"

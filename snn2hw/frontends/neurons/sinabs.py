@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snn2hw.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
 from snn2hw.frontends.neurons.reader import (
     NeuronProblem,
     Reader,
-    Shape,
     Suspect,
     Wrapper,
+    number_or_range,
     numbers,
     package_of,
-    said,
     spikes_of,
     spread,
 )
@@ -39,19 +39,19 @@ class Step(Wrapper):
     @property
     def v_threshold(self) -> Any:
         """sinabs's spike_threshold."""
-        own: Any = self.inner
-        return own.spike_threshold
+        neuron: Any = self.inner
+        return neuron.spike_threshold
 
     @v_threshold.setter
     def v_threshold(self, value: float) -> None:
-        own: Any = self.inner
-        own.spike_threshold = nn.Parameter(torch.tensor(value, dtype=torch.float64), requires_grad=False)
+        neuron: Any = self.inner
+        neuron.spike_threshold = nn.Parameter(torch.tensor(value, dtype=torch.float64), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """The spikes of one step."""
-        own: Any = self.inner
-        squeeze = _squeeze(own)
-        timed: Any = super(squeeze, own) if squeeze else own  # the form with a time axis
+        neuron: Any = self.inner
+        squeeze = _squeeze(neuron)
+        timed: Any = super(squeeze, neuron) if squeeze else neuron  # the form with a time axis
         spikes: Tensor = timed.forward(x.unsqueeze(1))
         return spikes.squeeze(1)
 
@@ -70,7 +70,7 @@ def _lif(module: Any, shape: Shape, dtype: type[np.floating]) -> Neuron:
         )
     if module.min_v_mem is not None:
         raise NeuronProblem(
-            f"{kind} clips its membrane at min_v_mem = {said(module.min_v_mem)}, which no NIR neuron does",
+            f"{kind} clips its membrane at min_v_mem = {number_or_range(module.min_v_mem)}, which no NIR neuron does",
             "Build and train it with min_v_mem=None",
         )
     threshold = spread("spike_threshold", module.spike_threshold, shape)
@@ -101,8 +101,8 @@ def _reset(module: Any, threshold: np.ndarray) -> tuple[Reset, np.ndarray]:
     kind, reset_fn = type(module).__name__, module.reset_fn
     match type(reset_fn).__name__:
         case "MembraneSubtract":
-            own = reset_fn.subtract_value
-            return Reset.SUBTRACT, threshold if own is None else numbers(own)
+            amount = reset_fn.subtract_value
+            return Reset.SUBTRACT, threshold if amount is None else numbers(amount)
         case "MembraneReset" if reset_fn.reset_value == 0:
             return Reset.ZERO, threshold
         case "MembraneReset":

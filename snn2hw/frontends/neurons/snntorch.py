@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from snn2hw.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
-from snn2hw.frontends.neurons.reader import NeuronProblem, Reader, Shape, Suspect, numbers, package_of, spread
+from snn2hw.frontends.neurons.reader import NeuronProblem, Reader, Suspect, numbers, package_of, spread
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.neuron_rule import Float, Neuron
 
@@ -168,11 +169,11 @@ READERS = {
         convention=_convention,
         reset_state=_reset_state,
         returns_state=_returns_state,
-        own_state=OWN_STATE,
+        keeping_state=OWN_STATE,
         restart=_restart,
         suspects=_suspects,
         rounds=name == "Lapicque",
-        needs=("threshold", "reset_mechanism", "init_hidden", "mem"),
+        required_attributes=("threshold", "reset_mechanism", "init_hidden", "mem"),
     )
     for name, to_nir in {"Leaky": _leaky, "Synaptic": _synaptic, "Lapicque": _lapicque}.items()
 }

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from snn2hw.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
 from snn2hw.frontends.neurons.reader import (
     NeuronProblem,
     Reader,
-    Shape,
     Suspect,
+    number_or_range,
     numbers,
     package_of,
-    said,
     spikes_of,
     spread,
     step_by_step,
@@ -52,7 +52,7 @@ def _write(module: Any, shape: Shape, dtype: type[np.floating], *, keep: Float, 
     start = getattr(module, "_memories_rv", {}).get("v", rest)  # what reset() gives v
     if not np.all(numbers(start) == rest):
         raise NeuronProblem(
-            f"its membrane starts at {said(start)}, but its v_reset is {module.v_reset}, as after "
+            f"its membrane starts at {number_or_range(start)}, but its v_reset is {module.v_reset}, as after "
             "set_reset_value('v', ...) or where v_reset is set after the neuron was built",
             "Give v_reset to the constructor, and no other start value",
         )
@@ -74,7 +74,7 @@ def _rest(module: Any) -> Any:
 
 
 def _convention(module: Any) -> Convention:
-    start = said(_rest(module))
+    start = number_or_range(_rest(module))
     reset = "by subtraction" if module.v_reset is None else f"to {start}"
     return Convention(framework="SpikingJelly", fires="v >= threshold", reset=reset, start=start)
 
@@ -123,12 +123,12 @@ READERS = {
         to_nir=to_nir,
         convention=_convention,
         reset_state=_reset_state,
-        needs=("v_threshold", "v_reset", "reset", *own),
+        required_attributes=("v_threshold", "v_reset", "reset", *attributes),
         run=_run,
         restart=_reset_state,
         suspects=_suspects,
     )
-    for name, to_nir, own in (
+    for name, to_nir, attributes in (
         ("IFNode", _if, ()),
         ("LIFNode", _lif, ("tau", "decay_input")),
         ("ParametricLIFNode", _plif, ("w", "decay_input")),

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from snn2hw.aliases import Shape
 from snn2hw.frontends.torch.builder import Builder, Refused
-from snn2hw.frontends.torch.values import Shape, Value
+from snn2hw.frontends.torch.values import Value
 
 Kernel = tuple[slice, slice]
 
@@ -19,14 +20,15 @@ Kernel = tuple[slice, slice]
 class State:
     """A model on its way to NIR.
 
-    shapes and leads: for every traced value its shape without time and batch, and how many dimensions those two are.
+    shapes and leading_dims: for every traced value its shape without time and batch, and how many dimensions stand
+    before that: 2 for time and batch, 1 for the batch alone, 0 for a number.
     layers, norms, kernels: as in trace.Traced.
     """
 
     module: fx.GraphModule
     dtype: torch.dtype
     shapes: dict[str, Shape]
-    leads: dict[str, int]
+    leading_dims: dict[str, int]
     builder: Builder
     layers: set[str] = field(default_factory=set)
     norms: dict[str, str] = field(default_factory=dict)
@@ -63,10 +65,10 @@ class Call:
         return self.state.shapes[self.node.name]
 
     @property
-    def lead(self) -> int:
-        """How many dimensions of the input are time and batch."""
+    def leading_dims(self) -> int:
+        """How many dimensions of the input stand before its shape: 2 for time and batch, 1 for the batch alone."""
         source = self.node.args[0]
-        return self.state.leads[source.name] if isinstance(source, fx.Node) else 1
+        return self.state.leading_dims[source.name] if isinstance(source, fx.Node) else 1
 
     @property
     def input_shape(self) -> Shape:
@@ -97,7 +99,7 @@ class Sizes:
 
 
 def array(tensor: Tensor) -> np.ndarray:
-    """A parameter as numpy, in float32 or float64."""
+    """A parameter [*shape] as numpy, the same shape, in float32 or float64."""
     values = tensor.detach().cpu()
     return values.numpy().copy() if values.dtype in (torch.float32, torch.float64) else values.float().numpy()
 

@@ -11,10 +11,13 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from snn2hw.aliases import Shape
 from snn2hw.frontends import neurons
+from snn2hw.frontends.torch import pools
 from snn2hw.frontends.torch.builder import Builder, Refused
 from snn2hw.frontends.torch.call import Call, array, pair
-from snn2hw.frontends.torch.values import Shape, Value
+from snn2hw.frontends.torch.gates import rectify
+from snn2hw.frontends.torch.values import Value
 from snn2hw.frontends.torch.windows import Margin, add_margins, around, enlarge, even_window, is_even
 from snn2hw.network.groups import without_groups
 from snn2hw.network.neuron_rule import Neuron
@@ -45,11 +48,11 @@ def read_neuron(call: Call, module: nn.Module) -> Neuron:
 
 def _check_time(call: Call, module: nn.Module) -> None:
     """In a multi-step model every neuron must see every step."""
-    if max(call.state.leads.values()) == 1:
+    if max(call.state.leading_dims.values()) == 1:
         return
     if getattr(module, "step_mode", "s") != "m":
         raise call.refuse("a neuron in single step among layers in multi step", 'Set its step_mode to "m"')
-    if call.lead == 1:
+    if call.leading_dims == 1:
         raise call.refuse("a neuron behind the mean over time", "Take the mean over time behind the last neuron")
 
 
@@ -138,18 +141,18 @@ def max_pool(call: Call, module: nn.MaxPool2d) -> Value:
     if module.ceil_mode or module.return_indices or pair(module.dilation) != (1, 1):
         raise call.refuse("MaxPool2d with ceil_mode, dilation or indices", "Use a plain MaxPool2d")
     margin = add_margins(call.value.margin, around(pair(module.padding)))
-    return call.builder.max_pool(call.path, call.value, pair(module.kernel_size), pair(module.stride), margin)
+    return pools.max_pool(call.builder, call.path, call.value, pair(module.kernel_size), pair(module.stride), margin)
 
 
 def avg_pool(call: Call, module: nn.AvgPool2d) -> Value:
     """AvgPool2d whose windows all divide by their size."""
-    own, kernel = pair(module.padding), pair(module.kernel_size)
-    if module.ceil_mode or module.divisor_override or (own != (0, 0) and not module.count_include_pad):
+    padding, kernel = pair(module.padding), pair(module.kernel_size)
+    if module.ceil_mode or module.divisor_override or (padding != (0, 0) and not module.count_include_pad):
         raise call.refuse(
             "AvgPool2d with ceil_mode, divisor_override or count_include_pad=False",
             "Use a plain AvgPool2d: a window's divisor must be its size",
         )
-    margin = add_margins(call.value.margin, around(own))
+    margin = add_margins(call.value.margin, around(padding))
     if not is_even(margin) or margin[0] > kernel[0] // 2 or margin[2] > kernel[1] // 2:
         raise call.refuse(
             f"AvgPool2d over zero padding {list(margin)} (top, bottom, left, right)",
@@ -214,7 +217,7 @@ def padded(call: Call, padding: Any) -> Value:
 
 def relu(call: Call, module: nn.Module) -> Value:
     """ReLU over spikes, which changes nothing, or over differences of spikes."""
-    return call.builder.rectify(call.path, call.value)
+    return rectify(call.builder, call.path, call.value)
 
 
 def same(call: Call, module: nn.Module) -> Value:
@@ -265,8 +268,9 @@ def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     """
     if not isinstance(module, kind) or has_hooks(module):
         return False
-    own = type(module)
-    return own.forward is kind.forward or (own.__module__.startswith("spikingjelly") and own.__name__ == kind.__name__)
+    used = type(module)
+    is_spikingjelly = used.__module__.startswith("spikingjelly") and used.__name__ == kind.__name__
+    return used.forward is kind.forward or is_spikingjelly
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import fx
 
+from snn2hw.aliases import Shape
 from snn2hw.errors import Blocker
 from snn2hw.frontends import neurons
 from snn2hw.frontends.torch import layers, operations
@@ -20,8 +21,9 @@ from snn2hw.frontends.torch.builder import Builder, Refused
 from snn2hw.frontends.torch.call import Call, Sizes, State
 from snn2hw.frontends.torch.functional import owner
 from snn2hw.frontends.torch.in_place import refuse_read_after_change
+from snn2hw.frontends.torch.joins import join_heads
 from snn2hw.frontends.torch.refusals import unknown_layer, unknown_operation
-from snn2hw.frontends.torch.values import Shape, Value
+from snn2hw.frontends.torch.values import Value
 from snn2hw.frontends.torch.windows import NO_MARGIN
 from snn2hw.network.heads import leaves
 
@@ -42,7 +44,7 @@ class Lowering:
             module=module,
             dtype=dtype,
             shapes={name: shape for name, (_, shape) in shapes.items()},
-            leads={name: lead for name, (lead, _) in shapes.items()},
+            leading_dims={name: leading for name, (leading, _) in shapes.items()},
             builder=Builder(named),
         )
         self.blockers: list[Blocker] = []
@@ -113,7 +115,7 @@ class Lowering:
             raise Refused("output", "the model does not return a tensor", "Return the logits of the step")
         if len(heads) == 1:
             return self.state.builder.output("output", *heads.values())
-        return self.state.builder.heads("output", heads)
+        return join_heads(self.state.builder, "output", heads)
 
 
 def _shared_layers(graph: nir.NIRGraph) -> list[Blocker]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from snn2hw.frontends.torch import gates, joins
 from snn2hw.frontends.torch.call import Call, Sizes
 from snn2hw.frontends.torch.layers import average, flattened, padded
 from snn2hw.frontends.torch.values import Value, combine, plus_constant, times_constant
@@ -19,7 +20,7 @@ def add(call: Call) -> Value:
     """a + b."""
     a, b = call.arguments[:2]
     if isinstance(a, Value) and isinstance(b, Value):
-        return call.builder.plus(f"{call.path}.add", a, b)
+        return gates.plus(call.builder, f"{call.path}.add", a, b)
     value, constant = (a, b) if isinstance(a, Value) else (b, a)
     return plus_constant(value, _whole(call, value, constant))
 
@@ -53,7 +54,7 @@ def multiply(call: Call) -> Value:
     a, b = call.arguments[:2]
     if isinstance(a, Value) and isinstance(b, Value):
         negated = any(factor < 0 for value in (a, b) for _, factor in value.terms)
-        return call.builder.times(f"{call.path}.{'iand' if negated else 'and'}", a, b)
+        return gates.times(call.builder, f"{call.path}.{'iand' if negated else 'and'}", a, b)
     value, constant = (a, b) if isinstance(a, Value) else (b, a)
     return times_constant(value, _whole(call, value, constant))
 
@@ -77,30 +78,31 @@ def reshape(call: Call) -> Value:
     name = call.node.target if isinstance(call.node.target, str) else getattr(call.node.target, "__name__", "reshape")
     sizes = call.arguments[1:]
     wanted = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], list | tuple) else sizes
-    if name != "squeeze" and any(isinstance(size, int) and size > 0 for size in wanted[: call.lead]):
+    if name != "squeeze" and any(isinstance(size, int) and size > 0 for size in wanted[: call.leading_dims]):
         raise call.refuse(f"the operation {name} fixes the batch size", "Write x.flatten(1)")
-    kept = call.state.leads[call.node.name] == call.lead and math.prod(before) == math.prod(after)
+    batch_stays = call.state.leading_dims[call.node.name] == call.leading_dims and math.prod(before) == math.prod(after)
     on_its_way = value.shape[1:] == (1, 1) and len(after) == 2  # a squeeze of (C, 1, 1) to (C, 1), and then to (C,)
-    if kept and (before == after or on_its_way):
+    if batch_stays and (before == after or on_its_way):
         return value
-    if kept and len(after) == 1:
+    if batch_stays and len(after) == 1:
         return flattened(call.builder, f"{call.path}.flatten", value, after)
+    target = list(after) if batch_stays else "a shape that mixes in the batch"
     raise call.refuse(
-        f"the operation {name} from {list(before)} to {list(after) if kept else 'a shape that mixes in the batch'}",
+        f"the operation {name} from {list(before)} to {target}",
         "Only flattening everything behind the batch has a counterpart: x.flatten(1)",
     )
 
 
 def mean(call: Call) -> Value:
     """The mean over time, which the read-out takes, or over height and width."""
-    value, lead = call.value, call.lead
+    value, leading = call.value, call.leading_dims
     dims, keep = call.argument(1, "dim"), call.argument(2, "keepdim", False)
-    rank = lead + len(call.input_shape)
+    rank = leading + len(call.input_shape)
     axes = tuple(sorted(d % rank for d in ((dims,) if isinstance(dims, int) else dims or ())))
-    if lead == 2 and axes == (0,):
+    if leading == 2 and axes == (0,):
         # Logits are the mean over time of what the read-out receives, and what follows is linear: the mean commutes.
         return Value(terms=value.terms, constant=value.constant, shape=value.shape)
-    if len(value.shape) == 3 and call.input_shape == value.shape and axes == (lead + 1, lead + 2):
+    if len(value.shape) == 3 and call.input_shape == value.shape and axes == (leading + 1, leading + 2):
         window = (value.shape[1], value.shape[2])
         mean = average(call, f"{call.path}.mean", window, window, (0, 0), (value.shape[0], 1, 1))
         return mean if keep else flattened(call.builder, f"{call.path}.flatten", mean, value.shape[:1])
@@ -113,15 +115,15 @@ def concatenate(call: Call) -> Value:
     if not all(isinstance(part, Value) for part in parts):
         raise call.refuse("a concatenation with what is not a tensor of the model", "Join spikes only")
     sources: Any = call.node.args[0]
-    lead = call.state.leads[sources[0].name]
-    if not isinstance(dim, int) or dim % (lead + len(parts[0].shape)) != lead:
+    leading = call.state.leading_dims[sources[0].name]
+    if not isinstance(dim, int) or dim % (leading + len(parts[0].shape)) != leading:
         raise call.refuse(f"the operation cat over dimension {dim}", "Join spikes along their channels")
-    return call.builder.concatenate(f"{call.path}.cat", parts)
+    return joins.concatenate(call.builder, f"{call.path}.cat", parts)
 
 
 def rectify(call: Call) -> Value:
     """relu, as layers.relu."""
-    return call.builder.rectify(f"{call.path}.relu", call.value)
+    return gates.rectify(call.builder, f"{call.path}.relu", call.value)
 
 
 def pad(call: Call) -> Value:

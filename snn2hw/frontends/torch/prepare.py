@@ -28,7 +28,7 @@ class Unmapped(Wrapper):
         self.states = states
 
     def forward(self, x: Tensor, *state: object) -> Any:
-        """x in place of the spikes, and nothing in place of up to two states."""
+        """x [N, *shape] in place of the spikes, and nothing in place of up to two states."""
         return (x, None, None) if self.states else x
 
 
@@ -106,30 +106,30 @@ def _refuse_callers_state(module: fx.GraphModule, calls: dict[str, list[fx.Node]
                 Blocker(
                     layer=path,
                     problem=f"the neuron is called {times} in one forward{state}",
-                    advice=f"{reader.own_state}, write forward for one time step, and leave the loop over time steps "
-                    "to the caller",
+                    advice=f"{reader.keeping_state}, write forward for one time step, and leave the loop over time "
+                    "steps to the caller",
                 )
             )
     if blockers:
         raise UnsupportedError(blockers)
 
 
-def _returns_states(own: nn.Module, nodes: list[fx.Node]) -> bool:
+def _returns_states(neuron: nn.Module, nodes: list[fx.Node]) -> bool:
     """Whether a neuron returns more than its spikes; of one that is refused it is enough that its caller thinks so."""
-    reader = reader_of(own)
-    return any(_parts(node) for node in nodes) if reader and reader.refused else returns_state(own)
+    reader = reader_of(neuron)
+    return any(_parts(node) for node in nodes) if reader and reader.refused else returns_state(neuron)
 
 
 def _replace(module: fx.GraphModule, path: str, nodes: list[fx.Node], *, states: bool) -> None:
-    own = module.get_submodule(path)
-    reader = reader_of(own)
+    neuron = module.get_submodule(path)
+    reader = reader_of(neuron)
     parent, _, leaf = path.rpartition(".")
     readers = {user for node in nodes for user in node.users} - {part for node in nodes for part in _parts(node)}
     passed_on = states and any(user.op != "output" for user in readers)  # the next layer takes a tuple for spikes
     if reader and (reader.refused or passed_on):
-        setattr(module.get_submodule(parent), leaf, Unmapped(own, states=states and not passed_on))
+        setattr(module.get_submodule(parent), leaf, Unmapped(neuron, states=states and not passed_on))
     elif reader and reader.wrap:
-        setattr(module.get_submodule(parent), leaf, reader.wrap(own))
+        setattr(module.get_submodule(parent), leaf, reader.wrap(neuron))
 
 
 def _return_first(graph: fx.Graph, returning: set[fx.Node]) -> tuple[Place, ...]:
@@ -157,7 +157,7 @@ def _return_first(graph: fx.Graph, returning: set[fx.Node]) -> tuple[Place, ...]
 
 def _is_state(part: Any, returning: set[fx.Node]) -> bool:
     if isinstance(part, tuple | list):
-        return all(_is_state(own, returning) for own in part)
+        return all(_is_state(value, returning) for value in part)
     if not isinstance(part, fx.Node):
         return part is None
     return part.target is operator.getitem and part.args[0] in returning and bool(part.args[1] != 0)

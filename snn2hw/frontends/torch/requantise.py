@@ -23,10 +23,12 @@ from snn2hw.frontends import neurons
 from snn2hw.frontends.neurons.integer import IntegerNeuron
 from snn2hw.frontends.torch.call import Kernel
 from snn2hw.frontends.torch.trace import Traced
-from snn2hw.ir.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Int, Reset, floor_to_int, round_to_int
+from snn2hw.ir.fixed_point import Int, Reset
 from snn2hw.network.groups import only_groups, without_groups
 from snn2hw.network.heads import placed_rows
+from snn2hw.network.integer_neuron import HALF_MEMBRANE_UNIT, integer_rule
 from snn2hw.network.layout import emits_integers, lay_out, pair
+from snn2hw.network.metadata import SCALE
 from snn2hw.network.neuron_rule import Float, Neuron, rule_of
 
 
@@ -67,7 +69,7 @@ class _Units:
         """The real value of one integer unit that `name` emits."""
         node = self.integers.nodes[name]
         if isinstance(node, nir.Input):
-            return float(node.metadata["scale"])
+            return float(node.metadata[SCALE])
         if isinstance(node, Neuron | nir.Threshold):
             return 1.0
         return self.emitted(self.sources[name][0]) / self._divisor(name)
@@ -81,7 +83,7 @@ class _Units:
         while isinstance(self.integers.nodes[target], nir.SumPool2d | nir.Flatten | nir.Affine):
             divisor *= self._divisor(target)
             target = self.targets[target][0]
-        scale: Float = np.asarray(self.integers.nodes[target].metadata["scale"], np.float64)
+        scale: Float = np.asarray(self.integers.nodes[target].metadata[SCALE], np.float64)
         consumer = self.network.nodes[target]
         gain = rule_of(target, consumer).gain if isinstance(consumer, Neuron) else np.ones(1)
         per_channel = gain.reshape(len(gain), -1)[:, 0]
@@ -143,32 +145,28 @@ def _make_identity(norm: Any, bias: Tensor) -> None:
 def _set_neuron(module: nn.Module, path: str, node: Neuron, units: _Units) -> None:
     own: Any = module.get_submodule(path)
     float_rule = rule_of(path, units.network.nodes[path])
-    scale = _each_channel(node.metadata["scale"], len(np.shape(node.v_threshold)))
-    threshold = floor_to_int(node.v_threshold)
+    scale = _each_channel(node.metadata[SCALE], len(np.shape(node.v_threshold)))
+    rule = integer_rule(path, node)
+    threshold = rule.threshold.ravel()
     lattice = scale * float_rule.gain
     plain = (
         isinstance(node, nir.IF)
         and float_rule.reset is Reset.ZERO
         and not np.any(float_rule.reset_value)
-        and np.all(threshold == threshold.ravel()[0])
+        and np.all(threshold == threshold[0])
         and scale.size == 1
         and np.all(lattice == scale)
     )
     if plain:
-        between = float((int(threshold.ravel()[0]) + 0.5 / (1 << MEMBRANE_SHIFT)) / scale)
+        between = float((int(threshold[0]) + HALF_MEMBRANE_UNIT) / scale)
         if isinstance(getattr(own, "threshold", None), Tensor):
             _assign(own, "threshold", torch.tensor(between, dtype=torch.float64))
         else:
             own.v_threshold = between
         return
-    own_rule = rule_of(path, node)
     replacement = IntegerNeuron(
         path,
-        threshold=threshold,
-        decay=round_to_int((1 - own_rule.keep) * (1 << DECAY_SHIFT)),
-        current_decay=round_to_int((1 - own_rule.current_keep) * NO_MEMORY),
-        reset=own_rule.reset,
-        reset_amount=round_to_int(node.metadata.get("reset_amount", 0)),
+        rule,
         lattice=lattice,
         multi_step=getattr(own, "step_mode", "s") == "m",
         returns_state=neurons.returns_state(own),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,19 +9,19 @@ import nir
 import torch
 from torch import Tensor, fx, nn
 
+from snn2hw.aliases import Shape
 from snn2hw.errors import Blocker, DataError, ModelError, Snn2hwError, UnsupportedError
 from snn2hw.frontends.checkpoints.checkpoint import check_finite
 from snn2hw.frontends.neurons import is_multi_step, is_spiking_neuron, reset_state
 from snn2hw.frontends.neurons.against_rule import check_neurons_against_rules
 from snn2hw.frontends.torch.call import Kernel
+from snn2hw.frontends.torch.copies import copy_of
 from snn2hw.frontends.torch.functional import use_layers
 from snn2hw.frontends.torch.layers import is_layer
 from snn2hw.frontends.torch.lower import Lowering
 from snn2hw.frontends.torch.prepare import Place, neurons_without_state, optional_arguments, prepare
 from snn2hw.frontends.torch.user_model import UserModel
 from snn2hw.network.heads import leaves
-
-Shape = tuple[int, ...]
 
 _PROBE_STEPS, _PROBE_SAMPLES = 2, 1  # different, so that a value without time can be told from one with it
 
@@ -85,7 +84,7 @@ def trace(model: nn.Module, input_shape: Shape, *, step_neurons: bool = True) ->
     """Trace a model and lower it to NIR.
 
     Args:
-        model: any module made of the layers in frontends/layers.py, whose forward takes one step [N, *input_shape] (or,
+        model: any module made of the layers in layers.py, whose forward takes one step [N, *input_shape] (or,
             in SpikingJelly's multi-step mode, all steps [T, N, *input_shape]).
         input_shape: [C, H, W] or [K] of one step of one sample.
         step_neurons: run each neuron by itself beside the rule that was read from it (neuron-vs-rule); what traces one
@@ -96,10 +95,10 @@ def trace(model: nn.Module, input_shape: Shape, *, step_neurons: bool = True) ->
     """
     multi_step = is_multi_step(model)
     check_finite(model.state_dict())
-    module, heads = _trace_module(_copied(model).eval())
+    module, heads = _trace_module(copy_of(model))
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    lead = (_PROBE_STEPS, _PROBE_SAMPLES) if multi_step else (_PROBE_SAMPLES,)
-    shapes = _shapes(module, torch.zeros(*lead, *input_shape, dtype=dtype), len(lead))
+    leading = (_PROBE_STEPS, _PROBE_SAMPLES) if multi_step else (_PROBE_SAMPLES,)
+    shapes = _shapes(module, torch.zeros(*leading, *input_shape, dtype=dtype), len(leading))
     lowering = Lowering(module, shapes, dtype=dtype)
     network = lowering.run(input_shape)
     state = lowering.state
@@ -133,17 +132,6 @@ def trace(model: nn.Module, input_shape: Shape, *, step_neurons: bool = True) ->
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    """A copy to trace, for a forward that is traced may leave something behind; its parameters are the model's own."""
-    try:
-        return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
-    except Exception as error:  # the user's own classes are copied here
-        raise ModelError(
-            f"{type(model).__name__}: the model cannot be copied ({type(error).__name__}: {error}). Keep no tensors "
-            "that require gradients, open files or locks as attributes."
-        ) from error
 
 
 def _trace_module(model: nn.Module) -> tuple[fx.GraphModule, tuple[Place, ...]]:
@@ -202,7 +190,7 @@ class _Recorder(fx.Interpreter):
         return value.to(self.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
-def _shapes(module: fx.GraphModule, sample: Tensor, lead: int) -> dict[str, tuple[int, Shape]]:
+def _shapes(module: fx.GraphModule, sample: Tensor, leading_dims: int) -> dict[str, tuple[int, Shape]]:
     """For every traced value the number of leading dimensions (time, batch) and the shape behind them."""
     reset_state(module)
     recorder = _Recorder(module, sample.dtype)
@@ -221,8 +209,8 @@ def _shapes(module: fx.GraphModule, sample: Tensor, lead: int) -> dict[str, tupl
                 "model runs by itself: with other arguments, or another surrogate function."
             ) from error
         raise DataError(
-            f"the model does not accept an input of shape {list(sample.shape[lead:])}: {first}. Give the shape of one "
-            "step of one sample with --input-shape C,H,W."
+            f"the model does not accept an input of shape {list(sample.shape[leading_dims:])}: {first}. Give the "
+            "shape of one step of one sample with --input-shape C,H,W."
         ) from error
     finally:
         reset_state(module)
@@ -231,6 +219,6 @@ def _shapes(module: fx.GraphModule, sample: Tensor, lead: int) -> dict[str, tupl
         if not value.dim():
             shapes[name] = 0, ()
             continue
-        own = 1 if lead == 2 and value.shape[0] != _PROBE_STEPS else lead
-        shapes[name] = own, tuple(value.shape[own:])
+        leading = 1 if leading_dims == 2 and value.shape[0] != _PROBE_STEPS else leading_dims
+        shapes[name] = leading, tuple(value.shape[leading:])
     return shapes

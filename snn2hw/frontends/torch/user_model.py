@@ -7,7 +7,6 @@ parameter, a surrogate's result or a `.float()` in the forward, becomes a float6
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn2hw.errors import ModelError
 from snn2hw.frontends import neurons
 from snn2hw.frontends.neurons.float64 import Float32IsFloat64, InFloat64
+from snn2hw.frontends.torch.copies import copy_of
 from snn2hw.frontends.torch.prepare import Place
 
 _STEP_NAMES = ("t", "ts", "step", "time", "timestep", "time_step")
@@ -61,13 +60,7 @@ class UserModel:
 
         Raises ModelError where the module cannot be copied.
         """
-        try:
-            module = copy.deepcopy(self.module, {id(shared): shared for shared in self.module.parameters()}).eval()
-        except Exception as error:  # the user's own classes are copied here
-            raise ModelError(
-                f"{type(self.module).__name__}: the model cannot be copied ({type(error).__name__}: {error}), so it "
-                "cannot be run beside the network made from it. Keep no tensors that require gradients as attributes."
-            ) from error
+        module = copy_of(self.module)
         for part in module.modules():
             part._buffers.update({name: _in(dtype, buffer) for name, buffer in part._buffers.items()})
         arithmetic: AbstractContextManager[object] = InFloat64() if dtype == torch.float64 else nullcontext()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from snn2hw.aliases import Shape
 from snn2hw.frontends.torch.windows import NO_MARGIN, Margin
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,7 @@ def combine(a: Value, b: Value) -> Value:
 
 def times_constant(value: Value, factor: int) -> Value:
     """factor * value, still open."""
-    terms = tuple((source, factor * own) for source, own in value.terms)
+    terms = tuple((source, factor * coefficient) for source, coefficient in value.terms)
     scaled = Value(terms=terms, constant=factor * value.constant, shape=value.shape, unknown=value.unknown)
     if value.low is None or value.high is None:
         return scaled

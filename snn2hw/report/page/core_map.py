@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping as Entries
 from typing import Any
 
 import plotly.graph_objects as go
@@ -53,17 +52,17 @@ def core_map(mapping: Mapping) -> Plot:
         ygap=1,
         colorbar={"title": {"text": "% used"}, "thickness": 10},
     )
-    made = plot([heat], height=60 + max(160, min(PIXELS * rows, 700)))
+    figure = plot([heat], height=60 + max(160, min(PIXELS * rows, 700)))
     corners = [(chip % per_row * (width + 1) - 0.5, chip // per_row * (height + 1) - 0.5) for chip in range(chips)]
-    made["layout"]["shapes"] = [
+    figure["layout"]["shapes"] = [
         {"type": "rect", "x0": x, "x1": x + width, "y0": y, "y1": y + height, "line": {"color": GREY, "width": 1}}
         for x, y in corners
     ]
-    made["layout"]["xaxis"] |= {"visible": False}
-    made["layout"]["yaxis"] |= {"visible": False, "autorange": "reversed"}
-    return made
+    figure["layout"]["xaxis"] |= {"visible": False}
+    figure["layout"]["yaxis"] |= {"visible": False, "autorange": "reversed"}
+    return figure
 
 
-def fullest_share(core: Entries[str, Any], limits: Entries[str, int | None]) -> float:
+def fullest_share(core: dict[str, Any], limits: dict[str, int | None]) -> float:
     """The largest share of a limit that a core takes."""
     return float(max(core[name] / limit for name, limit in limits.items() if limit))

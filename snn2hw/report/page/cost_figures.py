@@ -23,16 +23,16 @@ COMPONENTS = {
 
 def energy_components(report: Report) -> Plot:
     """What each profile's energy is spent on, as shares of its total."""
-    priced = [found for found in report.energy if found.total]
+    priced = [energy for energy in report.energy if energy.total]
     titles = {profile.name: profile.title for profile in report.profiles}
-    rows = [f"{label(titles[found.profile])}: {quantity(found.total or 0, 'J')}" for found in priced]
+    rows = [f"{label(titles[energy.profile])}: {quantity(energy.total or 0, 'J')}" for energy in priced]
     bars = []
     for (component, title), colour in zip(COMPONENTS.items(), (*PALETTE, "#b07aa1"), strict=True):
-        values = [found.components.get(component, 0.0) for found in priced]
+        values = [energy.components.get(component, 0.0) for energy in priced]
         if any(values):
             bars.append(
                 go.Bar(
-                    x=[100 * value / (found.total or 1) for value, found in zip(values, priced, strict=True)],
+                    x=[100 * value / (energy.total or 1) for value, energy in zip(values, priced, strict=True)],
                     y=rows,
                     orientation="h",
                     marker={"color": colour},
@@ -41,32 +41,32 @@ def energy_components(report: Report) -> Plot:
                     name=title,
                 )
             )
-    made = plot(bars, height=150 + 2 * ROW * len(rows), x="% of the energy of a sample", barmode="stack")
-    made["layout"]["yaxis"] |= {"type": "category", "autorange": "reversed"}
-    return made
+    figure = plot(bars, height=150 + 2 * ROW * len(rows), x="% of the energy of a sample", barmode="stack")
+    figure["layout"]["yaxis"] |= {"type": "category", "autorange": "reversed"}
+    return figure
 
 
 def energy_totals(report: Report) -> Plot:
     """Energy a sample under every profile, with what the other rules of counting would give, and the baselines."""
     titles = {profile.name: profile.title for profile in report.profiles}
-    priced = [found for found in report.energy if found.total]
+    priced = [energy for energy in report.energy if energy.total]
     spans = go.Scatter(
-        x=[found.total for found in priced],
-        y=[label(titles[found.profile]) for found in priced],
+        x=[energy.total for energy in priced],
+        y=[label(titles[energy.profile]) for energy in priced],
         error_x={
             "type": "data",
-            "array": [max(found.by_rule.values()) - (found.total or 0) for found in priced],
-            "arrayminus": [(found.total or 0) - min(found.by_rule.values()) for found in priced],
+            "array": [max(energy.by_rule.values()) - (energy.total or 0) for energy in priced],
+            "arrayminus": [(energy.total or 0) - min(energy.by_rule.values()) for energy in priced],
         },
         mode="markers",
         marker={"size": 11, "color": BLUE},
         customdata=[
-            ", ".join(f"{rule} {quantity(value, 'J')}" for rule, value in found.by_rule.items()) for found in priced
+            ", ".join(f"{rule} {quantity(value, 'J')}" for rule, value in energy.by_rule.items()) for energy in priced
         ],
         hovertemplate="%{y}<br>%{customdata}<extra></extra>",
         name="this network; the line spans the rules of counting",
     )
-    twins = {f"ANN, one dense pass, {found.profile}": found.ann for found in report.baselines}
+    twins = {f"ANN, one dense pass, {twin.profile}": twin.ann for twin in report.baselines}
     formula = {f"formula of the papers, {report.paper_formula.profile}": report.paper_formula.energy}
     others = [
         go.Scatter(
@@ -80,26 +80,26 @@ def energy_totals(report: Report) -> Plot:
         )
         for values, colour, title in ((twins, ORANGE, "the same network without spikes"), (formula, GREEN, "formula"))
     ]
-    made = plot([spans, *others], height=140 + ROW * 2 * (len(priced) + 3), x="joules a sample (log)")
-    made["layout"]["xaxis"] |= {"type": "log", "exponentformat": "SI", "ticksuffix": "J"}
-    made["layout"]["yaxis"] |= {"type": "category", "autorange": "reversed"}
-    return made
+    figure = plot([spans, *others], height=140 + ROW * 2 * (len(priced) + 3), x="joules a sample (log)")
+    figure["layout"]["xaxis"] |= {"type": "log", "exponentformat": "SI", "ticksuffix": "J"}
+    figure["layout"]["yaxis"] |= {"type": "category", "autorange": "reversed"}
+    return figure
 
 
 def layer_times(report: Report) -> Plot:
     """Mean seconds a cycle that each layer takes; the slowest sets the pace."""
     bars = [
         go.Bar(
-            x=[layer.seconds for layer in found.layers],
-            y=[label(layer.name) for layer in found.layers],
+            x=[layer.seconds for layer in times.layers],
+            y=[label(layer.name) for layer in times.layers],
             orientation="h",
-            customdata=[[quantity(layer.seconds, "s"), layer.cores] for layer in found.layers],
+            customdata=[[quantity(layer.seconds, "s"), layer.cores] for layer in times.layers],
             hovertemplate="%{y}<br>%{customdata[0]} a cycle on %{customdata[1]} cores<extra></extra>",
-            name=found.profile,
+            name=times.profile,
         )
-        for found in report.latency.steps
+        for times in report.latency.steps
     ]
-    names = [layer.name for found in report.latency.steps[:1] for layer in found.layers]
-    made = layer_plot(bars, names, x="seconds a cycle", barmode="group")
-    made["layout"]["xaxis"] |= {"exponentformat": "SI", "ticksuffix": "s"}
-    return made
+    names = [layer.name for times in report.latency.steps[:1] for layer in times.layers]
+    figure = layer_plot(bars, names, x="seconds a cycle", barmode="group")
+    figure["layout"]["xaxis"] |= {"exponentformat": "SI", "ticksuffix": "s"}
+    return figure

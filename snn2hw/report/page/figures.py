@@ -25,11 +25,11 @@ from snn2hw.report.page.plots import (
 
 def engines(report: Report) -> tuple[Accuracy, ...]:
     """The accuracies of the waterfall, with Lava's where a verification holds it."""
-    found = report.verification
-    if found is None or found.accuracy is None or "lava" not in found.accuracy:
+    verification = report.verification
+    if verification is None or verification.accuracy is None or "lava" not in verification.accuracy:
         return report.waterfall
-    count = int(found.accuracy["n"])
-    return (*report.waterfall, wilson("lava", round(found.accuracy["lava"] * count), count))
+    count = int(verification.accuracy["n"])
+    return (*report.waterfall, wilson("lava", round(verification.accuracy["lava"] * count), count))
 
 
 def waterfall(report: Report) -> Plot:
@@ -65,9 +65,9 @@ def _accuracies(rows: tuple[Accuracy, ...], x: str, *, joined: bool = False) -> 
         "%{customdata[3]:.2f} %<extra></extra>",
         name="accuracy",
     )
-    made = plot([trace], height=300, x=x, y="accuracy, %", showlegend=False)
-    made["layout"]["xaxis"] |= {"type": "category", "range": [-0.4, len(rows) - 0.3]}
-    return made
+    figure = plot([trace], height=300, x=x, y="accuracy, %", showlegend=False)
+    figure["layout"]["xaxis"] |= {"type": "category", "range": [-0.4, len(rows) - 0.3]}
+    return figure
 
 
 def rates(report: Report) -> Plot:
@@ -127,16 +127,16 @@ def operations(report: Report) -> Plot:
     kinds = {"binary": "binary spikes", "graded": "graded spikes, by count", "input": "the network's input"}
     bars: list[go.Bar | go.Scatter] = []
     for (kind, title), colour in zip(kinds.items(), PALETTE, strict=False):
-        own = [(layer, synapses) for layer, synapses in layers if synapses.carries == kind]
+        arriving = [(layer, synapses) for layer, synapses in layers if synapses.carries == kind]
         bars.append(
             go.Bar(
-                x=[sum(synapses.operations) / report.samples for _, synapses in own],
-                y=[label(layer.name) for layer, _ in own],
+                x=[sum(synapses.operations) / report.samples for _, synapses in arriving],
+                y=[label(layer.name) for layer, _ in arriving],
                 orientation="h",
                 marker={"color": colour},
                 customdata=[
                     [sum(synapses.by_value) / report.samples, sum(synapses.nonzero_weights) / report.samples]
-                    for _, synapses in own
+                    for _, synapses in arriving
                 ],
                 hovertemplate="%{y}<br>%{x:,.1f} by count, %{customdata[0]:,.1f} by value<br>%{customdata[1]:,.1f} "
                 "on weights that are not zero<extra></extra>",

@@ -46,17 +46,17 @@ def network(report: Report) -> Plot:
     scale = {"colorscale": RATES, "cmin": 0, "cmax": max(rates.values(), default=0) or 1}
     traces.append(_synapses([line for line in lines if line.synapses], nodes, rows, columns))
     for kind, symbol in SYMBOLS.items():
-        own = [node for node in report.nodes if node.kind == kind and node.name in rows]
-        if own:
-            traces += [_units(own, symbol, kind, rates, scale, rows, columns), _legend(kind, symbol)]
+        units = [node for node in report.nodes if node.kind == kind and node.name in rows]
+        if units:
+            traces += [_units(units, symbol, kind, rates, scale, rows, columns), _legend(kind, symbol)]
     traces.append(_colour_bar(scale))
     width = max(columns.values(), default=0)
     deepest = max(rows.values(), default=0)
-    made = plot(traces, height=110 + ROW * (deepest + 1), hovermode="closest")
+    figure = plot(traces, height=110 + ROW * (deepest + 1), hovermode="closest")
     hidden = {"visible": False, "fixedrange": True}
-    made["layout"]["xaxis"] |= hidden | {"range": [-2.6, width + 2.2], "domain": [0, 0.88]}
-    made["layout"]["yaxis"] |= hidden | {"range": [deepest + 0.7, -0.7]}
-    return made
+    figure["layout"]["xaxis"] |= hidden | {"range": [-2.6, width + 2.2], "domain": [0, 0.88]}
+    figure["layout"]["yaxis"] |= hidden | {"range": [deepest + 0.7, -0.7]}
+    return figure
 
 
 def lines_of(report: Report) -> list[Line]:
@@ -65,7 +65,7 @@ def lines_of(report: Report) -> list[Line]:
     sources: dict[str, list[tuple[str, int]]] = {name: [] for name in nodes}
     for edge in report.edges:
         sources[edge.target].append((edge.source, edge.delay))
-    found = []
+    lines = []
     for target, node in nodes.items():
         if node.kind in SYNAPSES:
             continue
@@ -75,8 +75,8 @@ def lines_of(report: Report) -> list[Line]:
             if nodes[name].kind in SYNAPSES:
                 waiting += [(source, (name, *synapses), delay + more) for source, more in sources[name]]
             else:
-                found.append(Line(name, target, synapses, delay))
-    return found
+                lines.append(Line(name, target, synapses, delay))
+    return lines
 
 
 def places(names: list[str], lines: list[Line]) -> tuple[dict[str, int], dict[str, int]]:
@@ -187,7 +187,7 @@ def _middle(points: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _units(
-    own: list[GraphNode],
+    units: list[GraphNode],
     symbol: str,
     kind: str,
     rates: dict[str, float],
@@ -195,18 +195,18 @@ def _units(
     rows: dict[str, int],
     columns: dict[str, int],
 ) -> go.Scatter:
-    counted = all(node.name in rates for node in own)
+    counted = all(node.name in rates for node in units)
     return go.Scatter(
-        x=[columns[node.name] for node in own],
-        y=[rows[node.name] for node in own],
+        x=[columns[node.name] for node in units],
+        y=[rows[node.name] for node in units],
         mode="markers+text",
         marker={"symbol": symbol, "size": 16, "line": {"width": 1, "color": GREY}}
-        | ({"color": [rates[node.name] for node in own], **scale} if counted else {"color": GREY}),
-        text=[f"{node.gate} {label(node.name)}" if node.gate else label(node.name) for node in own],
-        textposition=["middle left" if columns[node.name] == 0 else "middle right" for node in own],
+        | ({"color": [rates[node.name] for node in units], **scale} if counted else {"color": GREY}),
+        text=[f"{node.gate} {label(node.name)}" if node.gate else label(node.name) for node in units],
+        textposition=["middle left" if columns[node.name] == 0 else "middle right" for node in units],
         textfont={"size": 11},
         cliponaxis=False,
-        customdata=[[_shape(node), node.latency, rates.get(node.name, 0.0)] for node in own],
+        customdata=[[_shape(node), node.latency, rates.get(node.name, 0.0)] for node in units],
         hovertemplate="%{text}<br>%{customdata[0]}, answers %{customdata[1]} cycles after the input"
         + ("<br>rate %{customdata[2]:.4f}" if counted else "")
         + f"<extra>{kind}</extra>",

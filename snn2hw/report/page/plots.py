@@ -40,8 +40,8 @@ def plot(traces: Sequence[Any], *, height: int, x: str = "", y: str = "", **layo
         yaxis={"title": {"text": y}, "automargin": True},
     )
     figure.update_layout(**layout)
-    made: Plot = figure.to_plotly_json()
-    return made
+    data_and_layout: Plot = figure.to_plotly_json()
+    return data_and_layout
 
 
 def layer_plot(traces: Sequence[Any], layers: Sequence[str], *, x: str, **layout: Any) -> Plot:
@@ -50,9 +50,9 @@ def layer_plot(traces: Sequence[Any], layers: Sequence[str], *, x: str, **layout
     ends = [len(layers) - 0.5, -0.5]
     rows = {"categoryorder": "array", "categoryarray": [label(name) for name in layers], "range": ends}
     height = 90 + ROW * len(layers)
-    made = plot(traces, height=height, x=x, **layout)
-    made["layout"]["yaxis"] |= rows | {"type": "category", "dtick": 1}
-    return made
+    figure = plot(traces, height=height, x=x, **layout)
+    figure["layout"]["yaxis"] |= rows | {"type": "category", "dtick": 1}
+    return figure
 
 
 def label(name: str) -> str:

@@ -46,7 +46,8 @@ def plots_of(report: Report) -> dict[str, Plot]:
 def render(report: Report) -> str:
     """The whole page as text."""
     profiles = {profile.name: profile for profile in report.profiles}
-    priced = sorted((found for found in report.energy if found.total is not None), key=lambda f: f.profile != HEADLINE)
+    priced = [energy for energy in report.energy if energy.total is not None]
+    priced.sort(key=lambda energy: energy.profile != HEADLINE)
     return _page(
         "report.html",
         title=f"snn2hw: {report.reproducibility.model}",
@@ -78,19 +79,19 @@ def render(report: Report) -> str:
 
 def render_comparison(a: Report, b: Report, names: tuple[str, str]) -> str:
     """The page of two reports, called by `names`: every figure of both beside each other."""
-    found = side_by_side(a, b)
+    comparison = side_by_side(a, b)
     drawn = [plots_of(report) for report in (a, b)]
     return _page(
         "compare.html",
         title=f"snn2hw: {names[0]} and {names[1]}",
         data={
-            "figures": {"rates_of_both": figures.rates_of_both(found.layers, names)}
-            | {f"{side}.{name}": made for side, plots in zip("ab", drawn, strict=True) for name, made in plots.items()}
+            "figures": {"rates_of_both": figures.rates_of_both(comparison.layers, names)}
+            | {f"{side}.{name}": plot for side, plots in zip("ab", drawn, strict=True) for name, plot in plots.items()}
         },
         reports=(a, b),
         names=names,
-        found=found,
-        pair_rows=[(pair.name, pair.a, pair.b, pair.change) for pair in found.pairs],
+        notes=comparison.notes,
+        pair_rows=[(pair.name, pair.a, pair.b, pair.change) for pair in comparison.pairs],
         drawn=drawn,
     )
 

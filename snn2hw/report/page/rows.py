@@ -21,58 +21,58 @@ def verified(report: Report) -> Rows:
         return []
     ran: Rows = [
         (
-            found.name,
-            "exact" if found.exact_required else "for information",
-            count(found.compared),
-            count(found.mismatches),
+            comparison.name,
+            "exact" if comparison.exact_required else "for information",
+            count(comparison.compared),
+            count(comparison.mismatches),
         )
-        for found in report.verification.comparisons
+        for comparison in report.verification.comparisons
     ]
     return ran + [(name, f"skipped: {reason}", "", "") for name, reason in report.verification.skipped.items()]
 
 
 def operations(report: Report) -> Rows:
     """Operations of a sample, by what arrives."""
-    own = report.operations
+    counts = report.operations
     named = {
-        "binary spikes": own.binary,
-        "graded spikes, by count": own.graded,
-        "the network's input": own.input,
-        "together": own.binary + own.graded + own.input,
-        "together, on weights that are not zero": own.nonzero_weights,
-        "graded spikes, by value instead": own.graded_by_value,
-        "gates and pools": own.gates_and_pools,
-        "biases": own.bias,
-        "one dense pass of the ANN": own.ann_dense,
-        "one dense pass, zeros of padding counted too": own.ann_dense_with_padding,
+        "binary spikes": counts.binary,
+        "graded spikes, by count": counts.graded,
+        "the network's input": counts.input,
+        "together": counts.binary + counts.graded + counts.input,
+        "together, on weights that are not zero": counts.nonzero_weights,
+        "graded spikes, by value instead": counts.graded_by_value,
+        "gates and pools": counts.gates_and_pools,
+        "biases": counts.bias,
+        "one dense pass of the ANN": counts.ann_dense,
+        "one dense pass, zeros of padding counted too": counts.ann_dense_with_padding,
     }
     return [(name, count(value)) for name, value in named.items()]
 
 
 def footprint(report: Report) -> Rows:
     """Memory and sparsities."""
-    own = report.footprint
-    model = [] if own.model_bytes is None else [("float model", f"{own.model_bytes:,} bytes")]
+    memory = report.footprint
+    model = [] if memory.model_bytes is None else [("float model", f"{memory.model_bytes:,} bytes")]
     return [
-        ("integer weights", f"{own.program_weight_bytes:,} bytes"),
+        ("integer weights", f"{memory.program_weight_bytes:,} bytes"),
         *model,
-        ("weights that are zero", f"{100 * own.connection_sparsity:.2f} %"),
-        ("silent neurons and steps", f"{100 * own.activation_sparsity:.2f} %"),
+        ("weights that are zero", f"{100 * memory.connection_sparsity:.2f} %"),
+        ("silent neurons and steps", f"{100 * memory.activation_sparsity:.2f} %"),
     ]
 
 
 def energy(report: Report) -> Rows:
     """Totals of every profile, under each rule of counting."""
     titles = {profile.name: profile for profile in report.profiles}
-    found: Rows = []
+    rows: Rows = []
     for row in report.energy:
         profile = titles[row.profile]
         if row.total is None:
-            found.append((profile.title, "", profile.evidence, "no public price", "", "", ""))
+            rows.append((profile.title, "", profile.evidence, "no public price", "", "", ""))
             continue
         by_rule = [quantity(row.by_rule[rule], "J") for rule in ("count", "value", "dense")]
-        found.append((profile.title, f"by {row.rule}", profile.evidence, quantity(row.total, "J"), *by_rule))
-    return found
+        rows.append((profile.title, f"by {row.rule}", profile.evidence, quantity(row.total, "J"), *by_rule))
+    return rows
 
 
 def baselines(report: Report) -> Rows:
@@ -150,24 +150,24 @@ def approximations(report: Report) -> Rows:
 
 def record(report: Report) -> list[tuple[str, str]]:
     """What the report was made from."""
-    own = report.reproducibility
+    origin = report.reproducibility
 
     def listed(items: dict[str, object]) -> str:
         return ", ".join(f"{name} {value}" for name, value in items.items())
 
     return [
-        ("command", own.command),
-        ("versions", listed({**own.versions})),
-        ("platform", own.platform),
-        ("model", own.model),
-        ("sha256 of the model", own.model_sha256 or "none: it has no file"),
-        ("options of the model", listed(own.model_options) or "none"),
-        ("sha256 of the bundle", own.bundle_sha256),
-        ("sha256 of the program", own.program_sha256),
-        ("bundle made with", listed({**own.bundle_versions})),
-        ("calibrated on", listed(own.calibration)),
-        ("data", f"{own.data}, {own.data_samples:,} samples"),
-        ("sha256 of the data", own.data_sha256),
+        ("command", origin.command),
+        ("versions", listed({**origin.versions})),
+        ("platform", origin.platform),
+        ("model", origin.model),
+        ("sha256 of the model", origin.model_sha256 or "none: it has no file"),
+        ("options of the model", listed(origin.model_options) or "none"),
+        ("sha256 of the bundle", origin.bundle_sha256 or "none: the model itself is reported on"),
+        ("sha256 of the program", origin.program_sha256),
+        ("bundle made with", listed({**origin.bundle_versions})),
+        ("calibrated on", listed(origin.calibration)),
+        ("data", f"{origin.data}, {origin.data_samples:,} samples"),
+        ("sha256 of the data", origin.data_sha256),
     ]
 
 

@@ -7,15 +7,13 @@ nothing with the engines but the rules of docs/program.md.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import snn2hw.exporters.lava.environment
+from snn2hw.exporters.lava.run_time import copy_run_time
 
-RUNTIME = Path(snn2hw.exporters.lava.environment.__file__).with_name("runtime")
 SYNAPSES = ("conv", "linear", "scale", "sum_pool")
 
 
@@ -49,6 +47,10 @@ class Builder:
             node["accumulator_bound"] = total * self._gain(kind, parameters)
             total = node["accumulator_bound"]
         self.bounds[name] = 1 if kind in ("neuron", "threshold") else total
+        if kind in ("neuron", "readout"):
+            node["scale"] = 1.0
+        bound = {"accumulator": int(total), "membrane": 0, "payload": int(self.bounds[name]), "signed": True}
+        node["bound"] = {"kind": "proved", "observed": None, **bound}
         self.nodes[name] = node
         return name
 
@@ -258,7 +260,7 @@ def correlate(
 
 def make_bundle(builder: Builder, folder: Path) -> Path:
     """The part of a bundle that running it needs: the program and a copy of the run-time code."""
-    shutil.copytree(RUNTIME, folder / "lava", ignore=shutil.ignore_patterns("__pycache__", "*.ini", "*.toml"))
+    copy_run_time(folder / "lava")
     builder.save(folder / "program.npz")
     return folder
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from programs import RUNTIME, Builder, make_bundle
+from programs import Builder, make_bundle
 
 from snn2hw.exporters.lava.environment import clean_variables, ensure_environment
+from snn2hw.exporters.lava.run_time import copy_run_time
 
 MANY = 100_000  # samples: minutes of work
 PATIENCE = 20.0  # seconds within which a run must end
@@ -127,7 +128,7 @@ def sabotage(bundle: Path, old: str, new: str, file: str = "processes/fused.py")
 
 def repair(bundle: Path) -> None:
     """Undo sabotage."""
-    shutil.copytree(RUNTIME, bundle / "lava", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    copy_run_time(bundle / "lava")
 
 
 def wait_until(done: Callable[[], bool]) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import RUNTIME, Builder, make_bundle, save_samples
+from programs import Builder, make_bundle, save_samples
 
 from snn2hw.errors import LavaError
 from snn2hw.exporters.lava.host import run_lava
+from snn2hw.exporters.lava.run_time import RUNTIME
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "examples" / "lava_models.py"

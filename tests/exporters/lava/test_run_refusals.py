@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import RUNTIME, Builder, make_bundle
+from programs import Builder, make_bundle
 
 from snn2hw.exporters.lava.environment import clean_variables, ensure_environment
+from snn2hw.exporters.lava.run_time import RUNTIME
 
 T = 2
 Text = dict[str, Any]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import RUNTIME, Builder, make_bundle, save_samples
+from programs import Builder, make_bundle, save_samples
 
 from snn2hw.errors import LavaError
 from snn2hw.exporters.lava.environment import clean_variables, ensure_environment
@@ -235,13 +235,13 @@ from pathlib import Path
 import numpy as np
 from engine import Job
 from network import RunConfig, build_network
-from program_file import read_program
+from program_npz.reader import read_program
 program = read_program(Path(sys.argv[2]))
 source = build_network(Job(program, 1, {}), np.zeros((1, 1, 3, 8, 8), np.uint8))
 for process in source.compile(RunConfig("structural")).proc_builders:
     print(type(process).__module__.split(".")[0], type(process).__name__, process.name)
 """
-    command = [ensure_environment(), "-c", script, RUNTIME, bundle / "program.npz"]
+    command = [ensure_environment(), "-c", script, bundle / "lava", bundle / "program.npz"]
     done = subprocess.run(command, env=clean_variables(), capture_output=True, text=True, check=True)
     lines = sorted(line for line in done.stdout.splitlines() if "recorder" not in line)
     assert lines == [

@@ -14,7 +14,7 @@ from programs import model
 
 from snn2hw.deployment import Deployment, NetworkCheck, Source
 from snn2hw.engines.cycle import simulate
-from snn2hw.exporters.lava import export
+from snn2hw.exporters.export import choose, export
 from snn2hw.exporters.lava.host import run_lava
 
 SAMPLES = 2
@@ -61,6 +61,7 @@ def test_cycle_simulator_structural_lava_and_numpy_agree_on_random_residual_nets
                 conventions={},
             ),
             bundle,
+            [choose("lava")],
         )
         np.savez(given_file, x=samples.x)
         run_lava(bundle, given_file, made, processes="structural", deadline=300)

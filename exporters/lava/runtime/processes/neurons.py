@@ -12,7 +12,12 @@ from lava.proc.lif.process import LIFReset
 
 from engine import Job
 from neuron import check_range
-from program import INPUT_LIMIT, MEMBRANE_LIMIT, Array, Neuron, lava_parameter
+from program import Array, Neuron, lava_parameter
+
+# What Lava's own neuron holds: beyond the first it wraps, beyond the second it saturates, and biases lose bits.
+LAVA_INPUT_LIMIT = 1 << 17  # in input units
+LAVA_MEMBRANE_LIMIT = 1 << 23  # in 1/64 of one
+LAVA_BIAS_MANTISSA_MAX = 4095
 
 
 class CheckedLIFReset(LIFReset):
@@ -50,12 +55,15 @@ class CheckedLIFResetModel(PyLifResetModelBitAcc):
     vth: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=17)
     dv: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=12)
     du: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=12)
+    bias_mant: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=13)
     reset_amount: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=17)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self.node: Neuron = proc_params["node"]
-        self.clock = proc_params["job"].clock(self.node.name)
+        job: Job = proc_params["job"]
+        self.clock, self.limits = job.clock(self.node.name), job.program.limits
+        self.is_wider = self.limits.membrane_limit > LAVA_MEMBRANE_LIMIT
         self.remembers = bool((self.node.current_decay != 4096).any())
         self.node_bias = lava_parameter(self.node.bias, self.node.shape).astype(np.int64)
 
@@ -64,27 +72,29 @@ class CheckedLIFResetModel(PyLifResetModelBitAcc):
         super().scale_bias()
         if self.node.reset == "subtract_late":
             late = np.left_shift(self.reset_amount, self.vth_shift)
-            self.effective_bias: Array = self.effective_bias - np.where(self.v > self.effective_vth, late, 0)
+            late = np.where(self.v > self.effective_vth, late, 0)
+            self.effective_bias: Array = np.asarray(self.effective_bias, np.int64) - late
 
     def subthr_dynamics(self, activation_in: Array) -> None:
         """Integrate as Lava does, but let the bias of a current with a memory go through it.
 
-        Raises RangeError where Lava would wrap or saturate inside a sample.
+        Raises RangeError where a sample leaves the limits of the chip. Where these are Lava's, its own arithmetic runs.
         """
         index = self.clock.index(self.time_step)
         bias = self.node_bias if self.remembers else np.int64(0)
         current = (
             self._decay(self.u, self.du + self.ds_offset) + (activation_in.astype(np.int64) << self.act_shift) + bias
         )
-        membrane = self._decay(self.v, self.dv) + current + self.effective_bias - bias
+        membrane = self._decay(self.v, self.dv) + current + np.asarray(self.effective_bias, np.int64) - bias
+        limit = self.limits.membrane_limit
         if index is not None:
             name = self.node.name
-            check_range(activation_in, INPUT_LIMIT, quantity="summed input", layer=name, index=index)
-            check_range(current, MEMBRANE_LIMIT, quantity="current", layer=name, index=index)
-            check_range(membrane, MEMBRANE_LIMIT, quantity="membrane", layer=name, index=index)
-        if self.remembers:
-            self.u[:] = np.clip(current, 1 - MEMBRANE_LIMIT, MEMBRANE_LIMIT - 1)
-            self.v[:] = np.clip(membrane, 1 - MEMBRANE_LIMIT, MEMBRANE_LIMIT - 1)
+            check_range(activation_in, self.limits.input_limit, quantity="summed input", layer=name, index=index)
+            check_range(current, limit, quantity="current", layer=name, index=index)
+            check_range(membrane, limit, quantity="membrane", layer=name, index=index)
+        if self.remembers or self.is_wider:
+            self.u[:] = np.clip(current, 1 - limit, limit - 1)
+            self.v[:] = np.clip(membrane, 1 - limit, limit - 1)
         else:
             super().subthr_dynamics(activation_in)
 
@@ -110,9 +120,11 @@ def why_not_stock(job: Job, node: Neuron) -> str | None:
         return "its threshold or decay differs between neurons, LIFReset has one for all"
     if (node.current_decay != 4096).any():
         return "its current has a memory, and LIFReset adds the bias behind that"
+    if np.abs(node.bias_mantissa).max() > LAVA_BIAS_MANTISSA_MAX:
+        return f"its bias has a mantissa beyond {LAVA_BIAS_MANTISSA_MAX}, which LIFReset does not hold"
     input_bound = job.program.input_bound(node.name, job.program.payload_bounds())
     charge = 64 * input_bound + int(np.abs(node.bias).max())  # in one step; from 0, over at most T steps
-    if input_bound >= INPUT_LIMIT or charge * job.program.timesteps >= MEMBRANE_LIMIT:
+    if input_bound >= LAVA_INPUT_LIMIT or charge * job.program.timesteps >= LAVA_MEMBRANE_LIMIT:
         return f"its input may reach {input_bound}, its membrane {charge * job.program.timesteps}, and LIFReset wraps"
     return None
 

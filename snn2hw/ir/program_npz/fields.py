@@ -1,10 +1,10 @@
-"""Reads the JSON objects of program.npz key by key; what is missing or wrong is told with the owner's name."""
+"""Reads the JSON objects of program.npz key by key; messages name what is missing or wrong, and in which object."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from program import Pair, ProgramError
+from .records import Pair, ProgramError
 
 
 class Entry:
@@ -39,6 +39,29 @@ class Entry:
         if (low is not None and value < low) or (high is not None and value > high):
             raise ProgramError(f"{self.owner}: {key} is {value}, legal is {low} to {'any' if high is None else high}")
         return value
+
+    def number(self, key: str, *, least: float | None = None) -> float:
+        """A finite number: above 0, or of at least `least`."""
+        value = self.get(key)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+        if not number or not (value > 0 if least is None else value >= least):
+            raise ProgramError(f"{self.owner}: {key} is {value!r}, expected a positive number")
+        return float(value)
+
+    def numbers(self, key: str, *, length: int) -> tuple[float, ...]:
+        value = self.get(key)
+        if not isinstance(value, list) or len(value) != length:
+            raise ProgramError(f"{self.owner}: {key} is {value!r}, expected {length} numbers")
+        return tuple(Entry(self.owner, {key: item}).number(key) for item in value)
+
+    def truth(self, key: str) -> bool:
+        value = self.get(key)
+        if not isinstance(value, bool):
+            raise ProgramError(f"{self.owner}: {key} is {value!r}, expected true or false")
+        return value
+
+    def entry(self, key: str) -> Entry:
+        return Entry(f"{key} of {self.owner}", self.get(key))
 
     def integers(self, key: str, *, low: int, length: int | None = None) -> tuple[int, ...]:
         value = self.get(key)

@@ -1,4 +1,7 @@
-"""The Lava bundle: a directory that runs in Lava without snn2hw, and says what it holds and where it came from."""
+"""A bundle: a directory with a program, the network it was made of, and what its back ends wrote to run it.
+
+It says what it holds and where it came from, and whoever reads it checks every byte.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +11,46 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import nir
-import numpy as np
 
 from snn2hw import __version__, ir
 from snn2hw.deployment import Deployment
 from snn2hw.errors import BundleError, OptionError
-from snn2hw.exporters.nir import integer_graph
+from snn2hw.exporters import Backend, is_runnable
 from snn2hw.ir.file import kind_name, read_program, write_program
 from snn2hw.ir.gates import joins
 from snn2hw.network.nir_file import read_nir
+from snn2hw.network.write_integers import integer_graph
 
 SCHEMA = "snn2hw.bundle/1"
-RUNTIME = Path(__file__).parent / "runtime"
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.ini", "*.toml", ".*")
 VERSIONS_OF = ("torch", "nir", "numpy")
+BEFORE_BACKENDS = {"backends": {"lava": {"artefact": "lava", "runnable": True}}}
+"""What a bundle holds whose manifest is from before there were other back ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A back end that is to write, and the options that it writes with."""
+
+    backend: Backend
+    options: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What the manifest says of a back end: the file or folder that it wrote, relative to the bundle, and whether it
+    runs, so that `verify` requires it.
+    """
+
+    artefact: str
+    runnable: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,21 +69,36 @@ class Bundle:
         file = self.manifest["source"]["file"]
         return None if file is None else (self.path / file).resolve()
 
+    @property
+    def backends(self) -> dict[str, Entry]:
+        """The back ends in it, by name."""
+        return {name: Entry(**entry) for name, entry in self.manifest["backends"].items()}
 
-def export(deployment: Deployment, output: Path) -> None:
+    @property
+    def runnable(self) -> dict[str, Path]:
+        """What each runnable back end in it wrote, by name."""
+        return {name: self.path / entry.artefact for name, entry in self.backends.items() if entry.runnable}
+
+
+def write_bundle(deployment: Deployment, output: Path, choices: Sequence[Choice]) -> list[str]:
     """Write a bundle to the directory `output`: complete, or not at all. An older bundle there is replaced.
 
-    Raises OptionError if `output` exists and is not a bundle.
+    Returns what the back ends tell people. Raises OptionError if `output` exists and is not a bundle.
     """
     check_output(output)
     integers = integer_graph(deployment.program.graph)
+    lines: list[str] = []
     with directory_in_place(output) as beside:
         write_program(deployment.program, beside / "program.npz")
         for name, graph in (("network.nir", deployment.network), ("quantised.nir", integers)):
             nir.write(beside / name, graph, compression="lzf")  # half of gzip's time for a tenth more bytes
-        shutil.copytree(RUNTIME, beside / "lava", ignore=LEFT_OUT)
-        (beside / "README.md").write_text(_readme(deployment.program))
-        write_manifest(beside, _manifest(deployment, output))
+        for choice in choices:
+            place = beside / _artefact(choice.backend)
+            place.parent.mkdir(exist_ok=True)
+            lines += choice.backend.write(deployment, place, choice.options)
+        (beside / "README.md").write_text(_readme(deployment, choices))
+        write_manifest(beside, _manifest(deployment, output, choices))
+    return lines
 
 
 def check_output(output: Path) -> None:
@@ -92,9 +128,12 @@ def read_bundle(path: Path) -> Bundle:
             raise BundleError(f"{path}: {name} is missing. Export the bundle again.")
         if _sha256(file.read_bytes()) != digest:
             raise BundleError(f"{path}: {name} was changed after the export (its sha256 differs). Export it again.")
-    for file in sorted((path / "lava").rglob("*.py")):  # Python would import it instead of a module of the same name
-        if file.relative_to(path).as_posix() not in manifest["sha256"]:
-            raise BundleError(f"{file}: this file was added after the export. Remove it, or export the bundle again.")
+    for name in manifest["backends"]:
+        for file in sorted((path / name).rglob("*.py")):  # Python would import it instead of a module of the same name
+            if file.relative_to(path).as_posix() not in manifest["sha256"]:
+                raise BundleError(
+                    f"{file}: this file was added after the export. Remove it, or export the bundle again."
+                )
     program = read_program(path / "program.npz")
     return Bundle(
         path=path,
@@ -123,7 +162,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise BundleError(f"{file}: schema {schema!r}; this version of snn2hw reads {SCHEMA!r}. Export it again.")
     if not intact or seal != _seal(manifest) or "program.npz" not in files:
         raise BundleError(f"{file}: it was changed after the export (its sha256 differs). Export the bundle again.")
-    return manifest
+    return BEFORE_BACKENDS | manifest
 
 
 @contextmanager
@@ -146,16 +185,27 @@ def directory_in_place(output: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _manifest(deployment: Deployment, output: Path) -> dict[str, Any]:
-    program, source = deployment.program, deployment.source
+def _artefact(backend: Backend) -> PurePosixPath:
+    """Where in a bundle a back end writes: a folder of its name, or a file in that."""
+    folder = PurePosixPath(backend.name)
+    return folder if backend.bundled else folder / f"network{backend.suffix}"
+
+
+def _manifest(deployment: Deployment, output: Path, choices: Sequence[Choice]) -> dict[str, Any]:
+    program = deployment.program
     graph, node = program.graph, program.graph.input
-    file = None if source.file is None else os.path.relpath(Path(source.file).resolve(), output.resolve())
     return {
         "schema": SCHEMA,
-        "versions": {"snn2hw": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in VERSIONS_OF},
-        "source": {"model": source.model, "file": file, "sha256": source.sha256, "options": source.options},
-        "calibration": {"data": deployment.calibrated_on, "samples": deployment.calibration_samples},
+        "versions": versions(),
+        "source": source_of(deployment, output),
+        "backends": {
+            choice.backend.name: {
+                "artefact": str(_artefact(choice.backend)),
+                "runnable": is_runnable(choice.backend),
+            }
+            for choice in choices
+        },
+        "calibration": calibration_of(deployment),
         "network_vs_torch": vars(deployment.network_check),
         "timesteps": program.schedule.timesteps,
         "depth": program.schedule.depth,
@@ -182,6 +232,26 @@ def _manifest(deployment: Deployment, output: Path) -> dict[str, Any]:
     }
 
 
+def versions() -> dict[str, str]:
+    """The versions of what a program is made with."""
+    own = {"snn2hw": __version__, "python": platform.python_version()}
+    return own | {name: version(name) for name in VERSIONS_OF}
+
+
+def source_of(deployment: Deployment, bundle: Path | None) -> dict[str, Any]:
+    """Where a deployment's model came from; its file relative to the bundle, if there is one."""
+    source = deployment.source
+    file = source.file
+    if file is not None and bundle is not None:
+        file = os.path.relpath(Path(file).resolve(), bundle.resolve())
+    return {"model": source.model, "file": file, "sha256": source.sha256, "options": source.options}
+
+
+def calibration_of(deployment: Deployment) -> dict[str, Any]:
+    """What set a deployment's ranges."""
+    return {"data": deployment.calibrated_on, "samples": deployment.calibration_samples}
+
+
 def _layer(program: ir.Program, node: ir.Node) -> dict[str, Any]:
     bound = program.bounds[node.name]
     return {
@@ -198,8 +268,8 @@ def _layer(program: ir.Program, node: ir.Node) -> dict[str, Any]:
 
 def _is_bundle(path: Path) -> bool:
     """Whether a bundle, whole or damaged, stands there: nothing else may be replaced."""
-    own = ("program.npz", "lava/run.py")  # a manifest.json stands in many folders
-    return (path / "manifest.json").is_file() and any((path / name).is_file() for name in own)
+    others = ("program.npz", "quantised.nir")  # a manifest.json stands in many folders
+    return (path / "manifest.json").is_file() and any((path / name).is_file() for name in others)
 
 
 def _manifest_bytes(manifest: dict[str, Any]) -> bytes:
@@ -214,28 +284,12 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _readme(program: ir.Program) -> str:
-    node = program.graph.input
-    shape = ", ".join(map(str, node.shape))
-    levels = float(np.float64(node.scale))
-    return f"""# A spiking network for Lava
-
-Made by snn2hw {__version__}. It runs in any Python 3.10 with lava-nc 0.10.0 and numpy below 2; snn2hw is not needed:
-
-    python lava/run.py --input x.npz --output spikes.npz
-
-- x.npz holds `x`: real values [N, {shape}], shown at each of {program.schedule.timesteps} steps, or
-  [N, {program.schedule.timesteps}, {shape}], one frame a step. Each becomes the payload clip(rint(x / {levels:.9g}),
-  {node.low}, {node.high}); values outside that range are refused, or clipped with `--saturate`.
-- spikes.npz gets `logits` [N, {program.graph.readout.shape[0]}] as integers and the spikes of every layer [N, T, ...],
-  aligned to the input steps; of a model with several heads also each head's own logits as `logits.<head>`.
-- `--processes structural` runs the same network, slowly, with one process for each node, Lava's own where they are
-  exact; `--stock-only` with Lava's own alone; `--help` lists the rest.
-- `--models FILE.py` puts process models of your own, such as ones for hardware, in the place of those in
-  lava/processes/fused.py. The file lists them as MODELS; each implements a Process of lava/processes/regions.py.
-  docs/lava.md of snn2hw says what a model must do, and has an example.
-- If a run fails, exit code 2 and stderr say so, and nothing is left of it.
-
+def _readme(deployment: Deployment, choices: Sequence[Choice]) -> str:
+    parts = [choice.backend.readme(deployment, Path(_artefact(choice.backend))) for choice in choices]
+    return (
+        "\n".join(parts)
+        + """
 manifest.json describes the layers, their latency in cycles, their reset offsets and the bounds of their accumulators.
 program.npz holds the integers, quantised.nir the same network for other NIR tools, network.nir the float network.
 """
+    )

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from program import (
-    THRESHOLD_LIMIT,
+from .fields import Entry
+from .records import (
     Array,
+    Bound,
     Conv,
     Edge,
+    Head,
     Input,
+    Limits,
     Linear,
     Merge,
     Neuron,
@@ -26,13 +29,15 @@ from program import (
     Synapse,
     Threshold,
 )
-from program_fields import Entry
 
 RESETS = ("zero", "subtract", "subtract_late", "none")
+BOUND_KINDS = ("proved", "calibrated")
 BOUND_LIMIT = 1 << 31  # channels carry int32
 
 
-def read_node(entry: Entry, arrays: Mapping[str, Array], nodes: Mapping[str, Node], timesteps: int) -> Node:
+def read_node(
+    entry: Entry, arrays: Mapping[str, Array], nodes: Mapping[str, Node], timesteps: int, limits: Limits
+) -> Node:
     """Read one node; `nodes` holds those before it. Raises ProgramError."""
     name, kind = entry.text("name"), entry.text("kind")
     entry.owner = f"node {name} ({kind})"
@@ -51,15 +56,16 @@ def read_node(entry: Entry, arrays: Mapping[str, Array], nodes: Mapping[str, Nod
         "shape": shape,
         "latency": entry.integer("latency", low=0),
         "inputs": tuple(inputs),
+        "bound": _read_bound(entry),
     }
     if bool(inputs) == (kind == "input"):
         raise ProgramError(f"{entry.owner} has {len(inputs)} inputs")
 
     def array(parameter: str, low: int, high: int) -> Array:
         value = arrays.get(f"{name}:{parameter}")
-        if value is None or value.dtype.kind not in "iu":
-            found = "missing" if value is None else f"of type {value.dtype}"
-            raise ProgramError(f"{entry.owner}: the integer array '{name}:{parameter}' is {found}")
+        if value is None or value.dtype.kind != "i":
+            problem = "missing" if value is None else f"of type {value.dtype}"
+            raise ProgramError(f"{entry.owner}: the integer array '{name}:{parameter}' is {problem}")
         if value.size and not (low <= int(value.min()) and int(value.max()) <= high):
             span = f"{int(value.min())} to {int(value.max())}"
             raise ProgramError(f"{entry.owner}: {parameter} spans {span}, legal is {low} to {high}")
@@ -76,14 +82,11 @@ def read_node(entry: Entry, arrays: Mapping[str, Array], nodes: Mapping[str, Nod
     def bound() -> int:
         return entry.integer("accumulator_bound", low=0, high=BOUND_LIMIT - 1)
 
-    big = BOUND_LIMIT - 1
-    node: Node
+    big, no_memory, threshold = BOUND_LIMIT - 1, 1 << limits.decay_bits, limits.threshold_limit - 1
+    node: Synapse
     if kind == "input":
         low, high = entry.integer("low", low=-big, high=0), entry.integer("high", low=0, high=big)
-        scale = entry.get("scale")
-        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale < float("inf"):
-            raise ProgramError(f"{entry.owner}: scale is {scale!r}, expected a positive number")
-        return Input(**base, scale=float(scale), low=low, high=high)
+        return Input(**base, scale=entry.number("scale"), low=low, high=high)
     if kind == "conv":
         node = Conv(
             **base,
@@ -111,40 +114,62 @@ def read_node(entry: Entry, arrays: Mapping[str, Array], nodes: Mapping[str, Nod
         return _check_inputs(
             Neuron(
                 **base,
+                scale=_read_scales(entry, shape),
                 reset=entry.choice("reset", RESETS),
                 reset_offset=entry.integer("reset_offset", low=0, high=timesteps - 1),
-                threshold=per_neuron("threshold", 0, THRESHOLD_LIMIT - 1),
-                decay=per_neuron("decay", 0, 4095),
-                current_decay=per_neuron("current_decay", 1, 4096),
-                bias_mantissa=per_neuron("bias_mantissa", -4095, 4095),
-                bias_exponent=per_neuron("bias_exponent", 0, 7),
-                reset_amount=per_neuron("reset_amount", 0, THRESHOLD_LIMIT - 1),
+                threshold=per_neuron("threshold", 0, threshold),
+                decay=per_neuron("decay", 0, no_memory - 1),
+                current_decay=per_neuron("current_decay", 1, no_memory),
+                bias_mantissa=per_neuron("bias_mantissa", -limits.bias_mantissa_max, limits.bias_mantissa_max),
+                bias_exponent=per_neuron("bias_exponent", 0, limits.bias_exponent_max),
+                reset_amount=per_neuron("reset_amount", 0, threshold),
             ),
             nodes,
         )
     elif kind == "threshold":
-        limit = THRESHOLD_LIMIT - 1
-        return _check_inputs(Threshold(**base, threshold=entry.integer("threshold", low=-limit, high=limit)), nodes)
+        level = entry.integer("threshold", low=-threshold, high=threshold)
+        return _check_inputs(Threshold(**base, threshold=level), nodes)
     elif kind == "merge":
         return _check_inputs(Merge(**base), nodes)
     elif kind == "readout":
         offset = entry.integer("reset_offset", low=0, high=timesteps - 1)
         bias = per_neuron("bias", -(1 << 62), 1 << 62)
-        return _check_inputs(Readout(**base, reset_offset=offset, bias=bias, heads=_read_heads(entry, shape)), nodes)
+        scale, heads = entry.number("scale"), _read_heads(entry, shape)
+        return _check_inputs(Readout(**base, scale=scale, reset_offset=offset, bias=bias, heads=heads), nodes)
     else:
         raise ProgramError(f"node {name} has kind {kind!r}, which this code does not know")
     return _check_synapse(node, nodes)
 
 
-def _read_heads(entry: Entry, shape: Shape) -> dict[str, slice]:
-    """The heads of a read-out; none where the program names none."""
-    heads: dict[str, slice] = {}
+def _read_bound(entry: Entry) -> Bound:
+    bound = entry.entry("bound")
+    observed = bound.get("observed")
+    return Bound(
+        kind=bound.choice("kind", BOUND_KINDS),
+        accumulator=bound.integer("accumulator", low=0),
+        membrane=bound.integer("membrane", low=0),
+        payload=bound.integer("payload", low=0),
+        signed=bound.truth("signed"),
+        observed=None if observed is None else bound.number("observed", least=0),
+    )
+
+
+def _read_scales(entry: Entry, shape: Shape) -> float | tuple[float, ...]:
+    """The scale of a neuron: one number, or one a channel."""
+    if not isinstance(entry.get("scale"), list):
+        return entry.number("scale")
+    return entry.numbers("scale", length=shape[0])
+
+
+def _read_heads(entry: Entry, shape: Shape) -> tuple[Head, ...]:
+    """The heads of a read-out; none where the model returns one output."""
+    heads: list[Head] = []
     for item in entry.items("heads") if "heads" in entry.value else ():
         start, stop = item.integer("start", low=0), item.integer("stop", low=1, high=shape[0])
         if start >= stop:
             raise ProgramError(f"{entry.owner}: a head goes from {start} to {stop}")
-        heads[item.text("name")] = slice(start, stop)
-    return heads
+        heads.append(Head(name=item.text("name"), start=start, stop=stop, scale=item.number("scale")))
+    return tuple(heads)
 
 
 def _check_inputs(node: Neuron | Threshold | Merge | Readout, nodes: Mapping[str, Node]) -> Node:

@@ -2,73 +2,53 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from program import Array, Input, Merge, Neuron, Node, Program, ProgramError, Readout, Region, Threshold
-from program_fields import Entry
-from program_nodes import read_node
+from .fields import Entry
+from .nodes import read_node
+from .records import Array, Input, Limits, Merge, Neuron, Node, Program, ProgramError, Readout, Region, Threshold
 
 SCHEMA = "snn2hw.program/1"
 REGION_KINDS = ("residual_block", "layer", "pool", "readout")
 RECORD_TYPES = ("uint8", "int32")
 
 
-def check_digest(path: Path) -> None:
-    """Compare the program with the SHA-256 that manifest.json beside it states; no manifest, no check.
-
-    Raises ProgramError if they differ or the manifest is no JSON object.
-    """
-    manifest_path = path.parent / "manifest.json"
-    if not manifest_path.is_file():
-        return
-    try:
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ProgramError(f"{manifest_path} cannot be read: {error}. Export the bundle again.") from error
-    digests = manifest.get("sha256") if isinstance(manifest, dict) else None
-    if not isinstance(digests, dict) or path.name not in digests:
-        raise ProgramError(f"{manifest_path} states no sha256 of {path.name}. Export the bundle again.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != digests[path.name]:
-        raise ProgramError(
-            f"{path} was changed after the bundle was written: its sha256 is {digest}, manifest.json says "
-            f"{digests[path.name]}. Export the bundle again."
-        )
-
-
 def read_program(path: Path) -> Program:
     """Read program.npz. Raises ProgramError if it is no such file or breaks a rule of its schema."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, BadZipFile, AttributeError, TypeError) as error:
-        raise ProgramError(f"{path} is no program file: {error}") from error
+    except Exception as error:  # a damaged archive leads zipfile, zlib and numpy into errors of many types
+        raise ProgramError(f"{path}: not a readable program ({type(error).__name__}: {error})") from error
     if "program" not in arrays:
-        raise ProgramError(f"{path} has no entry 'program'; it holds {', '.join(sorted(arrays)) or 'nothing'}")
+        raise ProgramError(f"{path}: it has no entry 'program'; it holds {', '.join(sorted(arrays)) or 'nothing'}")
     try:
         text = json.loads(str(arrays.pop("program")))
     except ValueError as error:
         raise ProgramError(f"{path}: the entry 'program' is no JSON: {error}") from error
     if not isinstance(text, dict) or text.get("schema") != SCHEMA:
-        found = text.get("schema") if isinstance(text, dict) else text
-        raise ProgramError(f"{path} has schema {found!r}, this code reads {SCHEMA!r}")
-    return build_program(text, arrays)
+        schema = text.get("schema") if isinstance(text, dict) else text
+        raise ProgramError(f"{path}: schema {schema!r}, this code reads {SCHEMA!r}")
+    try:
+        return build_program(text, arrays)
+    except ProgramError as error:
+        raise ProgramError(f"{path}: {error}") from None
 
 
 def build_program(text: Mapping[str, Any], arrays: Mapping[str, Array]) -> Program:
     """Build a Program from the decoded JSON and the arrays named `<node>:<parameter>`. Raises ProgramError."""
     head = Entry("the program", text)
     timesteps = head.integer("timesteps", low=1)
+    limits = _read_limits(head)
     nodes: dict[str, Node] = {}
     for entry in head.items("nodes"):
-        node = read_node(entry, arrays, nodes, timesteps)
+        node = read_node(entry, arrays, nodes, timesteps, limits)
         if node.name in nodes:
             raise ProgramError(f"two nodes are named {node.name}")
         nodes[node.name] = node
@@ -76,6 +56,8 @@ def build_program(text: Mapping[str, Any], arrays: Mapping[str, Array]) -> Progr
         count = sum(isinstance(node, kind) for node in nodes.values())
         if count != 1:
             raise ProgramError(f"the program has {count} {kind.__name__.lower()} nodes, it needs exactly 1")
+    if strays := sorted({name.rpartition(":")[0] for name in arrays} - nodes.keys()):
+        raise ProgramError(f"the file holds arrays of {strays[0]!r}, which is no node of the program")
     recorded = {}
     for entry in head.items("recorded"):
         name, dtype = entry.text("name"), entry.choice("dtype", RECORD_TYPES)
@@ -84,9 +66,34 @@ def build_program(text: Mapping[str, Any], arrays: Mapping[str, Array]) -> Progr
         if name == "logits":
             raise ProgramError("a recorded node is named 'logits', the name of the read-out's array; rename the layer")
         recorded[name] = dtype
+    _check_recorded(recorded, nodes)
     regions = [_read_region(entry, nodes) for entry in head.items("regions")]
     _check_regions(regions, nodes)
-    return Program(timesteps=timesteps, nodes=nodes, regions=tuple(regions), recorded=recorded)
+    return Program(
+        timesteps=timesteps,
+        numerics=text.get("numerics"),
+        limits=limits,
+        nodes=nodes,
+        regions=tuple(regions),
+        recorded=recorded,
+    )
+
+
+def _read_limits(head: Entry) -> Limits:
+    """The limits of the chip; Loihi's where the file names none."""
+    if "numerics" not in head.value:
+        return Limits()
+    numerics = head.entry("numerics")
+    numerics.integer("membrane_shift", low=6, high=6)
+    numerics.integer("decay_bits", low=12, high=12)
+    numerics.choice("leak_rounding", ("towards zero",))
+    return Limits(**{limit.name: numerics.integer(limit.name, low=0) for limit in fields(Limits)})
+
+
+def _check_recorded(recorded: Collection[str], nodes: Mapping[str, Node]) -> None:
+    spiking = [name for name, node in nodes.items() if isinstance(node, (Neuron, Threshold, Merge))]
+    if missing := [name for name in spiking if name not in recorded]:
+        raise ProgramError(f"`recorded` lacks {', '.join(missing)}, so that engines could not be compared there")
 
 
 def _read_region(entry: Entry, nodes: Mapping[str, Node]) -> Region:

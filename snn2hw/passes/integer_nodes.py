@@ -1,0 +1,46 @@
+"""The integer nodes that `quantise` has made so far, each under a name of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from snn2hw import ir
+from snn2hw.network.neuron_rule import Float
+from snn2hw.passes.currents import Current, Emitted
+
+
+class IntegerNodes:
+    """Collects nodes in order. `layers` are the names of the float network's nodes, which copies must not take."""
+
+    def __init__(self, layers: Collection[str]) -> None:
+        self.layers = layers
+        self.nodes: list[ir.Node] = []
+
+    def add(self, node: ir.Node, *, unit: float = 1.0) -> Emitted:
+        """Add a node; returns what it emits, integers that stand for `unit` each."""
+        self.nodes.append(node)
+        return Emitted(sources=(node.name,), shape=node.shape, unit=unit)
+
+    def add_synapses(self, currents: Sequence[Current], scale: Float, gain: Float, weight_max: int) -> tuple[str, ...]:
+        """Add the layers that feed a neuron, at its scale; returns the names of their last nodes.
+
+        A layer that another neuron reads too is made again for this one. scale, gain: one number, or one a channel.
+        """
+        ends = []
+        for current in currents:
+            chain = current.nodes(scale, gain, weight_max)
+            names = {node.name: self._free(node.name) for node in chain}
+            for node in chain:
+                inputs = tuple(names.get(source, source) for source in node.inputs)
+                self.nodes.append(replace(node, name=names[node.name], inputs=inputs))
+            ends.append(self.nodes[-1].name)
+        return tuple(ends)
+
+    def _free(self, name: str) -> str:
+        taken = {node.name for node in self.nodes}
+        candidate, count = name, 1
+        while candidate in taken or (candidate != name and candidate in self.layers):
+            count += 1
+            candidate = f"{name}@{count}"
+        return candidate

@@ -1,0 +1,101 @@
+"""Scales: how many integer units one real unit becomes, for each layer of neurons and for the read-out.
+
+The scale is what the calibration method asks for (weight_scales.py), and at most what keeps biases, thresholds and
+calibrated currents within what the chip holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from snn2hw.errors import QuantisationError
+from snn2hw.ir.numerics import Numerics
+from snn2hw.network.neuron_rule import Float, NeuronRule
+from snn2hw.passes.calibrate import Calibration
+from snn2hw.passes.currents import Current
+from snn2hw.passes.weight_scales import METHODS, WHOLE_LAYER, on_lattice
+
+MARGIN = 2.0  # how many times the currents and membranes seen in calibration must fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a network is quantised by: the ranges seen, the chip's arithmetic, the largest weight and input payload, and
+    the method that chooses the weights' scales.
+    """
+
+    calibration: Calibration
+    numerics: Numerics
+    weight_max: int
+    payload_max: int
+    method: str
+
+
+def neuron_scale(
+    name: str, currents: Sequence[Current], rule: NeuronRule, threshold: Float, bias: Float, settings: Settings
+) -> Float:
+    """Input units per unit of the float membrane, [] or one for each channel, [C].
+
+    threshold and bias are real, of a membrane that rests at 0, and broadcast to the neurons' shape. Raises
+    QuantisationError if a shortcut's spikes get no whole weight.
+    """
+    calibration, numerics = settings.calibration, settings.numerics
+    bias_peak = float(np.abs(bias).max())
+    highest = max(float(threshold.max()), float(rule.reset_amount.max()))
+    reach = highest + MARGIN * calibration.current.get(name, 0.0) + bias_peak
+    weights = weight_scale(name, currents, rule.gain, settings)
+    limits = {"weights": float(weights.min())}
+    if reach > 0:
+        limits["threshold"] = (numerics.input_limit - 1) / reach
+    if seen := calibration.membrane.get(name, 0.0):
+        limits["membrane"] = (numerics.input_limit - 1) / (MARGIN * seen + float(np.abs(rule.reset_value).max()))
+    if bias_peak > 0:
+        limits["bias"] = (numerics.bias_max >> numerics.membrane_shift) / bias_peak
+    limited_by = min(limits, key=lambda key: limits[key])
+    limit = np.minimum(weights, min((value for key, value in limits.items() if key != "weights"), default=np.inf))
+    lowest = float(threshold.min())
+    if np.all(np.isinf(weights)):
+        return _scale_of_bias(limit, lowest)
+    steps = [abs(step) for current in currents if (step := current.identity_step(rule.gain)) is not None]
+    if steps and limit * steps[0] < 1:
+        raise QuantisationError.at(
+            name,
+            f"the shortcut's spikes need a weight of at least 1, but the {limited_by} of its other inputs allow "
+            f"{float(limit) * steps[0]:.3g}",
+            "Scale the layer's weights down",
+        )
+    return on_lattice(limit, steps[0] if steps else lowest)
+
+
+def weight_scale(
+    name: str, currents: Sequence[Current], gain: Float, settings: Settings, *, whole_layer: bool = False
+) -> Float:
+    """The scale that the calibration method asks for, of the weights that meet in one layer; a shortcut's fits.
+
+    [], or [C] where each channel has its own, which `whole_layer` rules out. Infinite for a neuron whose layers hold
+    nothing but zeros, such as BatchNorm's at the start of a training: its bias may fire it all the same.
+    """
+    layers = [current.gained(gain) for current in currents if current.layer is not None]
+    layers = [weights for weights in layers if np.any(weights)]
+    steps = [abs(step) for current in currents if (step := current.identity_step(gain))]
+    if not layers and not steps:
+        if not whole_layer and all(current.layer is not None for current in currents):
+            return np.asarray(np.inf)
+        raise QuantisationError.at(name, "all weights that feed it are 0", "The layer is dead; remove or retrain it")
+    method = (WHOLE_LAYER if steps or whole_layer else METHODS)[settings.method]
+    asked = [method(layers, settings.weight_max)] if layers else []
+    scale: Float = np.minimum.reduce([*asked, *(np.asarray(settings.weight_max / step) for step in steps)])
+    return scale
+
+
+def _scale_of_bias(limit: Float, threshold: float) -> Float:
+    """The largest scale up to `limit` at which `threshold` is a power of two: the binary parts of it, as which biases
+    meet it, then are whole numbers of few bits. 1 where nothing limits it: such neurons do nothing.
+    """
+    if np.all(np.isinf(limit)):
+        return np.ones(())
+    step = threshold or 1.0
+    return np.asarray(2.0 ** np.floor(np.log2(limit * step)) / step)
