@@ -27,6 +27,7 @@ from snn2hw.frontends.torch.trace import trace
 from snn2hw.models.neurons import IFNode
 from snn2hw.models.sew_resnet import imagenet_net
 from snn2hw.pipeline import Options, deploy
+from snn2hw.verification.network_vs_torch import check_network
 
 SHAPE = (3, 224, 224)
 TIMESTEPS = 4
@@ -62,7 +63,8 @@ def measure(depth: int) -> None:
         data=None,
         conventions={},
     )
-    deployment = deploy(loaded, samples, Options(timesteps=TIMESTEPS))
+    checked = check_network(loaded, samples, TIMESTEPS)
+    deployment = deploy(loaded, samples, Options(timesteps=TIMESTEPS), checked)
     marks.append(time.perf_counter())
     with tempfile.TemporaryDirectory() as folder:
         export(deployment, Path(folder, "net.lava"), [choose("lava")])

@@ -26,6 +26,7 @@ from snn2hw.models.sew_resnet import (
     wide_seven_b_net,
 )
 from snn2hw.pipeline import Options, deploy
+from snn2hw.verification.network_vs_torch import check_network
 
 STEPS = 4
 BIAS_BEFORE_GATE = {"ADD": 0.2, "AND": 2.2, "IAND": -0.7, "spiking": 0.2}
@@ -123,6 +124,7 @@ def export_case(case: Case, folder: Path) -> tuple[ir.Program, Path]:
         data=None,
         conventions={},
     )
-    deployment = deploy(loaded, samples_of(case, 2, 0), Options(timesteps=STEPS))
+    samples = samples_of(case, 2, 0)
+    deployment = deploy(loaded, samples, Options(timesteps=STEPS), check_network(loaded, samples, STEPS))
     export(deployment, folder / "net.lava", [choose("lava")])
     return deployment.program, folder / "net.lava"

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
-from snn2hw.aliases import Note, Progress
+from snn2hw.data.aliases import Note, Progress
 from snn2hw.errors import Blocker, OptionError
 
 if TYPE_CHECKING:  # numpy and nir are slow to import, and a command's --help does without

@@ -13,9 +13,9 @@ from typing import TypeVar
 import nir
 
 from snn2hw import ir
-from snn2hw.aliases import Progress
+from snn2hw.data.aliases import Progress
 from snn2hw.data.samples import Samples
-from snn2hw.deployment import Deployment
+from snn2hw.deployment import Deployment, NetworkCheck
 from snn2hw.errors import OptionError
 from snn2hw.frontends.source import LoadedModel
 from snn2hw.ir.numerics import DEFAULT_CHIP, Numerics, load_numerics
@@ -27,9 +27,6 @@ from snn2hw.passes.bound import bound
 from snn2hw.passes.calibrate import CALIBRATION_SAMPLES, Calibration, calibrate, in_model_units
 from snn2hw.passes.partition import partition
 from snn2hw.passes.quantise import quantise
-from snn2hw.verification.network_vs_torch import check_network
-
-NETWORK_SAMPLES = 2  # on which an export compares the network with the user's model; verify takes more
 
 Observe = Callable[[str, object], None]
 Result = TypeVar("Result")
@@ -115,21 +112,21 @@ def deploy(
     loaded: LoadedModel,
     samples: Samples,
     options: Options,
+    network_check: NetworkCheck,
     *,
     observe: Observe | None = None,
     progress: Progress | None = None,
 ) -> Deployment:
     """Compile a loaded model, calibrated on the first samples, into what an exporter takes.
 
-    The network is compared with the user's own model first. Raises NotTheModel if it does something else, and what
-    `compile_network` raises.
+    network_check: what verification.network_vs_torch.check_network says of the model and its network, which nothing is
+    compiled without. Raises what `compile_network` raises.
     """
     chosen = samples[:CALIBRATION_SAMPLES]
-    check = check_network(loaded, chosen[:NETWORK_SAMPLES], options.timesteps)
     return Deployment(
         program=compile_network(loaded.network, chosen, options, observe=observe, progress=progress),
         network=loaded.network,
-        network_check=check,
+        network_check=network_check,
         source=loaded.source,
         calibrated_on=samples.name,
         calibration_samples=len(chosen),

@@ -22,6 +22,7 @@ from snn2hw.frontends.torch.trace import trace
 from snn2hw.models.neurons import IFNode, ParametricLIFNode
 from snn2hw.models.sew_resnet import imagenet_net, seven_b_net
 from snn2hw.pipeline import Options, compile_network, deploy
+from snn2hw.verification.network_vs_torch import check_network
 
 DIGITS = Path(__file__).resolve().parent.parent / "examples/digits"
 ALIKE = ("norse", "snntorch", "spikingjelly")
@@ -60,9 +61,10 @@ def images(*shape: int, count: int = 1) -> Samples:
 def digits(name: str) -> tuple[Deployment, Samples]:
     loaded = load_model(str(DIGITS / f"{name}.pt"), ModelOptions())
     training = load_samples("digits", loaded.input_shape, split="train")[:64]
-    return deploy(loaded, training, Options(timesteps=loaded.timesteps)), load_samples("digits", loaded.input_shape)[
-        :20
-    ]
+    checked = check_network(loaded, training, loaded.timesteps)
+    return deploy(loaded, training, Options(timesteps=loaded.timesteps), checked), load_samples(
+        "digits", loaded.input_shape
+    )[:20]
 
 
 def resnet18(connect: str) -> tuple[Deployment, Samples]:

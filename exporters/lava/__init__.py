@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from snn2hw.aliases import Note, Progress
+from snn2hw.data.aliases import Note, Progress
 from snn2hw.errors import Blocker, OptionError
 from snn2hw.exporters import NoOptions, Part, option
 

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
-from snn2hw.aliases import Note
+from snn2hw.data.aliases import Note
 from snn2hw.errors import LavaError, Snn2hwError
 from snn2hw.exporters.lava.runtime.lava_version import LAVA_VERSION
 

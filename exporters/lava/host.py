@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-from snn2hw.aliases import Progress
+from snn2hw.data.aliases import Progress
 from snn2hw.errors import BundleError, LavaError
 from snn2hw.exporters.lava import Processes
 from snn2hw.exporters.lava.environment import clean_variables, ensure_environment

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.aliases import Progress
+from snn2hw.data.aliases import Progress
 from snn2hw.data.samples import Samples
 from snn2hw.exporters.lava import Processes
 from snn2hw.exporters.lava.host import run_lava

@@ -11,7 +11,7 @@ import nir
 import numpy as np
 from torch import fx, nn
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.errors import Blocker, UnsupportedError
 from snn2hw.exporters.nir.neurons import EncodeNeuron
 from snn2hw.network.groups import without_groups

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import nir
 import numpy as np
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.errors import Blocker, UnsupportedError
 from snn2hw.network.neuron_rule import DT, Float, NeuronRule, narrow, rule_of
 

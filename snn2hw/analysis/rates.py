@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from snn2hw.aliases import Progress
 from snn2hw.analysis.gradients import through_layers
+from snn2hw.data.aliases import Progress
 from snn2hw.data.samples import Samples
 from snn2hw.errors import ModelError
 from snn2hw.frontends.source import LoadedModel

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.aliases import NamedProgress
+from snn2hw.data.aliases import NamedProgress
 from snn2hw.data.samples import Samples, check_labels, right_answers
 from snn2hw.engines import fast
 from snn2hw.errors import DataError, FixedPointOverflow, OptionError, QuantisationError

@@ -1,73 +1,240 @@
-"""A command's arguments as one dataclass: the command line is derived from its fields, and the work is handed it whole.
-
-A field's annotation says what typer needs to know. Three types of fields stand for several options each: `ModelOptions`
-for those of a model, `TargetOptions` and `RunOptions` for those of the back ends that are installed at the call.
-"""
+"""What each command is asked: one dataclass a command, from whose fields its options are derived (command.py)."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
-from operator import itemgetter
-from typing import Any, Generic, TypeVar, get_type_hints
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
-from snn2hw.cli.backend_options import BackendOptions
-from snn2hw.cli.model_options import model_options
+import typer
+
+from snn2hw.cli.app import DEFAULT_TARGET, DataOption, ModelArgument, SamplesOption, SaturateOption, SkipCorruptOption
+from snn2hw.cli.backend_options import RunOptions, TargetOptions
+from snn2hw.cli.model_options import TrustOption, WeightsOption
 from snn2hw.frontends.options import ModelOptions
-
-Asked = TypeVar("Asked")
-
-
-Make = Callable[[Mapping[str, Any]], Any]
+from snn2hw.ir.numerics import DEFAULT_CHIP
 
 
-class Command(Generic[Asked]):
-    """What typer takes for a function with a parameter for each option."""
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What `check` is asked."""
 
-    def __init__(self, work: Callable[[Asked], None], arguments: type[Asked]) -> None:
-        self.__name__, self.__doc__ = work.__name__, work.__doc__
-        self.__annotations__: dict[str, Any] = {}
-        self._work, self._arguments = work, arguments
+    model: ModelArgument
+    target: Annotated[str, typer.Option(help="The target to check against.")] = DEFAULT_TARGET
+    chip: Annotated[
+        str, typer.Option(help="The chip whose arithmetic a program would keep to: loihi2, loihi1 or generic-int8.")
+    ] = DEFAULT_CHIP
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None
+    options: ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What `export` is asked."""
+
+    model: ModelArgument
+    target: Annotated[
+        list[str],
+        typer.Option(
+            help="lava (a bundle), nir (a file), or any installed exporter. Given several times: one bundle with all.",
+        ),
+    ]
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it.")] = None
+    calibrate: Annotated[str | None, typer.Option(help="Data that sets the ranges: an .npz or a set.")] = None
+    chip: Annotated[
+        str, typer.Option(help="The chip whose arithmetic the program keeps to: loihi2, loihi1 or generic-int8.")
+    ] = DEFAULT_CHIP
+    weight_bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8
+    input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8
+    calibration: Annotated[
+        str, typer.Option(help="How the weights' scales are chosen: max, percentile, mse or balanced.")
+    ] = "max"
+    skip_corrupt: SkipCorruptOption = False
+    print_after: Annotated[str | None, typer.Option(help="Print what a compiler stage returns, or all.")] = None
+    target_options: TargetOptions
+    options: ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulate:
+    """What `simulate` is asked."""
+
+    model: Annotated[str, typer.Argument(help="A bundle, or a model.", metavar="BUNDLE_OR_MODEL")]
+    data: DataOption
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="fast, cycle (the definition, slow) or lava; for a .nir file also norse, snntorch, spikingjelly, "
+            "sinabs, reference."
+        ),
+    ] = "fast"
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write spikes.npz here.")] = None
+    samples: SamplesOption = None
+    device: Annotated[str, typer.Option(help="Where the fast engine runs: cpu or cuda.")] = "cpu"
+    jobs: Annotated[int, typer.Option(help="Processes that share the samples, for small nets.")] = 1
+    skip_corrupt: SkipCorruptOption = False
+    saturate: SaturateOption = False
+    run_options: RunOptions
+    calibrate: Annotated[str | None, typer.Option(help="For a model: data that sets the ranges.")] = None
+    options: ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """What `verify` is asked."""
+
+    bundle: Annotated[Path, typer.Argument(help="A bundle of export --target lava.")]
+    data: DataOption
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None
+    samples: SamplesOption = None
+    model: Annotated[str | None, typer.Option(help="The model, if it is no longer where it was.")] = None
+    weights: WeightsOption = None
+    trust_pickle: TrustOption = False
+    skip_corrupt: SkipCorruptOption = False
+    saturate: SaturateOption = False
+    run_options: RunOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """What `compare` is asked."""
+
+    a: Annotated[str, typer.Argument(help="A model, .nir file, bundle or spikes.npz, or one of them as NAME@ENGINE.")]
+    b: Annotated[str, typer.Argument(help="The same. Engines: torch, cycle, lava; for .nir those of simulate.")]
+    data: DataOption
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None
+    samples: SamplesOption = None
+    skip_corrupt: SkipCorruptOption = False
+    calibrate: Annotated[str | None, typer.Option(help="For MODEL@cycle: data that sets the ranges.")] = None
+    options: ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """What `inspect` is asked."""
+
+    model: Annotated[str, typer.Argument(help="A model or a bundle.", metavar="MODEL_OR_BUNDLE")]
+    target: Annotated[
+        str, typer.Option("--target", "--chip", help="The chip whose cores are counted: loihi1 or loihi2.")
+    ] = "loihi2"
+    cores: Annotated[
+        bool, typer.Option("--cores", help="Also what each layer takes of the chip's cores, and which limit binds.")
+    ] = False
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Of a bundle, also what the fast simulator computes each layer with.")
+    ] = False
+    options: ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What `report` is asked."""
+
+    context: typer.Context
+    given: Annotated[str | None, typer.Argument(help="A bundle, or a model.", metavar="BUNDLE_OR_MODEL")] = None
+    data: Annotated[
+        str | None, typer.Option(help="An .npz with x (and y), or a set: digits, moving-digits, NAME:FOLDER.")
+    ] = None
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The folder that gets report.html and report.json.")
+    ] = None
+    samples: SamplesOption = None
+    verify_file: Annotated[
+        Path | None, typer.Option("--verify", help="What verify --json wrote for the same bundle and data.")
+    ] = None
+    profile: Annotated[list[str] | None, typer.Option(help="A price profile; all of them unless named.")] = None
+    prices: Annotated[Path | None, typer.Option(help="Prices of your own: a TOML file as docs/report.md says.")] = None
+    raster: Annotated[list[int] | None, typer.Option(help="A sample whose spikes are kept one by one; 0.")] = None
+    model: Annotated[str | None, typer.Option(help="A bundle's model, if it is no longer where it was.")] = None
+    calibrate: Annotated[str | None, typer.Option(help="For a model: data that sets the ranges.")] = None
+    skip_corrupt: SkipCorruptOption = False
+    saturate: SaturateOption = False
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A B", help="Two reports side by side instead; with -o also as a page."),
+    ] = None
+    options: ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What `sweep` is asked."""
+
+    model: ModelArgument
+    bits: Annotated[str, typer.Option(help="Bits of the weights to try: numbers and ranges of 2 to 8.")] = "3-8"
+    calibration: Annotated[str, typer.Option(help="Methods to try: all, or some of max,percentile,mse,balanced.")] = (
+        "all"
+    )
+    data: Annotated[
+        str | None, typer.Option(help="Labelled samples. Default: the test set of what the model was trained on.")
+    ] = None
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the plot here, as HTML.")] = None
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None
+    calibrate: Annotated[str | None, typer.Option(help="Data that sets the ranges: an .npz or a set.")] = None
+    input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8
+    samples: SamplesOption = None
+    device: Annotated[str, typer.Option(help="Where the programs run: cpu or cuda.")] = "cpu"
+    skip_corrupt: SkipCorruptOption = False
+    saturate: SaturateOption = False
+    options: ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analyse:
+    """What `analyse` is asked."""
+
+    model: Annotated[str | None, typer.Argument(help="A model whose layers are to be shown too.")] = None
+    data: Annotated[
+        str | None, typer.Option(help="Samples. Default: the test set of what the model was trained on.")
+    ] = None
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the figures here, as HTML.")] = None
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None
+    samples: SamplesOption = None
+    skip_corrupt: SkipCorruptOption = False
+    options: ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """What `train` is asked."""
+
+    data: Annotated[str, typer.Argument(help="digits, moving-digits, NAME:FOLDER, or an .npz with x and y.")]
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the checkpoint.")]
+    test: Annotated[str | None, typer.Option(help="What to measure on. Default: the test split of DATA.")] = None
+    net: Annotated[
+        str | None, typer.Option(help="digits, little-7b, 7b, wide-7b, resnet18 to resnet152, ... Default: by DATA.")
+    ] = None
+    connect: Annotated[str | None, typer.Option(help="ADD, AND, IAND, plain, or spiking for the Spiking ResNet.")] = (
+        None
+    )
+    beta: Annotated[
+        float | None,
+        typer.Option(help="Of the net digits: share of the membrane kept each step; 1, the default, is IF."),
+    ] = None
+    recipe: Annotated[str | None, typer.Option(help="Hyper-parameters, by the name of a set. Default: by DATA.")] = None
+    method: Annotated[str | None, typer.Option(help="plain, or trt for temporal reversed training.")] = None
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None
+    batch_size: Annotated[int | None, typer.Option(help="Samples a batch, of all processes together.")] = None
+    learning_rate: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None
+    timesteps: Annotated[int | None, typer.Option(help="Time steps a sample.")] = None
+    trained_timesteps: Annotated[
+        int | None, typer.Option(help="Steps that training sees, drawn for each batch: random temporal delete.")
+    ] = None
+    seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 0
+    start: Annotated[Path | None, typer.Option(help="With --qat: the checkpoint to fine-tune.")] = None
+    qat: Annotated[int | None, typer.Option(help="Fine-tune for weights of so many bits, quantised in every step.")] = (
+        None
+    )
+    calibration: Annotated[
+        str | None, typer.Option(help="With --qat: how export will choose the weights' scales. Default: max.")
+    ] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training of OUTPUT that was cut.")] = False
+    log: Annotated[Path | None, typer.Option(help="Write a .csv with a row an epoch.")] = None
+    skip_corrupt: SkipCorruptOption = False
+    device: Annotated[str, typer.Option(help="cpu or cuda. Several processes: torchrun -m snn2hw train ...")] = "cpu"
 
     @property
-    def __signature__(self) -> inspect.Signature:
-        return inspect.Signature([each for parameters, _ in groups_of(self._arguments).values() for each in parameters])
-
-    def __call__(self, **values: Any) -> None:
-        groups = groups_of(self._arguments)
-        self._work(self._arguments(**{name: make(values) for name, (_, make) in groups.items()}))
-
-
-def groups_of(arguments: Any) -> dict[str, tuple[list[inspect.Parameter], Make]]:
-    """Of each field of a dataclass the parameters that stand for it, and what makes its value of all values."""
-    hints = get_type_hints(arguments, include_extras=True)
-    of_a_model = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for parameter in inspect.signature(model_options, eval_str=True).parameters.values()
-    ]
-    taken = {*hints, *(parameter.name for parameter in of_a_model)}
-    groups: dict[str, tuple[list[inspect.Parameter], Make]] = {}
-    for each in fields(arguments):
-        hint = hints[each.name]
-        if hint is ModelOptions:
-            groups[each.name] = of_a_model, _some(of_a_model, model_options)
-        elif isinstance(hint, type) and issubclass(hint, BackendOptions):
-            options = hint.installed(taken)
-            parameters = options.parameters()
-            groups[each.name] = parameters, _some(parameters, options.given)
-        else:
-            default = inspect.Parameter.empty if each.default is MISSING else each.default
-            alone = inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
-            groups[each.name] = [alone], itemgetter(each.name)
-    return groups
-
-
-def _some(parameters: Sequence[inspect.Parameter], make: Callable[..., Any]) -> Make:
-    """What hands the values of some parameters to a function."""
-    return lambda values: make(**{parameter.name: values[parameter.name] for parameter in parameters})
-
-
-def takes(arguments: type[Asked]) -> Callable[[Callable[[Asked], None]], Command[Asked]]:
-    """Make a command of a function that takes one dataclass."""
-    return lambda work: Command(work, arguments)
+    def changes(self) -> dict[str, Any]:
+        """The values of the recipe that were given."""
+        names = ("epochs", "batch_size", "learning_rate", "timesteps", "trained_timesteps")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}

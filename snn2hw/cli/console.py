@@ -160,7 +160,8 @@ def show_bounds(program: ir.Program) -> None:
     neurons = [node for node in program.graph if isinstance(node, ir.Neuron)]
     open_ones = [node.name for node in neurons if program.bounds[node.name].kind != "proved"]
     console.print(
-        f"Ranges: {len(neurons) - len(open_ones)} of {len(neurons)} neuron layers proved to stay within 24 bits."
+        f"Ranges: {len(neurons) - len(open_ones)} of {len(neurons)} neuron layers proved to stay within "
+        f"{program.numerics.membrane_limit.bit_length()} bits."
     )
     for name in open_ones:
         found = program.bounds[name]

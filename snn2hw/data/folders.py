@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from snn2hw.aliases import Progress, Shape
+from snn2hw.data.aliases import Progress, Shape
 from snn2hw.errors import CorruptFile, DataError
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.aliases import Progress, Shape
+from snn2hw.data.aliases import Progress, Shape
 from snn2hw.data.folders import FolderDataset
 from snn2hw.data.samples import Samples, check_shape, make_samples
 from snn2hw.errors import CorruptFile, DataError

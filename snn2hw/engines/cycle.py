@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.aliases import Progress
+from snn2hw.data.aliases import Progress
 from snn2hw.data.samples import Samples
 from snn2hw.errors import FixedPointOverflow
 from snn2hw.ir.fixed_point import (

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.aliases import Note, Progress
+from snn2hw.data.aliases import Note, Progress
 from snn2hw.data.samples import Samples
 from snn2hw.engines.batches import batch_size, check, is_out_of_memory, recorded, run_batch
 from snn2hw.engines.jobs import share

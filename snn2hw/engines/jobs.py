@@ -12,7 +12,7 @@ from multiprocessing import get_context
 import torch
 
 from snn2hw import ir
-from snn2hw.aliases import Progress
+from snn2hw.data.aliases import Progress
 from snn2hw.data.samples import Samples
 from snn2hw.engines import batches
 from snn2hw.engines.layers import Layers

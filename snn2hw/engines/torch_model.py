@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snn2hw import ir
-from snn2hw.aliases import NamedProgress
+from snn2hw.data.aliases import NamedProgress
 
 BATCH = 64
 

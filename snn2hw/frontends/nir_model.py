@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.frontends.neurons.integer import IntegerNeuron
 from snn2hw.frontends.torch.user_model import Recorded
 from snn2hw.network.adopt import is_quantised

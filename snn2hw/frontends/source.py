@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.deployment import Source
 from snn2hw.errors import ModelError, OptionError
 from snn2hw.files import sha256

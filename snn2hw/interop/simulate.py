@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from snn2hw import ir
-from snn2hw.aliases import Progress, Shape
+from snn2hw.data.aliases import Progress, Shape
 from snn2hw.data.samples import Samples, check_labels
 from snn2hw.errors import OptionError
 from snn2hw.interop.load import CLIENTS, is_spiking, load_in

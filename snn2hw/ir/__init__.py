@@ -1,6 +1,6 @@
 """The integer program: its nodes, what an engine needs beside them, its arithmetic and its file."""
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.ir.nodes import (
     BaseNode,
     Conv,

@@ -12,7 +12,7 @@ from typing import TypeGuard, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.ir.fixed_point import NO_MEMORY, Int, Reset
 
 Pair = tuple[int, int]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import nir
 import numpy as np
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.errors import ModelError
 from snn2hw.network.heads import heads_of
 

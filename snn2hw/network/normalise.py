@@ -14,7 +14,7 @@ from typing import TypeAlias
 import nir
 import numpy as np
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.errors import ModelError, OptionError
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.flatten import flatten, rename

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from snn2hw import ir
-from snn2hw.aliases import Progress
+from snn2hw.data.aliases import Progress
 from snn2hw.data.samples import Samples
 from snn2hw.errors import DataError
 from snn2hw.network.layout import only

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from snn2hw.aliases import NamedProgress
+from snn2hw.data.aliases import NamedProgress
 from snn2hw.data.samples import Samples
 from snn2hw.engines import fast
 from snn2hw.errors import OptionError

@@ -200,7 +200,8 @@ def approximations(program: ir.Program, inputs: InputCounter) -> tuple[Approxima
             if node.reset in (Reset.SUBTRACT, Reset.SUBTRACT_LATE):
                 add(node.name, "what a spike subtracts is a whole number", "Loihi's formats")
             if program.bounds[node.name].kind != "proved":
-                add(node.name, "its range rests on calibration", "the worst case of all inputs exceeds 24 bits")
+                bits = program.numerics.membrane_limit.bit_length()
+                add(node.name, "its range rests on calibration", f"the worst case of all inputs exceeds {bits} bits")
     return tuple(differences)
 
 

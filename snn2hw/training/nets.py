@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.errors import OptionError
 from snn2hw.models.blocks import CONNECTS, GATES
 from snn2hw.models.sew_resnet import IMAGENET_NETS, SEVEN_B_STAGES, WIDE_SEVEN_B_STAGES, Stage, imagenet_stages

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from snn2hw.aliases import Progress
+from snn2hw.data.aliases import Progress
 from snn2hw.data.named import NAMED_DATASETS
 from snn2hw.data.samples import Samples
 from snn2hw.errors import OptionError

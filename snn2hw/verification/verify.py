@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.aliases import NamedProgress
+from snn2hw.data.aliases import NamedProgress
 from snn2hw.data.samples import Samples, right_answers
 from snn2hw.engines import cycle, fast
 from snn2hw.engines.batches import is_balanced
@@ -33,7 +33,7 @@ from snn2hw.frontends.source import LoadedModel
 from snn2hw.verification.comparison import Comparison, compare, joined, name_of
 from snn2hw.verification.integers import NAME as INTEGERS
 from snn2hw.verification.integers import compare_integers
-from snn2hw.verification.network_vs_torch import NAME as NETWORK
+from snn2hw.verification.network_judge import NAME as NETWORK
 from snn2hw.verification.network_vs_torch import CannotRun, compare_network_on
 from snn2hw.verification.witnesses import float_witness, integer_witness
 

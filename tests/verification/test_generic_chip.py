@@ -21,6 +21,7 @@ from snn2hw.ir.numerics import load_numerics
 from snn2hw.network.neuron_rule import rule_of
 from snn2hw.pipeline import Options, deploy
 from snn2hw.verification import verify
+from snn2hw.verification.network_vs_torch import check_network
 
 TRAINED = Path(__file__).parents[2] / "examples" / "digits"
 NETS = ("add", "and", "iand", "spiking")
@@ -37,7 +38,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
         if not place.exists():
             loaded = load_model(str(TRAINED / f"{net}.pt"), ModelOptions())
             samples = load_samples("digits", loaded.input_shape, split="train")
-            deployment = deploy(loaded, samples, Options(timesteps=loaded.timesteps, chip=chip))
+            checked = check_network(loaded, samples, loaded.timesteps)
+            deployment = deploy(loaded, samples, Options(timesteps=loaded.timesteps, chip=chip), checked)
             export(deployment, place, [choose("lava")])
         return place
 

@@ -13,8 +13,8 @@ from snn2hw.analysis.gradients import ALPHAS, Course, courses
 from snn2hw.analysis.identity import NEURONS, Condition, conditions
 from snn2hw.analysis.rates import LayerActivity, activity
 from snn2hw.cli import console
+from snn2hw.cli.asked import Analyse
 from snn2hw.cli.commands.arguments import load, read_data
-from snn2hw.cli.show import Analyse
 from snn2hw.errors import OptionError
 from snn2hw.files import check_file, write_text
 

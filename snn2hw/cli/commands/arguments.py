@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 
 from snn2hw import ir
-from snn2hw.aliases import Shape
 from snn2hw.cli import console
 from snn2hw.cli.console import Bars
+from snn2hw.data.aliases import Shape
 from snn2hw.data.load import load_samples
 from snn2hw.data.samples import Samples, check_labels, is_map
 from snn2hw.deployment import Deployment, NetworkCheck
@@ -23,8 +23,10 @@ from snn2hw.frontends.checkpoints.torch_file import ENDINGS
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import LoadedModel, load_model
 from snn2hw.ir.fixed_point import is_saturated
+from snn2hw.ir.numerics import DEFAULT_CHIP
 from snn2hw.passes.calibrate import CALIBRATION_SAMPLES, UNCALIBRATED
 from snn2hw.pipeline import Options, compile_calibrated, deploy
+from snn2hw.verification.network_vs_torch import check_network
 
 STAGES = ("calibrate", "quantise", "bound", "balance_delays", "partition", "all")
 
@@ -48,13 +50,21 @@ def compile_model(
             console.say(f"--- {stage}\n{result}")
 
     with nullcontext(bars) if bars else console.bars() as shown:
-        return deploy(loaded, samples, options, observe=observe, progress=lambda a, b: shown("calibrate", a, b))
+        checked = check_network(loaded, samples, options.timesteps)
+        return deploy(
+            loaded,
+            samples,
+            options,
+            checked,
+            observe=observe,
+            progress=lambda done, total: shown("calibrate", done, total),
+        )
 
 
-def uncalibrated(loaded: LoadedModel) -> Deployment:
+def uncalibrated(loaded: LoadedModel, chip: str = DEFAULT_CHIP) -> Deployment:
     """A loaded model compiled without data, for what does not depend on ranges: its structure, and what stops it."""
     return Deployment(
-        program=compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps)),
+        program=compile_calibrated(loaded.network, UNCALIBRATED, Options(timesteps=loaded.timesteps, chip=chip)),
         network=loaded.network,
         network_check=NetworkCheck(samples=0, compared=0, ties=0, note="not compared"),
         source=loaded.source,

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 
 from snn2hw.cli import console
+from snn2hw.cli.asked import Check
 from snn2hw.cli.commands.arguments import load, uncalibrated
-from snn2hw.cli.deploy import Check
 from snn2hw.deployment import Convention
 from snn2hw.errors import Blocker, QuantisationError, UnsupportedError
 from snn2hw.exporters.export import blockers_of, choose
@@ -23,7 +23,7 @@ def check(asked: Check) -> list[Blocker]:
     try:
         loaded = load(asked.model, asked.options, default_timesteps=1)
         conventions = loaded.conventions
-        blockers = blockers_of(uncalibrated(loaded), [target])
+        blockers = blockers_of(uncalibrated(loaded, asked.chip), [target])
     except (UnsupportedError, QuantisationError) as error:
         blockers = error.blockers
     if blockers:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from snn2hw import ir
-from snn2hw.aliases import Shape
 from snn2hw.cli import console
+from snn2hw.cli.asked import Compare
 from snn2hw.cli.commands.arguments import compile_model, is_bundle, load, read_data, take_samples
 from snn2hw.cli.console import Bars
-from snn2hw.cli.deploy import Compare
+from snn2hw.data.aliases import Shape
 from snn2hw.data.samples import Samples
 from snn2hw.engines import cycle, fast
 from snn2hw.engines.torch_model import spikes_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from snn2hw.cli import console
+from snn2hw.cli.asked import Export
 from snn2hw.cli.commands.arguments import compile_model, load, stem
-from snn2hw.cli.deploy import Export
 from snn2hw.exporters import find_backend
 from snn2hw.exporters.bundle import Choice
 from snn2hw.exporters.export import check_place, default_place
@@ -25,6 +25,7 @@ def export(asked: Export) -> None:
         weight_bits=asked.weight_bits,
         input_bits=asked.input_bits,
         method=asked.calibration,
+        chip=asked.chip,
     )
     deployment = compile_model(loaded, asked.calibrate, options, asked.print_after, skip_corrupt=asked.skip_corrupt)
     lines = write(deployment, place, choices)

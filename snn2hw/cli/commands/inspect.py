@@ -7,9 +7,9 @@ from pathlib import Path
 from snn2hw import ir
 from snn2hw.cli import console
 from snn2hw.cli.app import DEFAULT_TARGET
+from snn2hw.cli.asked import Inspect
 from snn2hw.cli.commands.arguments import is_bundle, load, uncalibrated
 from snn2hw.cli.commands.cores import show_placement, show_total, show_unknown
-from snn2hw.cli.show import Inspect
 from snn2hw.engines.layers import Layers
 from snn2hw.errors import DoesNotFit, OptionError
 from snn2hw.exporters.bundle import read_bundle

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from snn2hw.cli import console
+from snn2hw.cli.asked import Report
 from snn2hw.cli.commands.arguments import compile_model, is_bundle, load, take_first, take_samples, tell_notes
 from snn2hw.cli.commands.compare_reports import compare_reports
 from snn2hw.cli.report_tables import show
-from snn2hw.cli.show import Report
 from snn2hw.errors import OptionError
 from snn2hw.exporters.bundle import read_bundle
 from snn2hw.files import check_folder, write_text

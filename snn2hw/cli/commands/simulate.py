@@ -9,6 +9,7 @@ from typing import Any
 
 from snn2hw import ir
 from snn2hw.cli import console
+from snn2hw.cli.asked import Simulate
 from snn2hw.cli.commands.arguments import (
     check_device,
     compile_model,
@@ -19,7 +20,6 @@ from snn2hw.cli.commands.arguments import (
     with_labels_for,
 )
 from snn2hw.cli.commands.compare import steps_of
-from snn2hw.cli.deploy import Simulate
 from snn2hw.data.samples import Samples, right_answers
 from snn2hw.deployment import Deployment
 from snn2hw.engines import fast

@@ -11,8 +11,8 @@ from rich.table import Table
 from snn2hw.analysis.sweep import Sweep, check
 from snn2hw.analysis.sweep import sweep as run
 from snn2hw.cli import console
+from snn2hw.cli.asked import Sweep as Asked
 from snn2hw.cli.commands.arguments import calibration_samples, check_device, check_range, load, read_data
-from snn2hw.cli.show import Sweep as Asked
 from snn2hw.errors import OptionError
 from snn2hw.files import check_file, write_text
 from snn2hw.passes.calibrate import calibrate as note_ranges

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from snn2hw.cli import console
+from snn2hw.cli.asked import Train
 from snn2hw.cli.commands.arguments import check_device
-from snn2hw.cli.train import Train
 from snn2hw.data.folders import FolderDataset, without_corrupt
 from snn2hw.data.named import Dataset
 from snn2hw.data.sources import KNOWN, open_samples

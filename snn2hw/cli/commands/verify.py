@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from snn2hw.cli import console
+from snn2hw.cli.asked import Verify
 from snn2hw.cli.commands.arguments import take_samples, tell_notes
-from snn2hw.cli.deploy import Verify
 from snn2hw.exporters import runnable_backends
 from snn2hw.exporters.bundle import read_bundle
 from snn2hw.files import check_file, write_text

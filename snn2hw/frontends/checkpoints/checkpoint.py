@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.errors import ModelError, OptionError
 from snn2hw.frontends.checkpoints.hints import Hints
 from snn2hw.frontends.checkpoints.state_dict import Arguments, recognise, without_prefix

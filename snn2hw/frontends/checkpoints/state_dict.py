@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.errors import ModelError, OptionError
 from snn2hw.frontends.checkpoints.hints import ARCHS, DEFAULTS, NAMED_NETS, NEURONS, PARAMETERS, Hints, parse_neuron
 from snn2hw.frontends.checkpoints.state_events import read_authors_events

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.errors import ModelError, OptionError
 from snn2hw.frontends.checkpoints.state_formats import NetworkFacts, State, has_learned_tau, renamed, sizes, under
 from snn2hw.models.sew_resnet import Stage

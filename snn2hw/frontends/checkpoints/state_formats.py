@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.errors import ModelError
 from snn2hw.models.blocks import BLOCKS, STANDARD_WIDTH
 from snn2hw.models.sew_resnet import IMAGENET_STRIDES, Stage

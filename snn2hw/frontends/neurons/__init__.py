@@ -13,7 +13,7 @@ from typing import NoReturn
 import torch
 from torch import nn
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons import norse, sinabs, snntorch, spikingjelly
 from snn2hw.frontends.neurons.integer import IntegerNeuron

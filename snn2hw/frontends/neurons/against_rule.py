@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.errors import Blocker
 from snn2hw.frontends.neurons import framework_class, reader_of, unwrapped
 from snn2hw.frontends.neurons.borrow import borrowed

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.neuron_rule import Float, NeuronRule
 

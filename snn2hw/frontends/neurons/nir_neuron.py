@@ -5,7 +5,7 @@ from __future__ import annotations
 import nir
 import numpy as np
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.frontends.neurons.reader import NeuronProblem
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.metadata import FIRES, RESET, RESET_AMOUNT

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.network.neuron_rule import Float, Neuron, compact
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
 from snn2hw.frontends.neurons.reader import NeuronProblem, Reader, Suspect, numbers, package_of, spread

@@ -8,7 +8,7 @@ from __future__ import annotations
 import nir
 import numpy as np
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.errors import Blocker
 from snn2hw.frontends.torch.values import Value, as_integer
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.frontends.torch.builder import Builder, Refused
 from snn2hw.frontends.torch.values import Value
 

@@ -24,10 +24,22 @@ def copy_of(module: nn.Module) -> nn.Module:
         for value in tree_leaves(list(vars(part).values())):
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
+    by_hand = [part for part in module.modules() if _copies_itself(part)]
+    memo |= {id(part): type(part).__new__(type(part)) for part in by_hand}
     try:
+        for part in by_hand:
+            vars(memo[id(part)]).update(copy.deepcopy(vars(part), memo))
         return copy.deepcopy(module, memo).eval()
     except Exception as error:  # the user's own classes are copied here
         raise ModelError(
             f"{type(module).__name__}: the model cannot be copied ({type(error).__name__}: {error}), so it can neither "
             "be traced nor run beside the network made from it. Keep no open files, locks or handles as attributes."
         ) from error
+
+
+def _copies_itself(module: nn.Module) -> bool:
+    """Whether a layer of sinabs has a way of its own to be copied, which knows its own attributes alone and fails where
+    a layer holds others, as its recurrent ones do.
+    """
+    kind = type(module)
+    return hasattr(kind, "__deepcopy__") and any(base.__module__.startswith("sinabs.") for base in kind.__mro__)

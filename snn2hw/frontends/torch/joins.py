@@ -12,7 +12,7 @@ from dataclasses import replace
 import nir
 import numpy as np
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.frontends.torch.builder import Builder, Refused
 from snn2hw.frontends.torch.values import Value
 from snn2hw.network.heads import heads_metadata, placement

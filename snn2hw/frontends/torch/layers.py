@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.frontends import neurons
 from snn2hw.frontends.torch import pools
 from snn2hw.frontends.torch.builder import Builder, Refused

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.errors import Blocker
 from snn2hw.frontends import neurons
 from snn2hw.frontends.torch import layers, operations

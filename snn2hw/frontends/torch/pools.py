@@ -7,7 +7,7 @@ from dataclasses import replace
 import nir
 import numpy as np
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.frontends.torch.builder import Builder, Refused, everywhere
 from snn2hw.frontends.torch.gates import levels, sum_of_levels
 from snn2hw.frontends.torch.values import Value

@@ -9,7 +9,7 @@ import nir
 import torch
 from torch import Tensor, fx, nn
 
-from snn2hw.aliases import Shape
+from snn2hw.data.aliases import Shape
 from snn2hw.errors import Blocker, DataError, ModelError, Snn2hwError, UnsupportedError
 from snn2hw.frontends.checkpoints.checkpoint import check_finite
 from snn2hw.frontends.neurons import is_multi_step, is_spiking_neuron, reset_state

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.aliases import Note, Progress
+from snn2hw.data.aliases import Note, Progress
 from snn2hw.data.samples import Samples
 from snn2hw.deployment import Deployment
 from snn2hw.errors import Blocker

@@ -1,0 +1,73 @@
+"""A command's arguments as one dataclass: the command line is derived from its fields, and the work is handed it whole.
+
+A field's annotation says what typer needs to know. Three types of fields stand for several options each: `ModelOptions`
+for those of a model, `TargetOptions` and `RunOptions` for those of the back ends that are installed at the call.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from operator import itemgetter
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from snn2hw.cli.backend_options import BackendOptions
+from snn2hw.cli.model_options import model_options
+from snn2hw.frontends.options import ModelOptions
+
+Asked = TypeVar("Asked")
+
+
+Make = Callable[[Mapping[str, Any]], Any]
+
+
+class Command(Generic[Asked]):
+    """What typer takes for a function with a parameter for each option."""
+
+    def __init__(self, work: Callable[[Asked], None], arguments: type[Asked]) -> None:
+        self.__name__, self.__doc__ = work.__name__, work.__doc__
+        self.__annotations__: dict[str, Any] = {}
+        self._work, self._arguments = work, arguments
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.Signature([each for parameters, _ in groups_of(self._arguments).values() for each in parameters])
+
+    def __call__(self, **values: Any) -> None:
+        groups = groups_of(self._arguments)
+        self._work(self._arguments(**{name: make(values) for name, (_, make) in groups.items()}))
+
+
+def groups_of(arguments: Any) -> dict[str, tuple[list[inspect.Parameter], Make]]:
+    """Of each field of a dataclass the parameters that stand for it, and what makes its value of all values."""
+    hints = get_type_hints(arguments, include_extras=True)
+    of_a_model = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in inspect.signature(model_options, eval_str=True).parameters.values()
+    ]
+    taken = {*hints, *(parameter.name for parameter in of_a_model)}
+    groups: dict[str, tuple[list[inspect.Parameter], Make]] = {}
+    for each in fields(arguments):
+        hint = hints[each.name]
+        if hint is ModelOptions:
+            groups[each.name] = of_a_model, _some(of_a_model, model_options)
+        elif isinstance(hint, type) and issubclass(hint, BackendOptions):
+            options = hint.installed(taken)
+            parameters = options.parameters()
+            groups[each.name] = parameters, _some(parameters, options.given)
+        else:
+            default = inspect.Parameter.empty if each.default is MISSING else each.default
+            alone = inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
+            groups[each.name] = [alone], itemgetter(each.name)
+    return groups
+
+
+def _some(parameters: Sequence[inspect.Parameter], make: Callable[..., Any]) -> Make:
+    """What hands the values of some parameters to a function."""
+    return lambda values: make(**{parameter.name: values[parameter.name] for parameter in parameters})
+
+
+def takes(arguments: type[Asked]) -> Callable[[Callable[[Asked], None]], Command[Asked]]:
+    """Make a command of a function that takes one dataclass."""
+    return lambda work: Command(work, arguments)
