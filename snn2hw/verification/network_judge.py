@@ -19,8 +19,6 @@ SIDES = ("network", "torch")
 NAME = name_of(SIDES)
 Comparable = UserModel | NirModel
 TIE = {torch.float64: 1e-9, torch.float32: 1e-5}  # relative to the threshold; of sums of thousands of terms
-
-
 LOGITS = {torch.float64: 1e-9, torch.float32: 1e-4}  # relative to the largest logit
 
 
