@@ -1,6 +1,6 @@
 """How long and how much memory an export to a Lava bundle takes: python benchmarks/export.py [depth ...]
 
-For each depth of SEW ResNet at 224x224 (random weights, ADD, one calibration sample, T = 4) in a process of its own:
+For each depth of SEW ResNet at 224x224 (random weights, ADD, one calibration sample, T = 4), in one process each:
 seconds and peak memory of the stages, and the functions that take the most time.
 """
 
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -79,9 +80,14 @@ def measure(depth: int) -> None:
     pstats.Stats(profile).sort_stats("tottime").print_stats(SHOWN)
 
 
-if __name__ == "__main__":
+def measure_each(script: str, measure_one: Callable[[int], None]) -> None:
+    """Measure the depths that the command line names, each in a process: `script` again, with --one."""
     if sys.argv[1:2] == ["--one"]:
-        measure(int(sys.argv[2]))
+        measure_one(int(sys.argv[2]))
     else:
         for wanted in sys.argv[1:] or ["18", "152"]:
-            subprocess.run([sys.executable, __file__, "--one", wanted], check=True)
+            subprocess.run([sys.executable, script, "--one", wanted], check=True)
+
+
+if __name__ == "__main__":
+    measure_each(__file__, measure)

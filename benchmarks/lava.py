@@ -1,16 +1,16 @@
 """The nets of the SEW paper in Lava: python benchmarks/lava.py [case ...] [--speed | --runs N | --table]
 
-For each case a net with random weights and BatchNorm statistics of its own activity, so that every layer fires, is
+For each case a net with random weights and BatchNorm statistics of its activity, so that every layer fires, is
 exported to a bundle and run in real Lava with every layer recorded. What Lava recorded must equal the fast simulator's
-spikes, value for value; the exit code is 1 otherwise. Printed, and kept in benchmarks/lava.json, are for each case:
+spikes, value for value; the exit code is 1 otherwise. Printed, and written to benchmarks/lava.json, are for each case:
 
 - compile: from the start of the run until Lava's compiler is done, reading and checking the program included;
 - start: until the first cycle is done; ms a cycle: from there to the last;
 - all: until spikes.npz is written; memory: the peak of all processes of the run together, shared pages counted once.
 
 --speed runs cases (18-32 if none is named) on many samples in turn in Lava, as the same blocks in one process without
-Lava (lava_plain.py), and for some cycles in Lava with its own processes. --runs N runs one small bundle N times and
-says what grows. --table prints the results that are kept.
+Lava (lava_plain.py), and for some cycles in Lava with its stock processes. --runs N runs one small bundle N times and
+says what grows. --table prints the results that are written there.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ RESULTS = Path(__file__).with_name("lava.json")
 
 
 def measure(case: Case) -> dict[str, Any]:
-    """Export a case, run it in Lava, compare every value; what was found, with `verdict`."""
+    """Export a case, run it in Lava, compare every value; what was measured, with `verdict`."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         program, bundle = export_case(case, folder)
@@ -80,7 +80,7 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def speed(case: Case, samples: int, stock_cycles: int) -> dict[str, Any]:
-    """ms a cycle of fused Lava, of one plain process, and of Lava's own processes in their first cycles."""
+    """ms a cycle of fused Lava, of one plain process, and of Lava's stock processes in their first cycles."""
     case = replace(case, samples=samples)
     fused, plain = [], []
     with tempfile.TemporaryDirectory() as name:
@@ -105,7 +105,7 @@ def _plain(bundle: Path, folder: Path) -> float:
 
 
 def _stock(bundle: Path, folder: Path, cycles: int) -> float:
-    """ms a cycle of Lava's own Conv, Dense, LIF."""
+    """ms a cycle of Lava's Conv, Dense, LIF."""
 
     class Enough(Exception):
         pass

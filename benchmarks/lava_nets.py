@@ -70,7 +70,7 @@ CASES = {
 
 
 def build(case: Case) -> SEWResNet:
-    """The net, its BatchNorms as after training: the statistics of its own activity, their biases above 0."""
+    """The net, its BatchNorms as after training: the statistics of its activity, their biases above 0."""
     torch.manual_seed(0)
     if "7B" in case.net:
         net = (seven_b_net if case.net == "7B" else wide_seven_b_net)(case.connect, IFNode)
@@ -79,14 +79,14 @@ def build(case: Case) -> SEWResNet:
     else:
         layout = IMAGENET_NETS[f"resnet{case.net}"]
         net = SEWResNet(
-            connect=case.connect,
-            input_shape=(3, case.size, case.size),
+            block=layout.block,
+            stages=imagenet_stages(layout),
             stem_kernel=3,
             stem_channels=64,
-            stages=imagenet_stages(layout),
+            input_shape=(3, case.size, case.size),
             classes=10,
+            connect=case.connect,
             neuron=IFNode,
-            block=layout.block,
         )
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):

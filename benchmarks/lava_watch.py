@@ -75,7 +75,7 @@ def memory_of_descendants(process: int) -> int:
 
 @contextmanager
 def watched() -> Iterator[Watch]:
-    """A Watch on the run that is made inside, with temporary files of its own."""
+    """A Watch on the run that is made inside, with its own folder of temporary files."""
     before = os.environ.get("TMPDIR")
     with tempfile.TemporaryDirectory(prefix="b") as folder:
         os.environ["TMPDIR"] = folder

@@ -1,19 +1,17 @@
 """How long a NIR file takes to be written and read again: python benchmarks/nir_files.py [depth ...]
 
-For each depth of SEW ResNet at 224x224 (random weights, ADD) in a process of its own: seconds and peak memory to write
+For each depth of SEW ResNet at 224x224 (random weights, ADD), in one process each: seconds and peak memory to write
 the plain float graph and to read it back strictly, and whether what was read is what was written.
 """
 
 from __future__ import annotations
 
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from export import SHAPE, build
+from export import SHAPE, build, measure_each
 
 from snn2hw.exporters.nir.files import write_graph
 from snn2hw.frontends.torch.trace import trace
@@ -41,8 +39,4 @@ def measure(depth: int) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        measure(int(sys.argv[2]))
-    else:
-        for wanted in sys.argv[1:] or ["18", "152"]:
-            subprocess.run([sys.executable, __file__, "--one", wanted], check=True)
+    measure_each(__file__, measure)

@@ -1,12 +1,12 @@
 """The fast simulator against SpikingJelly and snnTorch, side by side: python benchmarks/simulator.py [case ...]
 
 Every contender computes the logits of the same net (random weights, BatchNorm statistics as after training, IF neurons,
-ADD) on the same samples, in turn, several times over; the medians count. Peak memory is that of a process of its own.
+ADD) on the same samples, in turn, several times over; the medians count. Peak memory is that of one process each.
 Writes benchmarks/simulator.json and prints the tables of docs/performance.md. With --growth instead: how the cost grows
 with steps, batch and depth, as docs/growth.png.
 
 SpikingJelly runs in eval under no_grad, float32, multi-step: eager as it comes, with channels-last weights, compiled.
-snnTorch runs the same net with its own neurons, step by step.
+snnTorch runs the same net with its neurons, step by step.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ CASES = {
 
 
 def build(case: Case) -> nn.Module:
-    """SpikingJelly's net (our own Wide-7B-Net, with its neurons), multi-step, so that every layer fires."""
+    """SpikingJelly's net (our Wide-7B-Net, with its neurons), multi-step, so that every layer fires."""
     torch.manual_seed(0)
     if case.depth:
         make = getattr(sew_resnet, f"sew_resnet{case.depth}")
@@ -84,7 +84,7 @@ def build(case: Case) -> nn.Module:
     else:
         net = wide_seven_b_net("ADD", IFNode)
         _replace(net, IFNode, lambda: neuron.IFNode(surrogate_function=surrogate.ATan()))
-        for module in net.modules():  # SpikingJelly's own layers are torch's, with a step mode
+        for module in net.modules():  # SpikingJelly's layers are torch's, with a step mode
             if type(module).__module__.startswith("torch.nn.") and hasattr(layer, type(module).__name__):
                 module.__class__ = getattr(layer, type(module).__name__)
                 module.step_mode = "s"

@@ -28,7 +28,7 @@ from program import Conv, Neuron, ProgramError, lava_order
 class EventDrivenLayer(PyLoihiProcessModel):
     """A convolution and integrate-and-fire neurons that are reset to 0, event by event."""
 
-    # regions = ("neuron1",) would leave every other layer its own model.
+    # regions = ("neuron1",) would leave all other layers to snn2hw's.
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)

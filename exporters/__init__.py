@@ -64,7 +64,7 @@ class Backend(Protocol):
 
 class Runnable(Backend, Protocol):
     """A back end that runs what it writes: `simulate` and `compare` take it as an engine, and `verify` requires it to
-    be exact. It shares no arithmetic with snn2hw's own engines, for it is a witness beside them.
+    be exact. It shares no arithmetic with snn2hw's engines, for it is a witness beside them.
     """
 
     @property
@@ -155,11 +155,11 @@ def is_runnable(backend: Backend) -> TypeGuard[Runnable]:
 
 def _entries() -> dict[str, list[EntryPoint]]:
     """The entry points of each name, once each, this project's first."""
-    found: dict[str, list[EntryPoint]] = {}
+    entries: dict[str, list[EntryPoint]] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda e: (not e.value.startswith(OF_THIS_PROJECT), e.name)):
-        if entry.value not in {other.value for other in found.setdefault(entry.name, [])}:
-            found[entry.name].append(entry)
-    return found
+        if entry.value not in {other.value for other in entries.setdefault(entry.name, [])}:
+            entries[entry.name].append(entry)
+    return entries
 
 
 def _load(name: str, entries: Sequence[EntryPoint]) -> Backend:

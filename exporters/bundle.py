@@ -43,16 +43,6 @@ class Choice:
     options: Any
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """What the manifest says of a back end: the file or folder that it wrote, relative to the bundle, and whether it
-    runs, so that `verify` requires it.
-    """
-
-    artefact: str
-    runnable: bool
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bundle:
     """A bundle whose files are all as they were written."""
@@ -78,6 +68,16 @@ class Bundle:
     def runnable(self) -> dict[str, Path]:
         """What each runnable back end in it wrote, by name."""
         return {name: self.path / entry.artefact for name, entry in self.backends.items() if entry.runnable}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What the manifest says of a back end: the file or folder that it wrote, relative to the bundle, and whether it
+    runs, so that `verify` requires it.
+    """
+
+    artefact: str
+    runnable: bool
 
 
 def write_bundle(deployment: Deployment, output: Path, choices: Sequence[Choice]) -> list[str]:
@@ -228,14 +228,14 @@ def _manifest(deployment: Deployment, output: Path, choices: Sequence[Choice]) -
         ],
         "layers": [_layer(program, entry) for entry in graph if not isinstance(entry, ir.Input)],
         "joins": joins(program),
-        "conventions": {name: vars(found) for name, found in deployment.conventions.items()},
+        "conventions": {name: vars(conventions) for name, conventions in deployment.conventions.items()},
     }
 
 
 def versions() -> dict[str, str]:
     """The versions of what a program is made with."""
-    own = {"snn2hw": __version__, "python": platform.python_version()}
-    return own | {name: version(name) for name in VERSIONS_OF}
+    here = {"snn2hw": __version__, "python": platform.python_version()}
+    return here | {name: version(name) for name in VERSIONS_OF}
 
 
 def source_of(deployment: Deployment, bundle: Path | None) -> dict[str, Any]:

@@ -48,13 +48,13 @@ def check_place(place: Path, choices: Sequence[Choice]) -> None:
 
 def blockers_of(deployment: Deployment, choices: Sequence[Choice]) -> list[Blocker]:
     """Everything that keeps these targets from being written, once each."""
-    found = [blocker for choice in choices for blocker in choice.backend.blockers(deployment, choice.options)]
+    blockers = [blocker for choice in choices for blocker in choice.backend.blockers(deployment, choice.options)]
     if makes_bundle(choices):
         try:
             integer_graph(deployment.program.graph)  # every bundle holds it
         except (UnsupportedError, QuantisationError) as error:
-            found += error.blockers
-    return list({str(blocker): blocker for blocker in found}.values())
+            blockers += error.blockers
+    return list({str(blocker): blocker for blocker in blockers}.values())
 
 
 def export(deployment: Deployment, place: Path, choices: Sequence[Choice]) -> list[str]:

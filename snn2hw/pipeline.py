@@ -67,7 +67,7 @@ def compile_network(
     """Compile a float NIR graph to a Program: all passes, in their order.
 
     Args:
-        ranges: the samples to calibrate on, or what calibration found on some.
+        ranges: the samples to calibrate on, or the ranges that calibration saw on some.
         dt: the time step in seconds of a graph as someone wrote it, which is brought to normal form first; None for
             what the frontends give, which is normal.
         observe: handed what each pass returns, `observe(stage, result)`.

@@ -25,6 +25,9 @@ class Target:
 
     name: str
     title: str
+    systems: Mapping[str, int]
+    sources: Mapping[str, str]
+    not_public: Mapping[str, str]
     cores_per_chip: int
     neurons_per_core: int
     weight_bytes_per_core: int
@@ -37,9 +40,6 @@ class Target:
     mesh_width: int
     mesh_height: int
     cores_per_tile: int
-    systems: Mapping[str, int]
-    sources: Mapping[str, str]
-    not_public: Mapping[str, str]
 
 
 ABOUT = ("name", "title", "systems", "sources", "not_public")
@@ -95,7 +95,7 @@ def read_target(path: Path) -> Target:
         name=path.stem,
         title=str(document.get("title", path.stem)),
         systems={system: _number(path, system, entry, "chips") for system, entry in systems.items()},
-        sources={entry: str(found["source"]) for entry, found in (limits | systems).items()},
+        sources={name: str(entry["source"]) for name, entry in (limits | systems).items()},
         not_public={limit: str(reason) for limit, reason in _table(path, document, "not_public").items()},
         **values,
     )
@@ -110,10 +110,10 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def _table(path: Path, document: dict[str, Any], name: str) -> dict[str, Any]:
-    found = document.get(name, {})
-    if not isinstance(found, dict):
+    table = document.get(name, {})
+    if not isinstance(table, dict):
         raise OptionError(f"{path.name}: {name} must be a table.")
-    return found
+    return table
 
 
 def _number(path: Path, name: str, entry: Any, key: str) -> int:

@@ -37,7 +37,7 @@ def run(*arguments: object) -> Ended:
 
 
 def run_script(*arguments: object, **variables: str) -> Ended:
-    """Run the installed script in a process of its own, in pipes."""
+    """Run the installed script in another process, in pipes."""
     command = [str(SCRIPT), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | variables)
     return Ended(done.returncode, done.stdout, done.stderr)
@@ -53,7 +53,7 @@ def succeed(*arguments: object, code: int = 0) -> str:
 def fail(*arguments: object) -> str:
     """Run a command that must blame its input, in one message, and leave the folder as it is; return the message.
 
-    The folder must be the test's own: into that of the repository other workers and tools write too.
+    The folder must be the test's alone: into that of the repository other workers and tools write too.
     """
     assert not Path("pyproject.toml").exists(), "use the fixture `alone` or `tiny`"
     before = contents(Path())
@@ -68,14 +68,20 @@ def fail(*arguments: object) -> str:
 
 def contents(folder: Path) -> dict[str, bytes | None]:
     """Every path under a folder with what the file holds; None for a folder. Compiled modules do not count."""
-    found = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
-    return {path.relative_to(folder).as_posix(): None if path.is_dir() else path.read_bytes() for path in found}
+    paths = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    return {path.relative_to(folder).as_posix(): None if path.is_dir() else path.read_bytes() for path in paths}
 
 
 def arrays(path: Path | str) -> dict[str, np.ndarray[Any, Any]]:
     """What an .npz holds."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def same_arrays(one: Path | str, other: Path | str) -> bool:
+    """Whether two .npz hold equal arrays under the same names."""
+    first, second = arrays(one), arrays(other)
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
 
 
 @contextlib.contextmanager

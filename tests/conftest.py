@@ -1,4 +1,4 @@
-"""A small net and everything made from it once a session; each test gets a copy in a folder of its own."""
+"""A small net and everything made from it once a session; each test gets a copy in a new folder."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder: an empty one with a copy of tiny.pt, samples.npz and tiny.lava, and modules of its own."""
+    """The current folder: an empty one with a copy of tiny.pt, samples.npz and tiny.lava; its modules go with it."""
     folder = tmp_path / "here"
     shutil.copytree(made, folder)
     monkeypatch.chdir(folder)

@@ -111,7 +111,7 @@ def chain(framework: str, factory: Factory, *, last: nn.Module | None = None) ->
 
 
 class Written(nn.Module):
-    """A net with a forward of its own: `wire(self, x)`, or with a second argument that has a default."""
+    """A net with the forward `wire(self, x)`, or with a second argument that has a default."""
 
     def __init__(self, wire: Callable[..., Any], factory: Factory, **more: Any) -> None:
         super().__init__()

@@ -78,7 +78,9 @@ class Block(nn.Module):
         shortcut = self.down(x)
         if self.gate == "SPIKING":
             return self.neuron2(current + shortcut)
-        spikes = self.neuron2(current)
+        return self.join(self.neuron2(current), shortcut)
+
+    def join(self, spikes: Tensor, shortcut: Tensor) -> Tensor:
         if self.gate == "ADD":
             return spikes + shortcut
         return spikes * shortcut if self.gate == "AND" else (1 - spikes) * shortcut

@@ -73,7 +73,7 @@ def chain(shape: tuple[int, ...], out: int | tuple[int, ...], *extra: tuple[str,
 
 
 def inner(*shape: int) -> nir.NIRGraph:
-    """A residual block as a graph of its own: its input goes into a layer and past it."""
+    """A residual block as a graph: its input goes into a layer and past it."""
     return chain(shape, shape, ("input", "fire"), weigh=conv(shape[0], shape[0], 3, 3), fire=if_(*shape))
 
 

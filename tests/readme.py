@@ -16,7 +16,7 @@ BLOCK = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<printed>.*?)```\n",
 
 def blocks() -> list[tuple[str, str]]:
     """(command, what the README says it prints), in order."""
-    return [(found["command"], found["printed"]) for found in BLOCK.finditer(README.read_text())]
+    return [(block["command"], block["printed"]) for block in BLOCK.finditer(README.read_text())]
 
 
 def run_blocks(folder: Path) -> list[str]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from snn2hw.deployment import Deployment
 
 Processes = Literal["fused", "structural", "stock"]
-"""Which process models run: whole regions in numpy, one process per node, or Lava's own processes alone."""
+"""Which process models run: whole regions in numpy, one process per node, or Lava's processes alone."""
 
 PROCESSES: tuple[Processes, ...] = ("fused", "structural", "stock")
 
@@ -70,7 +70,7 @@ class LavaRun:
 
 
 class LavaBackend:
-    """Writes the run time of a bundle, which needs lava-nc and numpy alone, and runs it in Lava's own environment."""
+    """Writes the run time of a bundle, which needs lava-nc and numpy alone, and runs it in Lava's environment."""
 
     name = "lava"
     suffix = ".lava"

@@ -1,4 +1,4 @@
-"""Lava's own Python 3.10 environment: found, made once in the user's cache folder, and never shared with torch.
+"""Lava's Python 3.10 environment: made once in the user's cache folder, and never shared with torch.
 
 `python -m snn2hw.exporters.lava.environment` makes it and prints its Python.
 """
@@ -140,7 +140,7 @@ def describe_environment() -> EnvironmentStatus:
 
 
 def clean_variables() -> dict[str, str]:
-    """This process's variables without those that would mix its own Python into another."""
+    """This process's variables without those that would mix its Python into another."""
     dropped = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
     return {key: value for key, value in os.environ.items() if key not in dropped} | {"PYTHONNOUSERSITE": "1"}
 
@@ -151,8 +151,8 @@ def _candidates() -> Iterator[tuple[str, str]]:
         yield named, "SNN2HW_LAVA_PYTHON"
         return
     for folder in os.environ.get("PATH", "").split(os.pathsep):
-        if folder and (found := shutil.which("python3.10", path=folder)):
-            yield found, "PATH"
+        if folder and (executable := shutil.which("python3.10", path=folder)):
+            yield executable, "PATH"
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     for path in sorted(pyenv.glob("versions/3.10.*/bin/python3.10"), reverse=True):
         yield str(path), "pyenv"
@@ -169,18 +169,23 @@ def _candidates() -> Iterator[tuple[str, str]]:
             yield str(path), "usual place"
 
 
+def _run(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, whatever that is. Raises OSError, and TimeoutExpired after `timeout` seconds."""
+    return subprocess.run(
+        command,
+        env=clean_variables(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
 def _output(command: list[str]) -> str | LavaError:
     """What a short command prints, or an error that says why it failed."""
     try:
-        done = subprocess.run(
-            command,
-            env=clean_variables(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_TIMEOUT,
-            check=False,
-        )
+        done = _run(command, PROBE_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
         return LavaError(str(error))
     if done.returncode:
@@ -248,15 +253,7 @@ def _make(folder: Path, base: Path, tell: Note) -> None:
 
 def _install(command: list[str], what: str) -> None:
     try:
-        done = subprocess.run(
-            command,
-            env=clean_variables(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_TIMEOUT,
-            check=False,
-        )
+        done = _run(command, INSTALL_TIMEOUT)
     except subprocess.TimeoutExpired as error:
         raise LavaError(f"making {what} took more than {INSTALL_TIMEOUT:g} s: {' '.join(command)}") from error
     if done.returncode:

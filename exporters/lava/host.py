@@ -17,7 +17,7 @@ from snn2hw.errors import BundleError, LavaError
 from snn2hw.exporters.lava import Processes
 from snn2hw.exporters.lava.environment import clean_variables, ensure_environment
 
-GRACE = 30.0  # seconds after its own deadline in which run.py may clean up
+GRACE = 30.0  # seconds after its deadline in which run.py may clean up
 POLL_INTERVAL = 0.2
 
 
@@ -36,11 +36,11 @@ def run_lava(
 ) -> None:
     """Run a bundle's program in Lava on the samples `x` of `input_npz` and write spikes to `output_npz`.
 
-    `lava_processes` is the most that fused ones may be; `models` is a file of process models of the user's own
-    (docs/lava.md); `samples` takes the first ones only; values outside the input's range are clipped; `deadline` is in
-    seconds for the whole run; `program` replaces the bundle's program.npz; `on_progress(cycles done, cycles in all)` is
-    called as they grow. Whatever ends the run, the output is complete or absent and no process is left. Raises
-    LavaError with the run's own message, BundleError without run.py.
+    `lava_processes` is the most that fused ones may be, unless given as many as keep the cores busy; `models` is a file
+    of the user's process models (docs/lava.md); `samples` takes the first ones only; values outside the input's range
+    are clipped; `deadline` is in seconds for the whole run; `program` replaces the bundle's program.npz;
+    `on_progress(cycles done, cycles in all)` is called as they grow. Whatever ends the run, the output is complete or
+    absent and no process is left. Raises LavaError with the run's message, BundleError without run.py.
     """
     script = bundle / "lava" / "run.py"
     if not script.is_file():

@@ -1,9 +1,10 @@
-"""Lava as an engine: a bundle's program in real Lava, in Lava's own environment."""
+"""Lava as an engine: a bundle's program in real Lava, in Lava's environment."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -14,35 +15,25 @@ from snn2hw.exporters.lava import Processes
 from snn2hw.exporters.lava.host import run_lava
 
 
+class RunOptions(TypedDict, total=False):
+    """Of the options of `run_lava`, those of a simulation."""
+
+    processes: Processes
+    lava_processes: int | None
+    models: Path | None
+    deadline: float | None
+
+
 def simulate(
-    bundle: Path,
-    samples: Samples,
-    *,
-    processes: Processes = "fused",
-    lava_processes: int | None = None,
-    models: Path | None = None,
-    deadline: float | None = None,
-    progress: Progress | None = None,
+    bundle: Path, samples: Samples, *, progress: Progress | None = None, **options: Unpack[RunOptions]
 ) -> ir.Spikes:
     """What engines/cycle.py returns, computed by the Lava processes in the directory `bundle`.
 
-    Spikes are [N, T, *shape] by layer, logits [N, K].
-
-    lava_processes: the most that may run; unless given, as many as keep the cores busy. models: a file of process
-    models of the user's own (docs/lava.md). Raises LavaError.
+    Spikes are [N, T, *shape] by layer, logits [N, K]. Raises LavaError.
     """
     with tempfile.TemporaryDirectory(prefix="snn2hw-") as folder:
         given, made = Path(folder, "x.npz"), Path(folder, "spikes.npz")
         np.savez(given, x=samples.x)
-        run_lava(
-            bundle,
-            given,
-            made,
-            processes=processes,
-            lava_processes=lava_processes,
-            models=models,
-            deadline=deadline,
-            on_progress=progress,
-        )
+        run_lava(bundle, given, made, on_progress=progress, **options)
         with np.load(made, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

@@ -154,15 +154,15 @@ class Encoder:
         return nodes, edges
 
     def _real_sources(self, name: str) -> list[str]:
-        found: list[str] = []
+        real: list[str] = []
         for source in self.layout.sources[name]:
-            found += [source] if source in self.nodes else self._real_sources(source)
-        return found
+            real += [source] if source in self.nodes else self._real_sources(source)
+        return real
 
     def _named(
         self, nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]]
     ) -> tuple[dict[str, nir.NIRNode], list[tuple[str, str]]]:
-        """Names that stay apart when clients write _ for a dot, and that no module has for a method of its own."""
+        """Names that stay apart when clients write _ for a dot, and that no module has for a method."""
         names: dict[str, str] = {}
         taken = set(RESERVED)
         for name in nodes:

@@ -45,7 +45,7 @@ RESETS = {
 
 def find_losses(graph: nir.NIRGraph) -> list[Loss]:
     """Every neuron layer of a graph whose metadata says more than its standard parameters do."""
-    found = []
+    losses = []
     for name, node in graph.nodes.items():
         if not isinstance(node, Neuron):
             continue
@@ -53,8 +53,8 @@ def find_losses(graph: nir.NIRGraph) -> list[Loss]:
         if DECAY in node.metadata:
             what.append("its integer leak truncates towards zero; NIR's does not")
         if what:
-            found.append(Loss(layer=name, differs="; ".join(what)))
-    return found
+            losses.append(Loss(layer=name, differs="; ".join(what)))
+    return losses
 
 
 def float32_note(program: ir.Program) -> str:
@@ -77,8 +77,8 @@ def float32_note(program: ir.Program) -> str:
 
 def _biased(graph: ir.Graph) -> set[str]:
     """Layers whose sums are counted in 1/64, since the bias of the neuron behind them stands on them."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in graph:
         if isinstance(node, ir.Neuron) and np.any(node.bias_mantissa):
-            found |= {name for name in node.inputs}
-    return found
+            names |= set(node.inputs)
+    return names

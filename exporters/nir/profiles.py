@@ -34,7 +34,7 @@ def legacy(graph: nir.NIRGraph, *, whole: bool) -> nir.NIRGraph:
 
 
 def _metadata_of_the_graph(graph: nir.NIRGraph) -> nir.NIRGraph:
-    """Every node's metadata as the graph's own, under `node:key`: in nir 1.0.4 inputs and outputs have none."""
+    """Every node's metadata as the graph's, under `node:key`: in nir 1.0.4 inputs and outputs have none."""
     nodes, moved = {}, dict(graph.metadata)
     for name, node in graph.nodes.items():
         moved |= {f"{name}:{key}": value for key, value in node.metadata.items()}

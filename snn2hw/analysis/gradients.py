@@ -60,13 +60,15 @@ class Course:
 def courses(depth: int = 100) -> list[Course]:
     """IF neurons of threshold 1: each connect function with surrogates of the slopes 1/2, 1 and 2 at the threshold."""
     return [
-        Course(connect, alpha, tuple(through_identities(connect, _steep(alpha), depth=depth)))
+        Course(connect, alpha, tuple(through_identities(connect, steep(alpha), depth=depth)))
         for connect in (*GATES, "spiking")
         for alpha in ALPHAS
     ]
 
 
-def _steep(alpha: float) -> NeuronFactory:
+def steep(alpha: float) -> NeuronFactory:
+    """What makes IF neurons whose surrogate has the slope alpha / 2 at the threshold."""
+
     def make() -> IFNode:
         node = IFNode()
         node.surrogate_alpha = alpha
@@ -78,7 +80,7 @@ def _steep(alpha: float) -> NeuronFactory:
 def through_layers(traced: Traced, x: Tensor) -> dict[str, float]:
     """For each layer of neurons of a model, by its path: the norm of the gradient at its spikes, all steps together.
 
-    Of the largest mean logits of the first head, summed over the samples; the slopes are those of the model's own
+    Of the largest mean logits of the first head, summed over the samples; the slopes are those of the model's
     surrogates. x: [T, N, *input shape].
     """
     module, paths = traced.module, sorted(traced.layers)

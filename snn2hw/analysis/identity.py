@@ -1,7 +1,7 @@
 """When a residual block is the identity: SEW ResNet, section 3 (Fang et al., NeurIPS 2021, arXiv 2102.04159).
 
 A block whose branch adds nothing must hand its input on, spike for spike, for depth to cost nothing. Whether it does is
-found by running blocks, not from formulas: the last BatchNorm of the branch starts as the paper says, and every
+seen by running blocks, not from formulas: the last BatchNorm of the branch starts as the paper says, and every
 sequence of spikes is tried.
 """
 

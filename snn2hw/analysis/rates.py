@@ -48,7 +48,7 @@ class _Sum:
 def activity(loaded: LoadedModel, samples: Samples, progress: Progress | None = None) -> list[LayerActivity]:
     """The activity of every spiking layer of a model, from the first to the last, for some samples.
 
-    Gradients are those of the model's own surrogates, on the first BATCH samples; a .nir file has none. `progress(done,
+    Gradients are those of the model's surrogates, on the first BATCH samples; a .nir file has none. `progress(done,
     of)` is told samples. Raises ModelError for a model without spiking layers.
     """
     sums: dict[str, _Sum] = {}

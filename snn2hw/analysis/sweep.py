@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import nir
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,12 +14,12 @@ from snn2hw import ir
 from snn2hw.data.aliases import NamedProgress
 from snn2hw.data.samples import Samples, check_labels, right_answers
 from snn2hw.engines import fast
+from snn2hw.engines.torch_model import spikes_of
 from snn2hw.errors import DataError, FixedPointOverflow, OptionError, QuantisationError
+from snn2hw.frontends.nir_model import ExecutedNir
 from snn2hw.frontends.source import LoadedModel
 from snn2hw.ir.numerics import load_numerics
 from snn2hw.network.adopt import is_quantised
-from snn2hw.network.layout import only
-from snn2hw.network.reference import Reference
 from snn2hw.passes.calibrate import Calibration
 from snn2hw.passes.weight_scales import METHODS
 from snn2hw.pipeline import Options, compile_calibrated
@@ -157,16 +156,9 @@ def check(bits: Sequence[int], methods: Sequence[str]) -> None:
 
 def _float_logits(loaded: LoadedModel, samples: Samples) -> NDArray[Any]:
     """The summed logits [N, K] of the model itself, or of a .nir file's graph."""
-    batches = []
-    for start in range(0, len(samples), BATCH):
-        x = torch.from_numpy(samples[start : start + BATCH].steps(loaded.timesteps))
-        if loaded.traced is not None:
-            steps = [step["logits"] for step in loaded.traced.run(x.to(loaded.traced.dtype))]
-        else:
-            output = only(loaded.network, nir.Output)
-            steps = [step[output] for step in Reference(loaded.network).run(x)]
-        batches.append(torch.stack(steps).sum(dim=0).numpy())
-    return np.concatenate(batches)
+    model = ExecutedNir(graph=loaded.network, dtype=torch.float32) if loaded.traced is None else loaded.traced
+    batches = (torch.from_numpy(part.steps(loaded.timesteps)) for part in samples.batches(BATCH))
+    return np.concatenate([spikes_of(model, x.to(model.dtype), ())["logits"] for x in batches])
 
 
 def _right(logits: NDArray[Any], y: NDArray[np.int64], readout: ir.Readout) -> int:

@@ -1,4 +1,4 @@
-"""The curve of accuracy against bits as a page of its own: it needs no network, and shows every number on a touch."""
+"""The curve of accuracy against bits as a page: it needs no network, and shows every number on a touch."""
 
 from __future__ import annotations
 

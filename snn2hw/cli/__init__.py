@@ -12,11 +12,16 @@ from typing import Any
 
 import typer
 
-from snn2hw.cli import console, deploy, show, train  # noqa: F401  the commands
+from snn2hw.cli import console
 from snn2hw.cli.app import Invocation, app
+from snn2hw.cli.asked import COMMANDS
+from snn2hw.cli.command import Command
 from snn2hw.errors import Snn2hwError
 
 INTERRUPTED = 130  # the exit code that shells give a command ended by Ctrl-C
+
+for arguments in COMMANDS:
+    app.command()(Command(arguments))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Snn2hwError as error:
         return _failed(invocation, error, str(error))
     except Exception as error:
-        show = getattr(error, "show", None)  # click's own complaints about the command line know how to show themselves
+        show = getattr(error, "show", None)  # click's complaints about the command line know how to show themselves
         if callable(show):
             show()
             return 2

@@ -1,4 +1,7 @@
-"""What each command is asked: one dataclass a command, from whose fields its options are derived (command.py)."""
+"""The commands: of each a dataclass, whose docstring is its help and from whose fields its options are derived.
+
+command.py derives them. The work is in commands/, in a module and function of the command's name.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from snn2hw.cli.app import DEFAULT_TARGET, DataOption, ModelArgument, SamplesOption, SaturateOption, SkipCorruptOption
+from snn2hw.cli.backend_names import bundled_targets, engines, targets
 from snn2hw.cli.backend_options import RunOptions, TargetOptions
 from snn2hw.cli.model_options import TrustOption, WeightsOption
 from snn2hw.frontends.options import ModelOptions
@@ -17,7 +21,7 @@ from snn2hw.ir.numerics import DEFAULT_CHIP
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What `check` is asked."""
+    """List everything that stops a model from being deployed. Exits with 1 if anything does."""
 
     model: ModelArgument
     target: Annotated[str, typer.Option(help="The target to check against.")] = DEFAULT_TARGET
@@ -30,13 +34,13 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """What `export` is asked."""
+    """Compile a model and write it for a target."""
 
     model: ModelArgument
     target: Annotated[
         list[str],
         typer.Option(
-            help="lava (a bundle), nir (a file), or any installed exporter. Given several times: one bundle with all.",
+            help=f"{targets()}, or any other exporter once it is installed. Given several times: one bundle with all.",
         ),
     ]
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it.")] = None
@@ -57,15 +61,15 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Simulate:
-    """What `simulate` is asked."""
+    """Run a bundle or model on data."""
 
     model: Annotated[str, typer.Argument(help="A bundle, or a model.", metavar="BUNDLE_OR_MODEL")]
     data: DataOption
     engine: Annotated[
         str,
         typer.Option(
-            help="fast, cycle (the definition, slow) or lava; for a .nir file also norse, snntorch, spikingjelly, "
-            "sinabs, reference."
+            help=f"{engines('fast', 'cycle (the definition, slow)')}; for a .nir file also norse, snntorch, "
+            "spikingjelly, sinabs, reference."
         ),
     ] = "fast"
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write spikes.npz here.")] = None
@@ -81,9 +85,11 @@ class Simulate:
 
 @dataclass(frozen=True, kw_only=True)
 class Verify:
-    """What `verify` is asked."""
+    """Prove that PyTorch, the program and Lava agree spike for spike. Exits with 1 if they differ, with 3 if a
+    required comparison could not run.
+    """
 
-    bundle: Annotated[Path, typer.Argument(help="A bundle of export --target lava.")]
+    bundle: Annotated[Path, typer.Argument(help=f"A bundle of export --target {bundled_targets()}.")]
     data: DataOption
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None
     samples: SamplesOption = None
@@ -97,10 +103,12 @@ class Verify:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """What `compare` is asked."""
+    """Run two of anything on the same samples and compare every layer. Exits with 1 if they differ."""
 
     a: Annotated[str, typer.Argument(help="A model, .nir file, bundle or spikes.npz, or one of them as NAME@ENGINE.")]
-    b: Annotated[str, typer.Argument(help="The same. Engines: torch, cycle, lava; for .nir those of simulate.")]
+    b: Annotated[
+        str, typer.Argument(help=f"The same. Engines: {engines('torch', 'cycle')}; for .nir those of simulate.")
+    ]
     data: DataOption
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None
     samples: SamplesOption = None
@@ -111,7 +119,7 @@ class Compare:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect:
-    """What `inspect` is asked."""
+    """Show layers, shapes, parameters, latency and cores."""
 
     model: Annotated[str, typer.Argument(help="A model or a bundle.", metavar="MODEL_OR_BUNDLE")]
     target: Annotated[
@@ -128,7 +136,7 @@ class Inspect:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What `report` is asked."""
+    """Count spikes and operations, price them, and write a page for people and a file for scripts."""
 
     context: typer.Context
     given: Annotated[str | None, typer.Argument(help="A bundle, or a model.", metavar="BUNDLE_OR_MODEL")] = None
@@ -158,7 +166,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What `sweep` is asked."""
+    """Show what accuracy is left at every number of weight bits, by each way of choosing the weights' scales."""
 
     model: ModelArgument
     bits: Annotated[str, typer.Option(help="Bits of the weights to try: numbers and ranges of 2 to 8.")] = "3-8"
@@ -181,7 +189,7 @@ class Sweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Analyse:
-    """What `analyse` is asked."""
+    """Show when blocks are the identity, gradients through depth and, of a model, how often its layers fire."""
 
     model: Annotated[str | None, typer.Argument(help="A model whose layers are to be shown too.")] = None
     data: Annotated[
@@ -195,8 +203,13 @@ class Analyse:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Show what is installed, what is missing, and how to get it. Exits with 1 if something is missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train:
-    """What `train` is asked."""
+    """Train a network of the papers' family, or fine-tune one for few bits."""
 
     data: Annotated[str, typer.Argument(help="digits, moving-digits, NAME:FOLDER, or an .npz with x and y.")]
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the checkpoint.")]
@@ -238,3 +251,7 @@ class Train:
         """The values of the recipe that were given."""
         names = ("epochs", "batch_size", "learning_rate", "timesteps", "trained_timesteps")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+COMMANDS = (Check, Export, Simulate, Verify, Compare, Inspect, Report, Sweep, Analyse, Doctor, Train)
+"""In the order in which --help lists them."""

@@ -51,13 +51,13 @@ class BackendOptions:
 
     def parameters(self) -> list[inspect.Parameter]:
         """The options as typer reads them, each once."""
-        found: dict[str, inspect.Parameter] = {}
+        parameters: dict[str, inspect.Parameter] = {}
         for backend, options in self.classes.items():
             hints = get_type_hints(options)
             for each in fields(options):
                 name = self.names[backend, each.name]
-                found.setdefault(name, _parameter(name, each, hints[each.name]))
-        return list(found.values())
+                parameters.setdefault(name, _parameter(name, each, hints[each.name]))
+        return list(parameters.values())
 
     def given(self, **values: Any) -> Self:
         """The same with the values that the command line gives."""
@@ -71,13 +71,13 @@ class BackendOptions:
     def unused(self, used: Collection[str]) -> list[tuple[str, Field[Any], list[str]]]:
         """The options that were given and that no back end in `used` has: each with its field and its back ends."""
         taken = {name for (backend, _), name in self.names.items() if backend in used}
-        found: dict[str, tuple[str, Field[Any], list[str]]] = {}
+        unused: dict[str, tuple[str, Field[Any], list[str]]] = {}
         for backend, options in self.classes.items():
             for each in fields(options):
                 name = self.names[backend, each.name]
                 if name not in taken and self.values[name] != each.default:
-                    found.setdefault(name, (_flag(name), each, []))[2].append(backend)
-        return list(found.values())
+                    unused.setdefault(name, (_flag(name), each, []))[2].append(backend)
+        return list(unused.values())
 
 
 class TargetOptions(BackendOptions):

@@ -1,7 +1,8 @@
 """A command's arguments as one dataclass: the command line is derived from its fields, and the work is handed it whole.
 
-A field's annotation says what typer needs to know. Three types of fields stand for several options each: `ModelOptions`
-for those of a model, `TargetOptions` and `RunOptions` for those of the back ends that are installed at the call.
+A field's annotation says what typer needs to know; it is evaluated at the call, so that help texts name the back ends
+that are installed then. Three types of fields stand for several options each: `ModelOptions` for those of a model,
+`TargetOptions` and `RunOptions` for those of the back ends.
 """
 
 from __future__ import annotations
@@ -9,34 +10,40 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
+from importlib import import_module
 from operator import itemgetter
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, get_type_hints
 
 from snn2hw.cli.backend_options import BackendOptions
 from snn2hw.cli.model_options import model_options
 from snn2hw.frontends.options import ModelOptions
 
-Asked = TypeVar("Asked")
-
+WORK = "snn2hw.cli.commands"
 
 Make = Callable[[Mapping[str, Any]], Any]
 
 
-class Command(Generic[Asked]):
-    """What typer takes for a function with a parameter for each option."""
+class Command:
+    """What typer takes for a function with a parameter for each option; its work is imported when it is called."""
 
-    def __init__(self, work: Callable[[Asked], None], arguments: type[Asked]) -> None:
-        self.__name__, self.__doc__ = work.__name__, work.__doc__
+    def __init__(self, arguments: type[Any]) -> None:
+        self.__name__, self.__doc__ = arguments.__name__.lower(), arguments.__doc__
         self.__annotations__: dict[str, Any] = {}
-        self._work, self._arguments = work, arguments
+        self._arguments = arguments
+
+    @property
+    def work(self) -> Callable[[Any], int | None]:
+        """What does it: takes the dataclass, and gives the exit code where it is not always 0."""
+        work: Callable[[Any], int | None] = getattr(import_module(f"{WORK}.{self.__name__}"), self.__name__)
+        return work
 
     @property
     def __signature__(self) -> inspect.Signature:
         return inspect.Signature([each for parameters, _ in groups_of(self._arguments).values() for each in parameters])
 
-    def __call__(self, **values: Any) -> None:
+    def __call__(self, **values: Any) -> int | None:
         groups = groups_of(self._arguments)
-        self._work(self._arguments(**{name: make(values) for name, (_, make) in groups.items()}))
+        return self.work(self._arguments(**{name: make(values) for name, (_, make) in groups.items()}))
 
 
 def groups_of(arguments: Any) -> dict[str, tuple[list[inspect.Parameter], Make]]:
@@ -66,8 +73,3 @@ def groups_of(arguments: Any) -> dict[str, tuple[list[inspect.Parameter], Make]]
 def _some(parameters: Sequence[inspect.Parameter], make: Callable[..., Any]) -> Make:
     """What hands the values of some parameters to a function."""
     return lambda values: make(**{parameter.name: values[parameter.name] for parameter in parameters})
-
-
-def takes(arguments: type[Asked]) -> Callable[[Callable[[Asked], None]], Command[Asked]]:
-    """Make a command of a function that takes one dataclass."""
-    return lambda work: Command(work, arguments)

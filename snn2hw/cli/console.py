@@ -110,7 +110,7 @@ def show_manifest_conventions(conventions: Mapping[str, Mapping[str, str]]) -> N
     """The same from a bundle's manifest."""
     from snn2hw.deployment import Convention
 
-    show_conventions({name: Convention(**found) for name, found in conventions.items()})
+    show_conventions({name: Convention(**convention) for name, convention in conventions.items()})
 
 
 def show_blockers(blockers: list[Blocker]) -> None:
@@ -164,9 +164,9 @@ def show_bounds(program: ir.Program) -> None:
         f"{program.numerics.membrane_limit.bit_length()} bits."
     )
     for name in open_ones:
-        found = program.bounds[name]
+        bound = program.bounds[name]
         console.print(
-            f"  {escape(name)}: the worst case exceeds the limit; calibration saw {100 * (found.observed or 0):.1f} % "
+            f"  {escape(name)}: the worst case exceeds the limit; calibration saw {100 * (bound.observed or 0):.1f} % "
             "of it. The engines stop if it is ever reached."
         )
 
@@ -243,11 +243,11 @@ def show_comparison(result: Measures, a: str, b: str) -> None:
     for side, names in ((a, result.only_a), (b, result.only_b)):
         if names:
             console.print(f"Only in {escape(side)}: {escape(', '.join(names))}.")
-    found = result.first()
-    if found is None:
+    difference = result.first()
+    if difference is None:
         console.print(f"[bold green]Equal[/]: {sum(layer.compared for layer in result.layers):,} values.")
         return
-    name, first = found
+    name, first = difference
     step = "" if first.step is None else f", step {first.step}"
     console.print(
         f"[bold red]First difference[/]: layer {escape(name)}, sample {first.sample}{step}, index "
@@ -271,10 +271,10 @@ def _show_spikes(result: Verification) -> None:
 
 
 def _show_first(comparison: Comparison) -> None:
-    found = comparison.first()
-    if found is None:
+    difference = comparison.first()
+    if difference is None:
         return
-    layer, first = found
+    layer, first = difference
     actual, expected = comparison.sides
     times = (("sample", first.sample), ("step", first.step), ("cycle", first.cycle))
     where = "".join(f"{label} {time}, " for label, time in times if time is not None)

@@ -25,19 +25,19 @@ def show(report: Report) -> None:
     _show_latency(report)
 
 
-def show_side_by_side(found: SideBySide, names: tuple[str, str]) -> None:
+def show_side_by_side(compared: SideBySide, names: tuple[str, str]) -> None:
     """Two reports: their figures, their rates, and what makes them hard to compare."""
     table = _table("Side by side", "", *map(escape, names), "second to first")
-    for pair in found.pairs:
+    for pair in compared.pairs:
         table.add_row(escape(pair.name), pair.a, pair.b, pair.change)
     console.print(table)
     table = _table("Non-zero outputs a unit and step", "layer", *map(escape, names), "difference")
-    for layer in found.layers:
+    for layer in compared.layers:
         rates = ["absent" if rate is None else f"{rate:.4f}" for rate in (layer.a, layer.b)]
         change = "" if layer.a is None or layer.b is None else f"{layer.b - layer.a:+.4f}"
         table.add_row(escape(layer.name), *rates, change)
     console.print(table)
-    for note in found.notes:
+    for note in compared.notes:
         console.print(escape(note))
 
 
@@ -79,16 +79,16 @@ def _show_layers(report: Report) -> None:
 
 
 def _show_operations(report: Report) -> None:
-    own = report.operations
+    operations = report.operations
     table = _table("Synaptic operations a sample", "kind", "operations")
     rows = {
-        "binary spikes": own.binary,
-        "graded spikes, by count": own.graded,
-        "graded spikes, by value": own.graded_by_value,
-        "the network's input": own.input,
-        "gates and pools": own.gates_and_pools,
-        "biases": own.bias,
-        "one dense pass of the ANN": own.ann_dense,
+        "binary spikes": operations.binary,
+        "graded spikes, by count": operations.graded,
+        "graded spikes, by value": operations.graded_by_value,
+        "the network's input": operations.input,
+        "gates and pools": operations.gates_and_pools,
+        "biases": operations.bias,
+        "one dense pass of the ANN": operations.ann_dense,
     }
     for name, count in rows.items():
         table.add_row(name, f"{count:,.1f}")
@@ -98,13 +98,13 @@ def _show_operations(report: Report) -> None:
 def _show_energy(report: Report) -> None:
     table = _table("Energy a sample", "prices", "energy", "graded spikes", "by count", "by value", "dense")
     titles = {profile.name: profile for profile in report.profiles}
-    for found in report.energy:
-        title = escape(titles[found.profile].title)
-        if found.total is None:
+    for energy in report.energy:
+        title = escape(titles[energy.profile].title)
+        if energy.total is None:
             table.add_row(title, "no public price", "", "", "", "")
             continue
-        others = [quantity(found.by_rule[rule], "J") for rule in ("count", "value", "dense")]
-        table.add_row(title, quantity(found.total, "J"), f"by {found.rule}", *others)
+        others = [quantity(energy.by_rule[rule], "J") for rule in ("count", "value", "dense")]
+        table.add_row(title, quantity(energy.total, "J"), f"by {energy.rule}", *others)
     for compared in report.baselines:
         table.add_row(f"ANN, one dense pass, {compared.profile}", quantity(compared.ann, "J"), "", "", "", "")
     formula = report.paper_formula
@@ -123,15 +123,15 @@ def _show_energy(report: Report) -> None:
 
 
 def _show_latency(report: Report) -> None:
-    found = report.latency
+    latency = report.latency
     console.print(
-        f"Latency: {found.one_shot_cycles} cycles for one sample alone (T={report.timesteps} and a pipeline "
-        f"{found.depth} deep), {found.pipelined_cycles} a sample in a row."
+        f"Latency: {latency.one_shot_cycles} cycles for one sample alone (T={report.timesteps} and a pipeline "
+        f"{latency.depth} deep), {latency.pipelined_cycles} a sample in a row."
     )
-    if not found.steps:
+    if not latency.steps:
         return
     table = _table("Time, at least and at most", "prices", "cycle", "one sample alone", "in a row", "slowest layer")
-    for row in found.steps:
+    for row in latency.steps:
         spans = [
             f"{quantity(low, 's')} to {quantity(high, 's')}" for low, high in (row.step, row.one_shot, row.pipelined)
         ]

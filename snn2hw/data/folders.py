@@ -97,7 +97,7 @@ def in_fixed_order(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 
 def files_in(folder: Path, *suffixes: str) -> list[Path]:
     """The files of a folder with one of these endings, sorted by name as SpikingJelly and torchvision sort them."""
-    shown_ones = (path for path in folder.iterdir() if not path.name.startswith("."))  # macOS adds files of its own
+    shown_ones = (path for path in folder.iterdir() if not path.name.startswith("."))  # macOS adds some
     return sorted(path for path in shown_ones if path.suffix.lower() in suffixes)
 
 

@@ -16,7 +16,7 @@ from snn2hw.data.folders import Entry, FolderDataset, files_in, in_fixed_order, 
 from snn2hw.errors import CorruptFile, DataError
 
 CLASSES = 1000
-FOLDERS = {"train": "train", "test": "val"}  # the labels of ImageNet's own test set are not public
+FOLDERS = {"train": "train", "test": "val"}  # the labels of ImageNet's test set are not public
 SHORT_SIDE, SIZE = 256, 224
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -64,7 +64,7 @@ def _read_folder(
     corrupt: Callable[[CorruptFile], None] | None,
     progress: Progress | None,
 ) -> Samples:
-    """The first samples of a folder, kept on disk and not in memory, for there may be many."""
+    """The first samples of a folder, on disk and not in memory, for there may be many."""
     check_shape(data.name, data.shape, shape)
     total = len(data) if count is None else min(count, len(data))
     steps = () if data.timesteps is None else (data.timesteps,)

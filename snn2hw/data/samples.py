@@ -74,11 +74,11 @@ class Samples:
         return np.ascontiguousarray(np.moveaxis(self.x, 1, 0))
 
 
-def check_shape(name: str, found: Shape, shape: Shape) -> None:
+def check_shape(name: str, of_data: Shape, shape: Shape) -> None:
     """Raise DataError if one step of one sample has not the shape that the model takes."""
-    if found != shape:
+    if of_data != shape:
         raise DataError(
-            f"{name}: one step of one sample has shape {list(found)}, but the model takes {list(shape)}. "
+            f"{name}: one step of one sample has shape {list(of_data)}, but the model takes {list(shape)}. "
             f"Give x as [N, {', '.join(map(str, shape))}], or with T steps as [N, T, {', '.join(map(str, shape))}]."
         )
 

@@ -27,17 +27,17 @@ def simulate(
     samples: Samples,
     *,
     record: Collection[str] | None = None,
+    allocate: Allocate | None = None,
     device: str = "cpu",
     batch: int | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
     note: Note | None = None,
-    allocate: Allocate | None = None,
 ) -> ir.Spikes:
     """What cycle.simulate returns, [N, T, *shape] by layer; of the recorded layers only those in `record`, if given.
 
-    jobs: how many processes share the samples, one thread each; for small nets. allocate: makes the array of a layer
-    from its name, shape and type; in memory, unless given. Raises what `stream` raises.
+    allocate: makes the array of a layer from its name, shape and type; in memory, unless given. jobs: how many
+    processes share the samples, one thread each; for small nets. Raises what `stream` raises.
     """
     make = allocate or (lambda name, shape, dtype: np.empty(shape, dtype))
     steps, count = program.schedule.timesteps, len(samples)

@@ -34,12 +34,12 @@ def fuse_gates(graph: ir.Graph) -> dict[str, FusedGate]:
             continue
         if any(not ir.is_spiking(graph[name]) for name, _ in terms):
             continue
-        (other, factor), (neuron, own) = sorted(terms, key=lambda term: order[term[0]])
+        (other, other_factor), (neuron, spike_factor) = sorted(terms, key=lambda term: order[term[0]])
         if isinstance(graph[neuron], ir.Neuron) and neuron not in fused:
             binary = isinstance(node, ir.Threshold)
             fused[neuron] = FusedGate(
                 node=node,
-                gate=Gate(own, factor, binary, node.threshold if isinstance(node, ir.Threshold) else 0),
+                gate=Gate(spike_factor, other_factor, binary, node.threshold if isinstance(node, ir.Threshold) else 0),
                 other=other,
                 spikes_read=readers[neuron] != {node.name},
             )
@@ -48,11 +48,11 @@ def fuse_gates(graph: ir.Graph) -> dict[str, FusedGate]:
 
 def _terms(graph: ir.Graph, node: ir.Node) -> list[tuple[str, int]]:
     """The values that a node sums, each with the factor of the Scale nodes between."""
-    found = []
+    terms = []
     for source in node.inputs:
         between = graph[source]
         if isinstance(between, ir.Scale):
-            found += [(name, factor * between.factor) for name, factor in _terms(graph, between)]
+            terms += [(name, factor * between.factor) for name, factor in _terms(graph, between)]
         else:
-            found.append((source, 1))
-    return found
+            terms.append((source, 1))
+    return terms

@@ -30,9 +30,9 @@ def share(
     batch: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[slice, ir.Spikes]]:
-    """What `batches.stream` gives, [N, T, *shape] by layer, in the same order, by `jobs` processes of one thread each.
+    """What `fast.stream` gives, [N, T, *shape] by layer, in the same order, by `jobs` processes of one thread each.
 
-    Raises what `batches.stream` raises, and OptionError if a process was ended from outside.
+    Raises what `fast.stream` raises, and OptionError if a process was ended from outside.
     """
     batches.check(program, samples)
     size = batch or min(batches.batch_size(program), -(-len(samples) // jobs))

@@ -61,7 +61,7 @@ class Layers:
     ) -> NDArray[np.int64]:
         """The logits int64 [N, K] of payloads [N, T or 1, H, W, C]; each recorded layer's spikes go to `record`.
 
-        everything: also spikes that only a gate reads, which are not kept otherwise. `record` gets them channels-last.
+        everything: also spikes that only a gate reads, which are else not stored. `record` gets them channels-last.
         """
         self.values = {}
         logits = np.zeros(0, np.int64)
@@ -98,8 +98,8 @@ class Layers:
             call = None
             if fused is not None and gated is not None:
                 call = GateCall(gate=fused.gate, other=self.values[fused.other][part], out=gated[part])
-            own = None if spikes is None else spikes[part]
-            self.neurons[node.name](self._input(node, part), steps, own, call, first_sample + part.start)
+            fired = None if spikes is None else spikes[part]
+            self.neurons[node.name](self._input(node, part), steps, fired, call, first_sample + part.start)
         if spikes is not None:
             self.values[node.name] = spikes
         if fused is not None and gated is not None:
@@ -141,7 +141,7 @@ class Layers:
         return total
 
     def _emit(self, node: ir.Node, part: slice) -> torch.Tensor:
-        """What a node emits: kept if it spikes, made now if it is a synapse."""
+        """What a node emits: stored if it spikes, made now if it is a synapse."""
         match node:
             case ir.Conv() | ir.Linear():
                 return self.synapses[node.name](self._input(node, part))

@@ -26,7 +26,7 @@ inlined: Any = numba.njit(inline="always", error_model="numpy")
 
 
 def share_threads() -> None:
-    """Use as many threads as torch. Starting its own, numba changes the number of torch's, by OpenMP: put it back."""
+    """Use as many threads as torch. Starting them, numba changes the number of torch's, by OpenMP: put it back."""
     threads = torch.get_num_threads()
     numba.set_num_threads(min(threads, int(vars(numba.config)["NUMBA_NUM_THREADS"])))
     torch.set_num_threads(threads)
@@ -35,13 +35,13 @@ def share_threads() -> None:
 class Parameters(NamedTuple):
     """A layer's neurons. Arrays int32 [L], in membrane units; neuron i of M has those of i mod L.
 
-    kept, current_kept: the share of the state that a step leaves, of 4096. block: neurons computed together, a divisor
-    of L. leaks, remembers: whether membrane and current keep less than all and more than nothing.
+    remaining, current_remaining: the share of the state that a step leaves, of 4096. block: neurons computed together,
+    a divisor of L. leaks, remembers: whether membrane and current keep less than all and more than nothing.
     """
 
     threshold: NDArray[np.int32]
-    kept: NDArray[np.int32]
-    current_kept: NDArray[np.int32]
+    remaining: NDArray[np.int32]
+    current_remaining: NDArray[np.int32]
     bias: NDArray[np.int32]
     amount: NDArray[np.int32]
     block: int
@@ -51,19 +51,19 @@ class Parameters(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """own * spike + factor * other; or, with `binary`, whether that exceeds the threshold."""
+    """spike_factor * spike + other_factor * other; or, with `binary`, whether that exceeds the threshold."""
 
-    own: int
-    factor: int
+    spike_factor: int
+    other_factor: int
     binary: bool
     threshold: int
 
 
 @inlined  # type: ignore[untyped-decorator]
-def _decayed(state: Any, kept: Any) -> Any:
+def _decayed(state: Any, remaining: Any) -> Any:
     """fixed_point.decay_state without a 64-bit product: high and low bits are multiplied by themselves."""
     size = abs(state)
-    size = (size >> DECAY_SHIFT) * kept + (((size & LOW_BITS) * kept) >> DECAY_SHIFT)
+    size = (size >> DECAY_SHIFT) * remaining + (((size & LOW_BITS) * remaining) >> DECAY_SHIFT)
     return np.int32(size) if state >= 0 else np.int32(-size)
 
 
@@ -78,28 +78,36 @@ def step_neurons(x: Any, steps: int, p: Any, spikes: Any, peaks: Any, gate: Any,
     samples, given, size = x.shape
     block, period = p.block, len(p.threshold)
     blocks = size // block
-    own, factor, above = np.int32(gate.own), np.int32(gate.factor), np.int32(gate.threshold)
+    spike_factor, other_factor, above = (
+        np.int32(gate.spike_factor),
+        np.int32(gate.other_factor),
+        np.int32(gate.threshold),
+    )
     for job in numba.prange(samples * blocks):
         n, first = job // blocks, (job % blocks) * block
         last, at = first + block, first % period
         threshold, bias = p.threshold[at : at + block], p.bias[at : at + block]
-        kept, current_kept, amount = p.kept[at : at + block], p.current_kept[at : at + block], p.amount[at : at + block]
+        remaining, current_remaining, amount = (
+            p.remaining[at : at + block],
+            p.current_remaining[at : at + block],
+            p.amount[at : at + block],
+        )
         u, v, fired = np.zeros(block, np.int32), np.zeros(block, np.int32), np.zeros(block, np.uint8)
         for t in range(steps):
             a = x[n, min(t, given - 1), first:last]
             if p.remembers:
                 for i in range(block):
-                    u[i] = _decayed(u[i], current_kept[i]) + (np.int32(a[i]) << SHIFT) + bias[i]
+                    u[i] = _decayed(u[i], current_remaining[i]) + (np.int32(a[i]) << SHIFT) + bias[i]
             else:
                 for i in range(block):
                     u[i] = (np.int32(a[i]) << SHIFT) + bias[i]
             if p.reset == LATE:
                 for i in range(block):
                     u_late = amount[i] if v[i] > threshold[i] else np.int32(0)
-                    v[i] = _decayed(v[i], kept[i]) + u[i] - u_late
+                    v[i] = _decayed(v[i], remaining[i]) + u[i] - u_late
             elif p.leaks:
                 for i in range(block):
-                    v[i] = _decayed(v[i], kept[i]) + u[i]
+                    v[i] = _decayed(v[i], remaining[i]) + u[i]
             else:
                 for i in range(block):
                     v[i] += u[i]
@@ -126,10 +134,10 @@ def step_neurons(x: Any, steps: int, p: Any, spikes: Any, peaks: Any, gate: Any,
                 o, g = other[n, min(t, other.shape[1] - 1), first:last], gated[n, t, first:last]
                 if gate.binary:
                     for i in range(block):
-                        g[i] = own * np.int32(fired[i]) + factor * np.int32(o[i]) > above
+                        g[i] = spike_factor * np.int32(fired[i]) + other_factor * np.int32(o[i]) > above
                 else:
                     for i in range(block):
-                        g[i] = own * np.int32(fired[i]) + factor * np.int32(o[i])
+                        g[i] = spike_factor * np.int32(fired[i]) + other_factor * np.int32(o[i])
 
 
 @compiled  # type: ignore[untyped-decorator]

@@ -48,24 +48,18 @@ class Neurons:
         self.watched = program.bounds[node.name].kind != "proved"
         wide = self.watched and not self.numerics.int32_sees_overflow
         self.plain = plain or wide
-        arrays = (
-            node.threshold << MEMBRANE_SHIFT,
-            (1 << DECAY_SHIFT) - node.decay,
-            (1 << DECAY_SHIFT) - node.current_decay,
-            join_bias(node.bias_mantissa, node.bias_exponent),
-            node.reset_amount << MEMBRANE_SHIFT,
-        )
-        period = _period(node.shape, [array.shape for array in arrays])
-        threshold, kept, current_kept, bias, amount = (
-            _channels_last(array, node.shape, period, np.int64 if wide else np.int32) for array in arrays
-        )
+        arrays = {
+            "threshold": node.threshold << MEMBRANE_SHIFT,
+            "remaining": (1 << DECAY_SHIFT) - node.decay,
+            "current_remaining": (1 << DECAY_SHIFT) - node.current_decay,
+            "bias": join_bias(node.bias_mantissa, node.bias_exponent),
+            "amount": node.reset_amount << MEMBRANE_SHIFT,
+        }
+        period = _period(node.shape, [array.shape for array in arrays.values()])
+        dtype = np.int64 if wide else np.int32
         self.state_type = torch.int64 if wide else torch.int32
         self.parameters = Parameters(
-            threshold=threshold,
-            kept=kept,
-            current_kept=current_kept,
-            bias=bias,
-            amount=amount,
+            **{name: _channels_last(array, node.shape, period, dtype) for name, array in arrays.items()},
             block=_largest_divisor(period, BLOCK),
             leaks=bool((node.decay != 0).any()),
             remembers=bool((node.current_decay != 1 << DECAY_SHIFT).any()),

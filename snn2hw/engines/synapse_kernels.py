@@ -33,7 +33,7 @@ def kernels_for(
 ) -> tuple[Name, ...]:
     """The kernels that compute a node exactly, the fastest first.
 
-    plain: leave out those of the CPU alone. checked_later: the sums go to a neuron alone, whose own check refuses all
+    plain: leave out those of the CPU alone. checked_later: the sums go to a neuron alone, whose check refuses all
     from the chip's input limit, so that float32 need not hold more. Raises FixedPointOverflow if the sums may exceed
     what float64 holds.
     """
@@ -43,17 +43,17 @@ def kernels_for(
             f"{node.name}: its sums can reach {sums:.3g}, and no kernel computes exactly from {FLOAT64_EXACT:.3g}. Use "
             "fewer weight bits or input bits."
         )
-    found: list[Name] = ["float64"]
+    kernels: list[Name] = ["float64"]
     if sums < FLOAT32_EXACT:
-        found.insert(0, "float32")
+        kernels.insert(0, "float32")
     payload = sum(program.bounds[source].payload for source in node.inputs)
     signed = any(program.bounds[source].signed for source in node.inputs)
     fits = payload <= (SIGNED_PAYLOAD if signed else UNSIGNED_PAYLOAD) and node.weight.dtype == np.int8
     heaviest = int(np.abs(node.weight, dtype=np.int64).reshape(len(node.weight), -1).sum(axis=1).max())
     held = sums < FLOAT32_EXACT or (checked_later and program.numerics.input_limit <= FLOAT32_EXACT)
     if not plain and fits and held and heaviest * UNSIGNED_PAYLOAD < INT8_SUM and has_int8():
-        found.insert(0, "int8")
-    return tuple(found)
+        kernels.insert(0, "int8")
+    return tuple(kernels)
 
 
 class Synapse:
@@ -174,7 +174,7 @@ class Synapse:
 
 
 def payload_type(low: int, high: int) -> torch.dtype:
-    """What an activation in [low, high] is kept in."""
+    """The type that holds an activation in [low, high]."""
     if low >= 0:
         return torch.uint8 if high <= UNSIGNED_PAYLOAD else torch.int32
     return torch.int8 if max(-low, high) <= SIGNED_PAYLOAD else torch.int32

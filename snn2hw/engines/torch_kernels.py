@@ -24,16 +24,16 @@ def step_neurons(
     Of `peaks`, the first row gets the largest values of all.
     """
     samples, given, size = x.shape
-    arrays = (p.threshold, p.kept, p.current_kept, p.bias, p.amount)
-    threshold, kept, current_kept, bias, amount = (
+    arrays = (p.threshold, p.remaining, p.current_remaining, p.bias, p.amount)
+    threshold, remaining, current_remaining, bias, amount = (
         torch.from_numpy(array).to(x.device).repeat(size // len(array)) for array in arrays
     )
     u = v = torch.zeros((samples, size), dtype=threshold.dtype, device=x.device)
     for t in range(steps):
         a = x[:, min(t, given - 1)].to(threshold.dtype)
         late = torch.where(v > threshold, amount, 0) if p.reset == LATE else 0
-        u = (_decayed(u, current_kept) if p.remembers else 0) + (a << MEMBRANE_SHIFT) + bias
-        v = (_decayed(v, kept) if p.leaks else v) + u - late
+        u = (_decayed(u, current_remaining) if p.remembers else 0) + (a << MEMBRANE_SHIFT) + bias
+        v = (_decayed(v, remaining) if p.leaks else v) + u - late
         if len(peaks):
             reached = torch.stack([a.abs().max(), u.abs().max(), v.abs().max()]).to("cpu", torch.int64)
             peaks[0] = torch.maximum(peaks[0], reached)
@@ -45,7 +45,7 @@ def step_neurons(
         if len(spikes):
             spikes[:, t] = fired
         if len(gated):
-            total = gate.own * fired.int() + gate.factor * other[:, min(t, other.shape[1] - 1)].int()
+            total = gate.spike_factor * fired.int() + gate.other_factor * other[:, min(t, other.shape[1] - 1)].int()
             gated[:, t] = total > gate.threshold if gate.binary else total
 
 
@@ -57,6 +57,6 @@ def sum_windows(
     out.copy_(sums.permute(0, 2, 3, 1))
 
 
-def _decayed(state: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+def _decayed(state: torch.Tensor, remaining: torch.Tensor) -> torch.Tensor:
     size = state.abs()
-    return state.sign() * ((size >> DECAY_SHIFT) * kept + (((size & LOW_BITS) * kept) >> DECAY_SHIFT))
+    return state.sign() * ((size >> DECAY_SHIFT) * remaining + (((size & LOW_BITS) * remaining) >> DECAY_SHIFT))

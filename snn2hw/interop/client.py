@@ -13,7 +13,7 @@ from snn2hw.network.layout import lay_out
 class Client(Protocol):
     """One framework: how it reads a graph and how it is stepped.
 
-    package: what is imported and installed. build: the client's own importer, and the patches without which it computes
+    package: what is imported and installed. build: the client's importer, and the patches without which it computes
     another network. run: all steps [T, N, ...] from the initial state, calling the modules of build once a step or once
     for all.
     """
@@ -38,7 +38,7 @@ def with_state(module: nn.Module, x: Tensor) -> list[Tensor]:
 def execute_in_order(module: Any, graph: nir.NIRGraph) -> None:
     """Let a nirtorch GraphExecutor run every node behind its sources.
 
-    Its own order is depth first: where two branches meet, it runs the meeting point before the second branch, and adds
+    Its order is depth first: where two branches meet, it runs the meeting point before the second branch, and adds
     what that branch emitted in the step before, or nothing.
     """
     place = {name.replace(".", "_"): at for at, name in enumerate(lay_out(graph).order)}

@@ -84,7 +84,7 @@ class ClientModule(nn.Module):
 
 
 def load_in(client: str, path: Path | str, *, patched: bool = True) -> ClientModule:
-    """Read a .nir file in another framework, by that framework's own importer.
+    """Read a .nir file in another framework, by that framework's importer.
 
     Args:
         client: norse, sinabs, snntorch or spikingjelly.
@@ -135,7 +135,7 @@ def _aliases(name: str) -> tuple[str, ...]:
 
 
 def _answer(patch: PatchedNeuron, client: Client) -> Any:
-    """The patch in the client's own calling convention: snnTorch's neurons keep their state to themselves."""
+    """The patch in the client's calling convention: snnTorch's neurons keep their state to themselves."""
     if client.package == "snntorch":
         return lambda current: patch(current)[0]
     if client.package == "sinabs":

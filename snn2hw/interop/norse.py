@@ -17,7 +17,7 @@ package = "norse"
 
 
 def build(graph: nir.NIRGraph) -> nn.Module:
-    """norse's own importer, with the time step of NIR files (norse's own is 1 ms), and the order of execution."""
+    """norse's importer, with the time step of NIR files (norse's is 1 ms), and the order of execution."""
     with warnings.catch_warnings(action="ignore"):  # nirtorch.load is on its way out, which norse has to follow
         module: Any = from_nir(graph, dt=DT, ignore_warnings=True)
     execute_in_order(module, graph)

@@ -1,4 +1,4 @@
-"""A .nir file run on samples: by one of the clients, or by snn2hw's own reference executor."""
+"""A .nir file run on samples: by one of the clients, or by snn2hw's reference executor."""
 
 from __future__ import annotations
 

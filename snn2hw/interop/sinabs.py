@@ -20,7 +20,7 @@ KNOWN = (nir.Input, nir.Output, nir.Conv2d, nir.Affine, nir.SumPool2d, nir.Flatt
 
 
 def build(graph: nir.NIRGraph) -> nn.Module:
-    """sinabs' own importer, then SingleSpike, MembraneReset and no lower bound of the membrane.
+    """sinabs' importer, then SingleSpike, MembraneReset and no lower bound of the membrane.
 
     Raises UnsupportedError for nodes that sinabs leaves out without a word.
     """

@@ -18,7 +18,7 @@ package = "snntorch"
 
 
 def build(graph: nir.NIRGraph) -> nn.Module:
-    """snnTorch's own importer, which is talkative."""
+    """snnTorch's importer, which is talkative."""
     with contextlib.redirect_stdout(io.StringIO()):
         module: Any = import_from_nir(graph)
     return module.eval()  # type: ignore[no-any-return]

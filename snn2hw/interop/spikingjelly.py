@@ -16,7 +16,7 @@ package = "spikingjelly"
 
 
 def build(graph: nir.NIRGraph) -> nn.Module:
-    """SpikingJelly's own importer, with the time step of NIR files."""
+    """SpikingJelly's importer, with the time step of NIR files."""
     module: Any = import_from_nir(graph, dt=DT)
     return module.eval()  # type: ignore[no-any-return]
 

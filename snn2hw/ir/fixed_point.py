@@ -62,8 +62,8 @@ def step_neuron(
 ) -> tuple[Int, Int, Bool]:
     """One step of neurons [N, *shape] that receive `current`, in membrane units. Nothing wraps here.
 
-    Returns the membrane before the reset (what must stay below the chip's limit), the membrane kept for the next step,
-    and the spikes.
+    Returns the membrane before the reset (what must stay below the chip's limit), the membrane of the next step, and
+    the spikes.
     """
     late = np.where(fires(v, threshold), amount << MEMBRANE_SHIFT, 0) if reset is Reset.SUBTRACT_LATE else 0
     charged = decay_state(v, decay) + current - late

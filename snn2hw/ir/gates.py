@@ -22,12 +22,12 @@ from snn2hw.ir.program import Program
 
 def joins(program: Program) -> list[dict[str, Any]]:
     """Every place where spikes meet: its gate (ADD, AND, IAND, OR) and the longest delay on its inputs in cycles."""
-    found = []
+    joined = []
     for node in program.graph:
         gate = gate_of(program.graph, node)
         if gate is not None:
-            found.append({"name": node.name, "gate": gate, "delay": max(program.schedule.delays[node.name])})
-    return found
+            joined.append({"name": node.name, "gate": gate, "delay": max(program.schedule.delays[node.name])})
+    return joined
 
 
 def gate_of(graph: Graph, node: Node) -> str | None:

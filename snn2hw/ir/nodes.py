@@ -104,7 +104,7 @@ class Neuron(BaseNode):
     """u = current_decay(u) + 64 x + bias; v = decay(v) + u; y = v > 64 threshold; then reset (docs/program.md).
 
     All arrays broadcast to `shape`. `scale` is how many input units one unit of the float membrane is, one number or
-    one a channel: it is not part of the equation, but turns integers back into the model's own numbers.
+    one a channel: it is not part of the equation, but turns integers back into the model's numbers.
     """
 
     threshold: Int
@@ -160,8 +160,8 @@ class Readout(BaseNode):
 
     def results(self, logits: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         """What results hold of the logits [N, K]: `logits`, and of several heads each under its name."""
-        own = {f"logits.{head.name}": logits[:, head.start : head.stop] for head in self.heads}
-        return {"logits": logits, **own}
+        by_head = {f"logits.{head.name}": logits[:, head.start : head.stop] for head in self.heads}
+        return {"logits": logits, **by_head}
 
 
 Synapse = Conv | Linear | Scale | SumPool

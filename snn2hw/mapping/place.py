@@ -80,7 +80,7 @@ class _Fan:
         return cls((channels, rows, columns))
 
     def sums(self, axis: int, edges: NDArray[np.int64]) -> Counts:
-        """The sum over each part of the layer's own grid."""
+        """The sum over each part of the layer's grid."""
         return np.add.reduceat(self.counts[axis], edges[:-1])
 
 

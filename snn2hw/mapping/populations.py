@@ -1,7 +1,7 @@
 """What of a program needs neurons on a chip, and which of them reach which: the input of placement.
 
 Neurons, threshold units and the read-out take room on cores. So does a synapse that another synapse reads: something
-has to pass its sums on, a relay. A merge takes none: each of its inputs has axons of its own to the layers behind it.
+has to pass its sums on, a relay. A merge takes none: each of its inputs has axons to the layers behind it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from snn2hw.ir.fixed_point import NO_MEMORY
 Box = tuple[int, int, int]  # channels, rows, columns
 AXES = (0, 1, 2)
 
-# Bytes of the program's own formats (docs/program.md). How wide the words of a chip are is not public.
+# Bytes of the program's formats (docs/program.md). How wide the words of a chip are is not public.
 STATE, BIAS, THRESHOLD, DECAY = 3, 2, 3, 2
 
 
@@ -54,9 +54,9 @@ class AxisReads:
             case "same":
                 read[part, places] = True
             case "group":
-                width, own = self.sources // self.groups, self.size // self.groups
+                width, members = self.sources // self.groups, self.size // self.groups
                 for offset in range(width):
-                    read[part, places // own * width + offset] = True
+                    read[part, places // members * width + offset] = True
             case "window":
                 for tap in range(self.taps):
                     source = places * self.stride - self.padding + tap * self.dilation

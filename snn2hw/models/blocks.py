@@ -39,6 +39,8 @@ class Block(nn.Module):
         neuron: NeuronFactory,
         *,
         iand_order: str = "paper",
+        groups: int = 1,
+        width_per_group: int = STANDARD_WIDTH,
     ) -> None:
         super().__init__()
         self.connect, self.iand_order = connect, iand_order
@@ -47,6 +49,13 @@ class Block(nn.Module):
         if connect != "plain" and (stride != 1 or in_channels != out_channels):
             layers = [convolution(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels)]
             self.downsample = nn.Sequential(*layers, *([] if connect == "spiking" else [neuron()]))
+        self.add_branch(in_channels, channels, stride, neuron, groups, width_per_group)
+
+    def add_branch(
+        self, in_channels: int, channels: int, stride: int, neuron: NeuronFactory, groups: int, width_per_group: int
+    ) -> None:
+        """Make the layers of the branch, which `forward` runs: both are what kinds of blocks differ in."""
+        raise NotImplementedError
 
     def join(self, x: Tensor, current: Tensor, last_neuron: nn.Module) -> Tensor:
         """Join the shortcut of the block's input `x` with the `current` that the branch gives its last neuron."""
@@ -64,19 +73,9 @@ class Block(nn.Module):
 class BasicBlock(Block):
     """A block with two 3x3 convolutions; the first one has the stride. It has no groups and one width."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        stride: int,
-        connect: str,
-        neuron: NeuronFactory,
-        *,
-        iand_order: str = "paper",
-        groups: int = 1,
-        width_per_group: int = STANDARD_WIDTH,
+    def add_branch(
+        self, in_channels: int, channels: int, stride: int, neuron: NeuronFactory, groups: int, width_per_group: int
     ) -> None:
-        super().__init__(in_channels, channels, stride, connect, neuron, iand_order=iand_order)
         if (groups, width_per_group) != (1, STANDARD_WIDTH):
             raise ModelError(
                 f"{groups} groups of width {width_per_group}: a basic block has 1 group of width {STANDARD_WIDTH}; use "
@@ -104,19 +103,9 @@ class Bottleneck(Block):
 
     expansion = 4
 
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        stride: int,
-        connect: str,
-        neuron: NeuronFactory,
-        *,
-        iand_order: str = "paper",
-        groups: int = 1,
-        width_per_group: int = STANDARD_WIDTH,
+    def add_branch(
+        self, in_channels: int, channels: int, stride: int, neuron: NeuronFactory, groups: int, width_per_group: int
     ) -> None:
-        super().__init__(in_channels, channels, stride, connect, neuron, iand_order=iand_order)
         width = channels * width_per_group // STANDARD_WIDTH * groups
         if width < 1:
             raise ModelError(

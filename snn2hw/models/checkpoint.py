@@ -1,4 +1,4 @@
-"""Checkpoints of this project's own models: their configurations, building and writing.
+"""Checkpoints of this project's models: their configurations, building and writing.
 
 A checkpoint is a dict {"schema", "arch", "config", "state_dict"} that `torch.load(..., weights_only=True)` reads, with
 "data", the name of the data set, where it was trained on a named one. The config holds everything that rebuilds the

@@ -98,12 +98,8 @@ class IFNode(nn.Module):
         return spikes
 
 
-class LIFNode(IFNode):
-    """Leaky integrate-and-fire neurons as SpikingJelly defines them.
-
-    Like IFNode but for h = v + (x - (v - rest)) / tau with `decay_input`, h = v - (v - rest) / tau + x without, where
-    rest is v_reset, or 0 for a soft reset. Raises ModelError also for a tau that is not above 1.
-    """
+class _LeakyNode(IFNode):
+    """Neurons with a leak. Raises ModelError also for a tau that is not above 1."""
 
     def __init__(
         self,
@@ -114,8 +110,25 @@ class LIFNode(IFNode):
         v_reset: float | None = 0.0,
     ) -> None:
         super().__init__(v_threshold=v_threshold, v_reset=v_reset)
-        _check_tau(tau)
-        self.tau, self.decay_input = float(tau), decay_input
+        if not (math.isfinite(tau) and tau > 1):
+            raise ModelError(f"tau is {tau}; it must be a number above 1")
+        self.decay_input = decay_input
+        self.set_tau(float(tau))
+
+    def set_tau(self, tau: float) -> None:
+        """Start from this tau."""
+        raise NotImplementedError
+
+
+class LIFNode(_LeakyNode):
+    """Leaky integrate-and-fire neurons as SpikingJelly defines them.
+
+    Like IFNode but for h = v + (x - (v - rest)) / tau with `decay_input`, h = v - (v - rest) / tau + x without, where
+    rest is v_reset, or 0 for a soft reset. Raises ModelError also for a tau that is not above 1.
+    """
+
+    def set_tau(self, tau: float) -> None:
+        self.tau = tau
 
     def charge(self, v: Tensor, x: Tensor) -> Tensor:
         """The membrane [N,...] before it may fire, with a leak towards `rest`."""
@@ -124,23 +137,13 @@ class LIFNode(IFNode):
         return v - (v - self.rest) / self.tau + x
 
 
-class ParametricLIFNode(IFNode):
+class ParametricLIFNode(_LeakyNode):
     """LIFNode whose 1 / tau is sigmoid(w), with one learned number w a layer; `tau` is where the learning starts.
 
     PLIF is from Fang et al., ICCV 2021, arXiv 2007.05785.
     """
 
-    def __init__(
-        self,
-        *,
-        tau: float = 2.0,
-        decay_input: bool = True,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
-    ) -> None:
-        super().__init__(v_threshold=v_threshold, v_reset=v_reset)
-        _check_tau(tau)
-        self.decay_input = decay_input
+    def set_tau(self, tau: float) -> None:
         self.w = nn.Parameter(torch.tensor(-math.log(tau - 1.0)))
 
     def charge(self, v: Tensor, x: Tensor) -> Tensor:
@@ -149,11 +152,6 @@ class ParametricLIFNode(IFNode):
         if self.decay_input:
             return v + (x - (v - self.rest)) * share
         return v - (v - self.rest) * share + x
-
-
-def _check_tau(tau: float) -> None:
-    if not (math.isfinite(tau) and tau > 1):
-        raise ModelError(f"tau is {tau}; it must be a number above 1")
 
 
 def reset_states(model: nn.Module) -> None:

@@ -149,11 +149,11 @@ class _Adopter:
 
     def _sources(self, name: str) -> tuple[str, ...]:
         """The nodes that are read, past a flatten."""
-        found: list[str] = []
+        sources: list[str] = []
         for source in self.layout.sources[name]:
             past = isinstance(self.network.nodes[source], nir.Flatten)
-            found += self.layout.sources[source] if past else (source,)
-        return tuple(found)
+            sources += self.layout.sources[source] if past else (source,)
+        return tuple(sources)
 
     def _bias(self, name: str, axes: int) -> Float:
         """What the weighted layers before a node add to it in every step, in input units; one a channel, or 0."""

@@ -34,20 +34,21 @@ def flatten(graph: nir.NIRGraph) -> nir.NIRGraph:
             continue
         inner = flatten(node)
         ports = {
-            kind: [own for own, end in inner.nodes.items() if isinstance(end, kind)] for kind in (nir.Input, nir.Output)
+            kind: [inside for inside, part in inner.nodes.items() if isinstance(part, kind)]
+            for kind in (nir.Input, nir.Output)
         }
-        for kind, found in ports.items():
-            if len(found) != 1:
+        for kind, names in ports.items():
+            if len(names) != 1:
                 raise ModelError(
-                    f"{name}: this graph in the graph has {len(found)} {kind.__name__} nodes. An edge does not say "
+                    f"{name}: this graph in the graph has {len(names)} {kind.__name__} nodes. An edge does not say "
                     "which one it means: exactly one is supported."
                 )
         entries[name], exits[name] = (f"{name}.{ports[kind][0]}" for kind in (nir.Input, nir.Output))
-        for own, part in inner.nodes.items():
+        for inside, part in inner.nodes.items():
             if isinstance(part, nir.Input | nir.Output):
                 shape = part.input_type["input"] if isinstance(part, nir.Input) else part.output_type["output"]
                 part = nir.Delay(delay=np.broadcast_to(np.float32(0), [int(size) for size in np.ravel(shape)]))
-            add(f"{name}.{own}", part)
+            add(f"{name}.{inside}", part)
         edges += [(f"{name}.{source}", f"{name}.{target}") for source, target in inner.edges]
     edges += [(exits.get(source, source), entries.get(target, target)) for source, target in graph.edges]
     return nir.NIRGraph(nodes=nodes, edges=edges, metadata=graph.metadata, type_check=False)

@@ -1,4 +1,4 @@
-"""Reads HDF5 files in a process of its own, since a damaged file can crash or stall the HDF5 library.
+"""Reads HDF5 files in another process, since a damaged file can crash or stall the HDF5 library.
 
 A script without snn2hw: it takes a path a line from stdin, and answers on stdout with a line of JSON and the bytes of
 the arrays that it announces. hdf5_reader.py is the other end.
@@ -85,16 +85,16 @@ def text_of(value: Any) -> Any:
 
 def answer(path: str, out: BinaryIO) -> None:
     """Write what a file holds, or why it cannot be read."""
-    said: dict[str, Any]
+    header: dict[str, Any]
     try:
         tree = Tree(path)
         kinds = [[array.dtype.str, array.size] for array in tree.arrays]
-        said, arrays = {"node": tree.node, "arrays": kinds}, tree.arrays
+        header, arrays = {"node": tree.node, "arrays": kinds}, tree.arrays
     except Refused as error:
-        said, arrays = {"refused": str(error)}, []
+        header, arrays = {"refused": str(error)}, []
     except BaseException as error:  # h5py raises errors of many types for damaged files
-        said, arrays = {"broken": f"{type(error).__name__}: {str(error)[:300]}"}, []
-    out.write(json.dumps(said).encode() + b"\n")
+        header, arrays = {"broken": f"{type(error).__name__}: {str(error)[:300]}"}, []
+    out.write(json.dumps(header).encode() + b"\n")
     for array in arrays:
         out.write(array.data)
     out.flush()

@@ -33,7 +33,7 @@ def read_tree(path: Path) -> dict[str, Any] | None:
         timer = threading.Timer(PATIENCE + path.stat().st_size / SPEED, child.kill)
         timer.start()
         try:
-            said, arrays = _ask(child, path)
+            header, arrays = _ask(child, path)
         except (OSError, ValueError):  # it ended, killed by the timer or by what the file made of it
             code = _stop()
             raise ModelError(
@@ -42,11 +42,11 @@ def read_tree(path: Path) -> dict[str, Any] | None:
             ) from None
         finally:
             timer.cancel()
-    if "refused" in said:
-        raise ModelError(f"{path}: {said['refused']}.")
-    if "broken" in said:
-        raise ModelError(f"{path}: this is not a readable NIR file ({said['broken']}).")
-    return None if said["node"] is None else _group(said["node"], arrays)
+    if "refused" in header:
+        raise ModelError(f"{path}: {header['refused']}.")
+    if "broken" in header:
+        raise ModelError(f"{path}: this is not a readable NIR file ({header['broken']}).")
+    return None if header["node"] is None else _group(header["node"], arrays)
 
 
 def _running() -> subprocess.Popen[bytes]:
@@ -80,15 +80,15 @@ def _ask(child: subprocess.Popen[bytes], path: Path) -> tuple[dict[str, Any], li
     assert child.stdin is not None and child.stdout is not None  # both are pipes
     child.stdin.write(json.dumps(str(path.resolve())).encode() + b"\n")
     child.stdin.flush()
-    said: dict[str, Any] = json.loads(child.stdout.readline())
+    header: dict[str, Any] = json.loads(child.stdout.readline())
     arrays = []
-    for dtype, size in said.get("arrays", ()):
+    for dtype, size in header.get("arrays", ()):
         array = np.empty(size, dtype)
         view = memoryview(array.view(np.uint8).reshape(-1))  # type: ignore[arg-type]
         if size and child.stdout.readinto(view) < array.nbytes:  # type: ignore[attr-defined]
             raise ValueError("the child ended in the middle of an array")
         arrays.append(array)
-    return said, arrays
+    return header, arrays
 
 
 def _group(entries: dict[str, Any], arrays: list[np.ndarray]) -> dict[str, Any]:

@@ -41,9 +41,9 @@ def heads_of(name: str, node: nir.Output) -> tuple[Head, ...]:
     written, width = node.metadata[HEADS], int(np.prod(node.output_type["output"]))
     heads: list[Head] = []
     try:
-        for own, size in json.loads(written):
+        for head_name, size in json.loads(written):
             start = heads[-1].stop if heads else 0
-            heads.append(Head(name=str(own), start=start, stop=start + size))
+            heads.append(Head(name=str(head_name), start=start, stop=start + size))
         fits = len({head.name for head in heads}) == len(heads) > 1 and heads[-1].stop == width
         fits &= all(head.start < head.stop for head in heads)
     except (TypeError, ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import nir
@@ -11,6 +10,8 @@ import numpy as np
 from snn2hw.data.aliases import Shape
 from snn2hw.errors import ModelError
 from snn2hw.network.heads import heads_of
+
+Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,16 @@ def lay_out(graph: nir.NIRGraph) -> Layout:
         shapes[name] = _output_shape(name, node, incoming.pop())
     for kind in (nir.Input, nir.Output):
         only(graph, kind)
-    return Layout(tuple(order), {name: tuple(found) for name, found in sources.items()}, shapes)
+    return Layout(tuple(order), {name: tuple(read) for name, read in sources.items()}, shapes)
 
 
 def _topological(sources: dict[str, list[str]]) -> list[str]:
     """Names level by level, each level in the order of `sources`."""
     position = {name: at for at, name in enumerate(sources)}
-    open_sources = {name: len(found) for name, found in sources.items()}
+    open_sources = {name: len(read) for name, read in sources.items()}
     targets: dict[str, list[str]] = {name: [] for name in sources}
-    for name, found in sources.items():
-        for source in found:
+    for name, read in sources.items():
+        for source in read:
             targets[source].append(name)
     order: list[str] = []
     ready = [name for name, count in open_sources.items() if not count]
@@ -133,27 +134,27 @@ def _output_shape(name: str, node: nir.NIRNode, shape: Shape) -> Shape:
             return _flat_shape(name, node, shape)
         case nir.IF() | nir.LIF() | nir.CubaLIF() | nir.I():
             for parameter, values in vars(node).items():
-                own = tuple(np.shape(values)) if isinstance(values, np.ndarray) else ()
-                what = f"holds neurons of shape {list(own)}" + (f" ({parameter})" if parameter == "w_in" else "")
-                _expect(name, _broadcasts(own, shape), f"{what}, but its input has shape {list(shape)}")
+                neurons = tuple(np.shape(values)) if isinstance(values, np.ndarray) else ()
+                what = f"holds neurons of shape {list(neurons)}" + (f" ({parameter})" if parameter == "w_in" else "")
+                _expect(name, _broadcasts(neurons, shape), f"{what}, but its input has shape {list(shape)}")
             return shape
         case nir.Threshold() | nir.Scale() | nir.Delay():
-            own = tuple(np.shape(next(values for values in vars(node).values() if isinstance(values, np.ndarray))))
-            _expect(name, _broadcasts(own, shape), f"has shape {list(own)}, but its input has shape {list(shape)}")
+            size = next(values.shape for values in vars(node).values() if isinstance(values, np.ndarray))
+            _expect(name, _broadcasts(size, shape), f"has shape {list(size)}, but its input has shape {list(shape)}")
             return shape
         case nir.Output():
-            own = _ints(node.output_type["output"])
-            _expect(name, own == shape, f"has shape {list(own)}, but its input has shape {list(shape)}")
+            size = _ints(node.output_type["output"])
+            _expect(name, size == shape, f"has shape {list(size)}, but its input has shape {list(shape)}")
             heads_of(name, node)
             return shape
         case _:
             raise ModelError(f"{name}: NIR nodes of type {type(node).__name__} are not supported.")
 
 
-def _broadcasts(own: Shape, shape: Shape) -> bool:
+def _broadcasts(part: Shape, whole: Shape) -> bool:
     """One value for all, or an axis of 1 for what is the same along it."""
-    return int(np.prod(own)) == 1 or (
-        len(own) == len(shape) and all(size in (1, full) for size, full in zip(own, shape, strict=True))
+    return int(np.prod(part)) == 1 or (
+        len(part) == len(whole) and all(size in (1, full) for size, full in zip(part, whole, strict=True))
     )
 
 
@@ -200,7 +201,7 @@ def _conv_shape(name: str, node: nir.Conv2d, shape: Shape) -> Shape:
     return outputs, *_window(name, shape[1:], (kernel[0], kernel[1]), stride, conv_padding(name, node), dilation)
 
 
-def _sized(name: str, node: nir.NIRNode, label: str, least: int) -> tuple[int, int]:
+def _sized(name: str, node: nir.NIRNode, label: str, least: int) -> Pair:
     """A kernel, stride, padding or dilation, checked: one or two whole numbers of at least `least`."""
     values = np.ravel(np.asarray(getattr(node, label)))
     whole = values.size in (1, 2) and values.dtype.kind in "iuf" and bool(np.all(values == np.rint(values)))
@@ -209,14 +210,7 @@ def _sized(name: str, node: nir.NIRNode, label: str, least: int) -> tuple[int, i
     return pair(values)
 
 
-def _window(
-    name: str,
-    size: Shape,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-) -> tuple[int, int]:
+def _window(name: str, size: Shape, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
     out = [
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True)
@@ -225,7 +219,7 @@ def _window(
     return out[0], out[1]
 
 
-def conv_padding(name: str, node: nir.Conv2d) -> tuple[int, int]:
+def conv_padding(name: str, node: nir.Conv2d) -> Pair:
     """Padding of a convolution as numbers. Raises ModelError for "same" where it would be uneven."""
     if isinstance(node.padding, str):
         if node.padding == "valid":
@@ -239,7 +233,7 @@ def conv_padding(name: str, node: nir.Conv2d) -> tuple[int, int]:
     return pair(node.padding)
 
 
-def pair(value: object) -> tuple[int, int]:
+def pair(value: object) -> Pair:
     """Height and width of a kernel, stride, padding or dilation, which NIR also writes as one number."""
     numbers = _ints(value)
     return (numbers[0], numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
@@ -260,8 +254,7 @@ def _expect(name: str, holds: bool, problem: str) -> None:
 
 def only(graph: nir.NIRGraph, kind: type[nir.NIRNode]) -> str:
     """The name of the one node of this type. Raises ModelError if there are none or several."""
-    found: Iterable[str] = [name for name, node in graph.nodes.items() if isinstance(node, kind)]
-    names = list(found)
+    names: list[str] = [name for name, node in graph.nodes.items() if isinstance(node, kind)]
     if len(names) != 1:
         raise ModelError(f"the graph has {len(names)} {kind.__name__} nodes; exactly one is supported.")
     return names[0]

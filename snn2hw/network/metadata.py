@@ -31,7 +31,7 @@ CURRENT_DECAY = "current_decay"
 """Of an integer neuron: the leak of its current in 1/4096; 4096 leaves nothing."""
 
 SCALE = "scale"
-"""How integers become the model's own numbers. Of the input: the real value of one unit. Of a neuron: units for 1 of
+"""How integers become the model's numbers. Of the input: the real value of one unit. Of a neuron: units for 1 of
 the float membrane, one number or one a channel. Of the output: units for 1 of a logit, one number or one a logit."""
 
 LOW = "low"

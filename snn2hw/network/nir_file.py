@@ -72,9 +72,9 @@ def metadata_of_nodes(graph: nir.NIRGraph) -> nir.NIRGraph:
     """What a legacy file keeps of its nodes' metadata in the graph's, under `node:key`, where it belongs."""
     rest = {}
     for key, value in graph.metadata.items():
-        name, _, own = key.rpartition(":")
+        name, _, entry = key.rpartition(":")
         if name in graph.nodes:
-            graph.nodes[name].metadata[own] = value
+            graph.nodes[name].metadata[entry] = value
         else:
             rest[key] = value
     for name in {key.rpartition(":")[0] for key in graph.metadata.keys() - rest.keys()}:
@@ -168,10 +168,10 @@ def _build(name: str, content: dict[str, Any]) -> nir.NIRNode:
         given.setdefault("input_type", None)
     if kind in (nir.Conv1d, nir.Conv2d):
         given.setdefault("input_shape", None)
-    known = {own.name: own for own in fields(kind) if own.init}
+    known = {field.name: field for field in fields(kind) if field.init}
     if unknown := sorted(given.keys() - known.keys()):
         raise ModelError(f"{where}{written} nodes have no {', '.join(unknown)}. Export the network again.")
-    needed = [key for key, own in known.items() if own.default is MISSING and own.default_factory is MISSING]
+    needed = [key for key, field in known.items() if field.default is MISSING and field.default_factory is MISSING]
     if missing := sorted(key for key in needed if key not in given):
         raise ModelError(f"{where}this {written} node lacks {', '.join(missing)}. Export the network again.")
     for key, value in given.items():
@@ -217,9 +217,9 @@ def _build_graph(name: str, given: dict[str, Any]) -> nir.NIRGraph:
         raise ModelError(f"{name or 'the graph'}: it has no nodes.")
     nodes: dict[str, nir.NIRNode] = {}
     blockers: list[Blocker] = []
-    for own, content in _entries("", given["nodes"]):
+    for key, content in _entries("", given["nodes"]):
         try:
-            nodes[own] = _build(prefix + own, content)
+            nodes[key] = _build(prefix + key, content)
         except UnsupportedError as error:
             blockers += error.blockers
     if blockers:
@@ -236,12 +236,15 @@ def _build_graph(name: str, given: dict[str, Any]) -> nir.NIRGraph:
 
 def _entries(prefix: str, nodes: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Nodes by name. HDF5 makes groups of a name with slashes; they are put together again."""
-    found: list[tuple[str, dict[str, Any]]] = []
+    entries: list[tuple[str, dict[str, Any]]] = []
     for key, content in nodes.items():
         if not isinstance(content, dict):
             raise ModelError(f"{prefix}{key}: this is no node, it has no type.")
-        found += [(prefix + key, content)] if "type" in content or not content else _entries(f"{prefix}{key}/", content)
-    return found
+        if "type" in content or not content:
+            entries.append((prefix + key, content))
+        else:
+            entries += _entries(f"{prefix}{key}/", content)
+    return entries
 
 
 def _one_shape(where: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -267,8 +270,8 @@ def _unsupported(graph: nir.NIRGraph) -> list[Blocker]:
 
     def is_readout(name: str, node: nir.NIRNode) -> bool:
         shapes = [tuple(np.ravel(outputs[end].output_type["output"])) for end in targets[name] if end in outputs]
-        own = isinstance(node, nir.I) and (node.r.size == 1 or shapes == [node.r.shape])
-        return own and len(shapes) == len(targets[name]) == 1
+        fits = isinstance(node, nir.I) and (node.r.size == 1 or shapes == [node.r.shape])
+        return fits and len(shapes) == len(targets[name]) == 1
 
     return [
         _blocker(name, type(node).__name__)
@@ -287,11 +290,11 @@ def _blocker(name: str, kind: str) -> Blocker:
 
 def _parameters(node: nir.NIRNode) -> dict[str, np.ndarray]:
     """All that a node says of itself; shapes that follow from the graph are left out."""
-    own = {key: value for key, value in vars(node).items() if not isinstance(value, dict)}
-    own |= {f"metadata.{key}": value for key, value in node.metadata.items()}
+    parameters = {key: value for key, value in vars(node).items() if not isinstance(value, dict)}
+    parameters |= {f"metadata.{key}": value for key, value in node.metadata.items()}
     if isinstance(node, nir.Input):
-        own |= node.input_type
-    return {key: np.asarray(value) for key, value in own.items()}
+        parameters |= node.input_type
+    return {key: np.asarray(value) for key, value in parameters.items()}
 
 
 def _same_node(a: nir.NIRNode, b: nir.NIRNode) -> bool:

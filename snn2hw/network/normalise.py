@@ -180,7 +180,7 @@ class _Editor:
         factors = np.asarray(self.nodes[name].scale, np.float64)
         uniform = bool(np.all(factors == factors.flat[0]))
         before = list(self._layers(name, factors, backwards=True))
-        if before and all(found is not None for found in before):
+        if before and all(layer is not None for layer in before):
             self._absorb(name, before, backwards=True)
         elif uniform and factors.flat[0] == np.rint(factors.flat[0]):
             return
@@ -214,27 +214,27 @@ class _Editor:
     def _layers(self, name: str, factors: Float, *, backwards: bool) -> Iterator[tuple[str, Float] | None]:
         """The weighted layers next to `name` with the factors as they arrive there, None where something is between."""
         near, far = (self.sources, self.targets) if backwards else (self.targets, self.sources)
-        for found in near[name]:
-            node = self.nodes[found]
-            if len(far[found]) > 1:
+        for neighbour in near[name]:
+            node = self.nodes[neighbour]
+            if len(far[neighbour]) > 1:
                 yield None
             elif isinstance(node, nir.Conv2d) and factors.ndim == 3:
-                yield (found, factors[:, 0, 0]) if np.all(factors == factors[:, :1, :1]) else None
+                yield (neighbour, factors[:, 0, 0]) if np.all(factors == factors[:, :1, :1]) else None
             elif isinstance(node, nir.Affine | nir.Linear):
-                yield found, factors
+                yield neighbour, factors
             elif isinstance(node, nir.Flatten):
-                shape = self.shapes[next(iter(self.sources[found]))] if backwards else self.shapes[found]
-                yield from self._layers(found, factors.reshape(shape), backwards=backwards)
+                shape = self.shapes[next(iter(self.sources[neighbour]))] if backwards else self.shapes[neighbour]
+                yield from self._layers(neighbour, factors.reshape(shape), backwards=backwards)
             elif isinstance(node, nir.SumPool2d | nir.AvgPool2d) and np.all(factors == factors[:, :1, :1]):
-                size = self.shapes[next(iter(self.sources[found]))] if backwards else self.shapes[found]
-                yield from self._layers(found, np.broadcast_to(factors[:, :1, :1], size), backwards=backwards)
+                size = self.shapes[next(iter(self.sources[neighbour]))] if backwards else self.shapes[neighbour]
+                yield from self._layers(neighbour, np.broadcast_to(factors[:, :1, :1], size), backwards=backwards)
             else:
                 yield None
 
     def _absorb(self, name: str, layers: list[tuple[str, Float] | None], *, backwards: bool) -> None:
-        for found in layers:
-            if found is not None:
-                layer, factors = found
+        for neighbour in layers:
+            if neighbour is not None:
+                layer, factors = neighbour
                 self.nodes[layer] = (_scaled_rows if backwards else _scaled_columns)(self.nodes[layer], factors)
         self.take_out(name)
 
@@ -248,12 +248,12 @@ def _scaled_rows(node: Layer, factors: Float) -> Layer:
 
 
 def _scaled_columns(node: Layer, factors: Float) -> Layer:
-    own = np.asarray(factors)
+    columns = np.asarray(factors)
     if isinstance(node, nir.Conv2d):
         outputs, inputs = node.weight.shape[:2]
         rows = outputs // int(node.groups)
-        own = np.stack([factors[row // rows * inputs :][:inputs] for row in range(outputs)])[:, :, None, None]
-    scaled: Layer = _with(node, weight=(node.weight * own).astype(node.weight.dtype))
+        columns = np.stack([factors[row // rows * inputs :][:inputs] for row in range(outputs)])[:, :, None, None]
+    scaled: Layer = _with(node, weight=(node.weight * columns).astype(node.weight.dtype))
     return scaled
 
 

@@ -24,7 +24,7 @@ def integer_graph(graph: ir.Graph) -> nir.NIRGraph:
 
     Timing (delays, reset offsets) is not part of it. A neuron's bias stands on the layer that feeds it; its decay is
     the time constant DT * 4096 / decay, and stands as an integer in the metadata too: Loihi's leak truncates, NIR's
-    does not. The metadata `scale` of input, neurons and output turns integers into the model's own numbers; nothing
+    does not. The metadata `scale` of input, neurons and output turns integers into the model's numbers; nothing
     needs it to run the graph.
 
     Raises QuantisationError that lists the neurons with a bias that no weighted layer can carry.
@@ -146,7 +146,7 @@ def _everywhere(value: float, node: ir.Node) -> Float:
 
 def _biases(graph: ir.Graph) -> dict[str, Float]:
     """Where each bias goes: the layer behind the neuron or read-out that can carry it, in input units."""
-    found: dict[str, Float] = {}
+    biases: dict[str, Float] = {}
     blockers: list[Blocker] = []
     for node in graph:
         match node:
@@ -159,7 +159,7 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
             case _:
                 assert_never(node)
         if isinstance(node, ir.Readout) and node.heads:
-            found |= _biases_of_heads(graph, node)
+            biases |= _biases_of_heads(graph, node)
             continue
         carriers = [end for source in node.inputs if (end := _carrier(graph, source))]
         if not carriers:
@@ -175,15 +175,15 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
             continue
         weighted = [end for end in carriers if not isinstance(end[0], ir.SumPool)]
         carrier, window = (weighted or carriers)[0]
-        found[carrier.name] = bias / window
+        biases[carrier.name] = bias / window
     if blockers:
         raise QuantisationError(blockers)
-    return found
+    return biases
 
 
 def _biases_of_heads(graph: ir.Graph, node: ir.Readout) -> dict[str, Float]:
     """Each head's bias goes to the first layer that has weights in its rows."""
-    found: dict[str, Float] = {}
+    biases: dict[str, Float] = {}
     for head in node.heads:
         rows = slice(head.start, head.stop)
         if not np.any(node.bias[rows]):
@@ -194,8 +194,8 @@ def _biases_of_heads(graph: ir.Graph, node: ir.Readout) -> dict[str, Float]:
             for layer, window in layers
             if not isinstance(layer, ir.SumPool) and np.any(layer.weight[rows])
         )
-        found.setdefault(layer.name, np.zeros(node.shape))[rows] = node.bias[rows] / window
-    return found
+        biases.setdefault(layer.name, np.zeros(node.shape))[rows] = node.bias[rows] / window
+    return biases
 
 
 def _carrier(graph: ir.Graph, name: str) -> tuple[ir.Conv | ir.Linear | ir.SumPool, int] | None:

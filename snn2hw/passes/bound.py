@@ -107,7 +107,7 @@ def _membrane(node: ir.Neuron, low: int, high: int, timesteps: int, shift: int) 
     """Largest absolute current or membrane before a reset, over the steps of one sample."""
     bias = join_bias(node.bias_mantissa, node.bias_exponent)
     most, least = int(bias.max()), int(bias.min())
-    ceiling = int(node.threshold.max()) << shift  # the most that is kept without a spike
+    ceiling = int(node.threshold.max()) << shift  # the most that remains without a spike
     amount = node.reset_amount << shift
     slowest, slowest_current = int(node.decay.min()), int(node.current_decay.min())
     highest = lowest = reach = up = down = 0

@@ -152,7 +152,7 @@ class Current:
         )
 
     def _placed(self, rows: Int, width: int) -> Current:
-        """The same values in these rows of a vector: its own weights take up the zeros, so that no layer is added."""
+        """The same values in these rows of a vector: its weights take up the zeros, so that no layer is added."""
 
         def among(values: Float) -> Float:
             larger = np.zeros((width, *values.shape[1:]))
@@ -189,7 +189,7 @@ class Current:
         return chain
 
     def as_integers(self) -> ir.Synapse:
-        """The synapse of a layer whose own weights are whole, over spikes: what it emits are whole numbers of them."""
+        """The synapse of a layer whose weights are whole, over spikes: what it emits are whole numbers of them."""
         return self._synapse(round_to_int(self.weight))
 
     def _synapse(self, weight: np.ndarray) -> ir.Synapse:

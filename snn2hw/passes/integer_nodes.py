@@ -1,4 +1,4 @@
-"""The integer nodes that `quantise` has made so far, each under a name of its own."""
+"""The integer nodes that `quantise` has made so far, each under a name that no other has."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Every integer stands for a real number by a unit: a spike has unit 1, an average pool over k values emits integers of
 unit 1/k, an input payload has the input's scale. All that flows into one neuron must share one unit, 1/scale: a weight
-w behind a source of unit u becomes round(scale * gain * u * w), where gain is the neuron's own (neuron_rule.py).
+w behind a source of unit u becomes round(scale * gain * u * w), where gain is the neuron's (neuron_rule.py).
 
 This file walks through the network; each kind of node has its file: integer_flows.py for what needs no neuron,
 neurons.py, readouts.py; scales.py chooses the scales, currents.py holds what waits for one.

@@ -49,7 +49,7 @@ def quantise_heads(
     settings: Settings,
     made: IntegerNodes,
 ) -> None:
-    """Add a read-out of several heads. Each has a scale of its own: nothing is added up or compared across heads.
+    """Add a read-out of several heads. Each has its scale: nothing is added up or compared across heads.
 
     sources: the network's nodes that `incoming` comes from.
     """

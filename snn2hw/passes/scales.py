@@ -75,7 +75,7 @@ def weight_scale(
 ) -> Float:
     """The scale that the calibration method asks for, of the weights that meet in one layer; a shortcut's fits.
 
-    [], or [C] where each channel has its own, which `whole_layer` rules out. Infinite for a neuron whose layers hold
+    [], or [C] with one for each channel, which `whole_layer` rules out. Infinite for a neuron whose layers hold
     nothing but zeros, such as BatchNorm's at the start of a training: its bias may fire it all the same.
     """
     layers = [current.gained(gain) for current in currents if current.layer is not None]

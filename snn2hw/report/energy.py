@@ -11,14 +11,6 @@ Joules = dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerEnergy:
-    """Joules a sample of one layer, by component."""
-
-    name: str
-    components: Joules
-
-
-@dataclass(frozen=True, kw_only=True)
 class ProfileEnergy:
     """What one sample costs under one profile, in joules; everything None or empty where it has no prices.
 
@@ -36,33 +28,11 @@ class ProfileEnergy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Baseline:
-    """The same network without spikes, under the prices of one profile's arithmetic. Joules a sample.
+class LayerEnergy:
+    """Joules a sample of one layer, by component."""
 
-    ann: one dense pass, every product priced. spiking: this network's synaptic operations under the same prices.
-    break_even_rate: at which mean rate of input spikes a step both cost the same, if every operation behind the input
-    layer were binary; None if nothing lies behind it, and if there is no such rate: the input layer alone costs more
-    than the ANN, or a spike costs nothing. rate: what it is here, graded spikes by their value.
-    """
-
-    profile: str
-    ann: float
-    spiking: float
-    break_even_rate: float | None
-    rate: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaperFormula:
-    """E = MAC price x FLOPs of the first layer + AC price x sum of rate x T x FLOPs of the others, in joules a sample.
-
-    FLOPs are multiplications of a dense pass, those with padding too; rates are shares of non-zero inputs.
-    """
-
-    profile: str
-    first_layer_flops: int
-    synaptic_operations: float
-    energy: float
+    name: str
+    components: Joules
 
 
 def price_events(events: Events, profile: Profile, hops: tuple[float, float] | None = None) -> ProfileEnergy:
@@ -108,6 +78,23 @@ def price_events(events: Events, profile: Profile, hops: tuple[float, float] | N
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """The same network without spikes, under the prices of one profile's arithmetic. Joules a sample.
+
+    ann: one dense pass, every product priced. spiking: this network's synaptic operations under the same prices.
+    break_even_rate: at which mean rate of input spikes a step both cost the same, if every operation behind the input
+    layer were binary; None if nothing lies behind it, and if there is no such rate: the input layer alone costs more
+    than the ANN, or a spike costs nothing. rate: what it is here, graded spikes by their value.
+    """
+
+    profile: str
+    ann: float
+    spiking: float
+    break_even_rate: float | None
+    rate: float | None
+
+
 def baseline(events: Events, profile: Profile) -> Baseline:
     """The ANN twin under a profile's arithmetic."""
     steps, layers = events.timesteps, weighted(events)
@@ -132,6 +119,19 @@ def baseline(events: Events, profile: Profile) -> Baseline:
         if connections
         else None,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperFormula:
+    """E = MAC price x FLOPs of the first layer + AC price x sum of rate x T x FLOPs of the others, in joules a sample.
+
+    FLOPs are multiplications of a dense pass, those with padding too; rates are shares of non-zero inputs.
+    """
+
+    profile: str
+    first_layer_flops: int
+    synaptic_operations: float
+    energy: float
 
 
 def paper_formula(events: Events, profile: Profile) -> PaperFormula:
@@ -191,7 +191,7 @@ def _layer(layer: LayerEvents, events: Events, profile: Profile, rule: Rule) -> 
 
 
 def _operations(synapses: SynapseEvents, events: Events, rule: Rule) -> float:
-    """Operations a sample. The network's own input is always counted by its non-zero values."""
+    """Operations a sample. The input of the network is always counted by its non-zero values."""
     if synapses.carries == "graded" and rule == "dense":
         return synapses.dense * events.timesteps
     counts = synapses.by_value if synapses.carries == "graded" and rule == "value" else synapses.operations

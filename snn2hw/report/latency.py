@@ -12,15 +12,8 @@ from dataclasses import dataclass
 
 from snn2hw import ir
 from snn2hw.report.events import Events, LayerEvents
+from snn2hw.report.mapping import Spread
 from snn2hw.report.prices import Profile
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spread:
-    """On how many cores a layer lies, and the part of its neurons that the fullest of them holds, above 0 to 1."""
-
-    cores: int
-    largest_part: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +74,7 @@ def latency(
 def _step_time(program: ir.Program, events: Events, profile: Profile, placed: Mapping[str, Spread]) -> StepTime:
     layers = []
     for unit, members in stages(program).items():
-        relays = [name for name in members if name != unit and name in placed]  # they have cores of their own
+        relays = [name for name in members if name != unit and name in placed]  # they lie on other cores
         together = [name for name in members if name not in relays]
         for name, done in [*((relay, [relay]) for relay in relays), (unit, together)]:
             work = sum(_work(events[member], events, profile) for member in done)

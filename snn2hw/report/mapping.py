@@ -10,7 +10,6 @@ from snn2hw.errors import DoesNotFit
 from snn2hw.ir.fixed_point import Int
 from snn2hw.mapping.place import place
 from snn2hw.mapping.traffic import traffic
-from snn2hw.report.latency import Spread
 from snn2hw.targets import known_chips, load_target
 
 
@@ -40,6 +39,14 @@ class Mapping:
         return {
             name: Spread(cores=len(neurons), largest_part=max(neurons) / sum(neurons)) for name, neurons in held.items()
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """On how many cores a layer lies, and the part of its neurons that the fullest of them holds, above 0 to 1."""
+
+    cores: int
+    largest_part: float
 
 
 def map_to_chips(program: ir.Program, spikes: dict[str, Int], *, samples: int) -> tuple[Mapping, ...]:

@@ -40,58 +40,6 @@ class GraphEdge:
     delay: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Headroom:
-    """How far a layer's accumulator and membrane stay from their limits, in bits; bound: proved or calibrated.
-
-    observed: of a calibrated bound the largest share of the limit that calibration saw.
-    """
-
-    name: str
-    bound: str
-    accumulator: int
-    accumulator_limit: int
-    accumulator_bits_free: float | None
-    membrane: int
-    membrane_limit: int
-    membrane_bits_free: float | None
-    observed: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerWeights:
-    """A layer's weights: how many, how many are zero, and float to integer in decibels (None: no difference).
-
-    sqnr_db: float weights squared over the differences squared, each output's integers scaled to fit best.
-    """
-
-    name: str
-    count: int
-    zeros: int
-    sqnr_db: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Footprint:
-    """Bytes: the program's weights, the float model's parameters and buffers; and the shares of zero weights and
-    of silent neurons (over neurons, steps and samples).
-    """
-
-    program_weight_bytes: int
-    model_bytes: int | None
-    connection_sparsity: float
-    activation_sparsity: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Approximation:
-    """Where the integers are not the float network: the place, what differs, and why."""
-
-    where: str
-    what: str
-    reason: str
-
-
 def graph_of(program: ir.Program) -> tuple[tuple[GraphNode, ...], tuple[GraphEdge, ...]]:
     """The nodes and edges of a program."""
     region = {name: region.name for region in program.regions for name in region.nodes}
@@ -113,6 +61,24 @@ def graph_of(program: ir.Program) -> tuple[tuple[GraphNode, ...], tuple[GraphEdg
         for source, delay in zip(node.inputs, program.schedule.delays[node.name], strict=True)
     )
     return nodes, edges
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headroom:
+    """How far a layer's accumulator and membrane stay from their limits, in bits; bound: proved or calibrated.
+
+    observed: of a calibrated bound the largest share of the limit that calibration saw.
+    """
+
+    name: str
+    bound: str
+    accumulator: int
+    accumulator_limit: int
+    accumulator_bits_free: float | None
+    membrane: int
+    membrane_limit: int
+    membrane_bits_free: float | None
+    observed: float | None
 
 
 def headroom(program: ir.Program) -> tuple[Headroom, ...]:
@@ -138,6 +104,19 @@ def headroom(program: ir.Program) -> tuple[Headroom, ...]:
     return tuple(layers)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayerWeights:
+    """A layer's weights: how many, how many are zero, and float to integer in decibels (None: no difference).
+
+    sqnr_db: float weights squared over the differences squared, each output's integers scaled to fit best.
+    """
+
+    name: str
+    count: int
+    zeros: int
+    sqnr_db: float | None
+
+
 def layer_weights(program: ir.Program, network: nir.NIRGraph) -> tuple[LayerWeights, ...]:
     """The weights of every layer that has a matrix of them, beside those of the float network."""
     return tuple(
@@ -150,6 +129,18 @@ def layer_weights(program: ir.Program, network: nir.NIRGraph) -> tuple[LayerWeig
         for node in program.graph
         if isinstance(node, ir.Conv | ir.Linear)
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """Bytes: the program's weights, the float model's parameters and buffers; and the shares of zero weights and
+    of silent neurons (over neurons, steps and samples).
+    """
+
+    program_weight_bytes: int
+    model_bytes: int | None
+    connection_sparsity: float
+    activation_sparsity: float
 
 
 def model_bytes(traced: Traced) -> int:
@@ -173,6 +164,15 @@ class InputCounter:
         self.clipped += int(((whole < self.node.low) | (whole > self.node.high)).sum())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Approximation:
+    """Where the integers are not the float network: the place, what differs, and why."""
+
+    where: str
+    what: str
+    reason: str
+
+
 def approximations(program: ir.Program, inputs: InputCounter) -> tuple[Approximation, ...]:
     """Everything in which the integer network differs from the float one, by rule and not by accident."""
     differences = []
@@ -180,6 +180,11 @@ def approximations(program: ir.Program, inputs: InputCounter) -> tuple[Approxima
     def add(where: str, what: str, reason: str) -> None:
         differences.append(Approximation(where=where, what=what, reason=reason))
 
+    numerics = program.numerics
+    rule, formats = f"the rule of {numerics.chip}", f"the formats of {numerics.chip}"
+    stored = "thresholds and biases are whole numbers"
+    if numerics.bias_exponent_max:
+        stored = "thresholds are whole numbers, biases a mantissa and an exponent"
     share = f"of {inputs.values:,} input values"
     if inputs.rounded:
         add(program.graph.input.name, f"{inputs.rounded:,} {share} were rounded", "payloads are whole numbers")
@@ -192,15 +197,15 @@ def approximations(program: ir.Program, inputs: InputCounter) -> tuple[Approxima
         if isinstance(node, ir.Neuron):
             leaks = np.unique(node.decay)
             if leaks.any():
-                add(node.name, f"leak of {_fraction(leaks)}, truncated towards 0 each step", "Loihi's rule")
+                add(node.name, f"leak of {_fraction(leaks)}, truncated towards 0 each step", rule)
             memories = np.unique(node.current_decay)
             if (memories != NO_MEMORY).any():
-                add(node.name, f"current's leak of {_fraction(memories)}, truncated each step", "Loihi's rule")
-            add(node.name, "thresholds are whole numbers, biases a mantissa and an exponent", "Loihi's formats")
+                add(node.name, f"current's leak of {_fraction(memories)}, truncated each step", rule)
+            add(node.name, stored, formats)
             if node.reset in (Reset.SUBTRACT, Reset.SUBTRACT_LATE):
-                add(node.name, "what a spike subtracts is a whole number", "Loihi's formats")
+                add(node.name, "what a spike subtracts is a whole number", formats)
             if program.bounds[node.name].kind != "proved":
-                bits = program.numerics.membrane_limit.bit_length()
+                bits = numerics.membrane_limit.bit_length()
                 add(node.name, "its range rests on calibration", f"the worst case of all inputs exceeds {bits} bits")
     return tuple(differences)
 

@@ -1,6 +1,6 @@
 """Price profiles: what one event costs in energy and time, each figure with its unit, source and grade of evidence.
 
-A profile is one TOML file of targets/prices, or one of the user's own; docs/report.md describes its fields.
+A profile is one TOML file of targets/prices, or a file of the user's; docs/report.md describes its fields.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def known_profiles() -> tuple[str, ...]:
 
 
 def load_profiles(names: Collection[str], file: Path | None = None) -> tuple[Profile, ...]:
-    """The named profiles, all if none is named, and the one of the user's own `file`.
+    """The named profiles, all if none is named, and that of the user's `file`.
 
     Raises OptionError for an unknown name, and for a file with a missing, negative or unknown entry.
     """

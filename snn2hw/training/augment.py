@@ -12,7 +12,7 @@ from snn2hw.errors import OptionError
 def delete_steps(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Random temporal delete: `count` of the steps of x [N,T,...], drawn once for all samples, in their order.
 
-    SEW ResNet (Fang et al. 2021), section 4.2. All steps are kept without a draw.
+    SEW ResNet (Fang et al. 2021), section 4.2. Where all steps stay, nothing is drawn.
     """
     steps = x.shape[1]
     if count == steps:

@@ -40,11 +40,11 @@ def process_group(device: str) -> Iterator[tuple[Group, str]]:
     if size == 1:
         yield Group(), device
         return
-    own_device = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
+    device_of_process = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
     if device == "cuda":
-        torch.cuda.set_device(own_device)
+        torch.cuda.set_device(device_of_process)
     torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
-        yield Group(int(os.environ["RANK"]), size), own_device
+        yield Group(int(os.environ["RANK"]), size), device_of_process
     finally:
         torch.distributed.destroy_process_group()

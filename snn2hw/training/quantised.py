@@ -1,9 +1,9 @@
 """Quantisation-aware training: forward with the integers that would be deployed, backward as if they were not rounded.
 
-Before each step the model is compiled as `snn2hw export` compiles it, and the integers are put back into it in its own
-real numbers, as `snn2hw verify` does. So training sees every rounding of weights, biases, thresholds and inputs that
-the chip will see. Gradients pass the rounding straight through (Bengio et al. 2013, arXiv 1308.3432), also where
-BatchNorm is folded (Jacob et al. 2018, arXiv 1712.05877).
+Before each step the model is compiled as `snn2hw export` compiles it, and the integers are put back into it in its
+units, as `snn2hw verify` does. So training sees every rounding of weights, biases, thresholds and inputs that the chip
+will see. Gradients pass the rounding straight through (Bengio et al. 2013, arXiv 1308.3432), also where BatchNorm is
+folded (Jacob et al. 2018, arXiv 1712.05877).
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _parameters(model: nn.Module, traced: Traced, quantised: nn.Module) -> dict[
 
 
 def _levels(traced: Traced, graph: ir.Graph) -> dict[str, Tensor]:
-    """The threshold of each neuron layer in the model's own units, half a membrane unit above the integer one, where
+    """The threshold of each neuron layer in the model's units, half a membrane unit above the integer one, where
     no rounding of floats can change a decision; one number or one a channel.
     """
     levels = {}

@@ -1,4 +1,4 @@
-"""How nets are trained: the hyper-parameters of the papers, and this project's own for its examples.
+"""How nets are trained: the hyper-parameters of the papers, and those of this project's examples.
 
 Those of SEW ResNet (Fang et al., NeurIPS 2021, arXiv 2102.04159) are what the authors' logs of their runs say.
 """

@@ -129,12 +129,12 @@ def run(
 ) -> TrainingResult:
     """Train and write the checkpoint `output`, whole, after the last epoch.
 
-    Until then all that the next epochs depend on is kept in `state_file(output)`; with `resume` a training that was cut
+    Until then all that the next epochs depend on is in `state_file(output)`; with `resume` a training that was cut
     goes on from there, and on a CPU ends with the same weights as one that was not. `log`, a .csv, has a row an epoch.
     `on_batch(done, of)` and `on_epoch` are told how far it is. Of several processes the one that leads writes.
 
     Raises OptionError as Job.trainer does, for a state file of another training or one that is in the way, none to
-    resume from, and a loss that stops being a finite number: the state of the last epoch before is kept. OSError where
+    resume from, and a loss that stops being a finite number: the state of the last epoch before stays. OSError where
     a file cannot be written; the one that was there is.
     """
     group = group or Group()

@@ -46,7 +46,7 @@ class Chains:
 
     def joined(self, name: str, reported: str) -> Emission:
         """The sum of the integers that node `name` of the network reads; `reported` is told if they do not add up."""
-        emitted = [found for source in self.layout.sources[name] if (found := self.emissions[source]) is not None]
+        emitted = [emission for source in self.layout.sources[name] if (emission := self.emissions[source]) is not None]
         first = emitted[0]
         if any(
             not abs(one.lattice - first.lattice) <= TIE * first.lattice or one.flat != first.flat for one in emitted
@@ -54,28 +54,28 @@ class Chains:
             self.findings.differs(reported, "it adds up integers of different units")
         return replace(first, nodes=tuple(node for one in emitted for node in one.nodes))
 
-    def currents(self, own: ir.Neuron | ir.Readout, lattice: Float, shortcut: str) -> tuple[Float, Float]:
+    def currents(self, reader: ir.Neuron | ir.Readout, lattice: Float, shortcut: str) -> tuple[Float, Float]:
         """Judge all chains that feed a neuron or read-out, which reads integers of `lattice`, [1] or [C].
 
         Returns the constant part of the real currents, which no chain carries, and how large the numbers are that were
         added up to it; both broadcast to the neurons' shape. `shortcut`: the name of a chain that is no layer.
         """
-        free = list(own.inputs)
+        free = list(reader.inputs)
         offset, size = NOTHING, NOTHING
-        for source in self.layout.sources[own.name]:
+        for source in self.layout.sources[reader.name]:
             end = self._find(source, free, shortcut)
             if end is not None:
                 free.remove(end)
-                self.findings.agrees(own.name)
+                self.findings.agrees(reader.name)
             else:
                 end = self._end(source, shortcut)
-                self.findings.differs(own.name, f"inputs: {end} is missing among them")
+                self.findings.differs(reader.name, f"inputs: {end} is missing among them")
                 if end in self._read or end not in self.findings.nodes:
                     continue
             constant = self._chain(end, source, lattice, None)
             offset, size = offset + constant, size + np.abs(constant)
         for end in free:
-            self.findings.differs(own.name, f"inputs: {end} is none of them in the network")
+            self.findings.differs(reader.name, f"inputs: {end} is none of them in the network")
         return offset, size
 
     def layer(
@@ -86,36 +86,36 @@ class Chains:
         places: [O], for each row of the program's layer the row in the network, -1 for one of zeros; None for the same.
         """
         before, shape = self.joined(stood_for, name), self._shape(stood_for, places)
-        own: ir.Conv | ir.Linear | None
-        kernel, groups, own_groups = np.asarray(node.weight), 1, 1
+        layer: ir.Conv | ir.Linear | None
+        kernel, groups, actual_groups = np.asarray(node.weight), 1, 1
         if isinstance(node, nir.Conv2d):
-            own = self.findings.node(name, ir.Conv, shape)
-            if own is not None:
-                groups, own_groups = int(node.groups), own.groups
+            layer = self.findings.node(name, ir.Conv, shape)
+            if layer is not None:
+                groups, actual_groups = int(node.groups), layer.groups
                 for what, expected in (
                     ("stride", pair(node.stride)),
                     ("padding", conv_padding(stood_for, node)),
                     ("dilation", pair(node.dilation)),
                 ):
-                    self.findings.same(name, what, expected=expected, actual=getattr(own, what))
+                    self.findings.same(name, what, expected=expected, actual=getattr(layer, what))
         else:
-            own = self.findings.node(name, ir.Linear, shape)
+            layer = self.findings.node(name, ir.Linear, shape)
         bias = np.zeros(len(kernel)) if isinstance(node, nir.Linear) else np.asarray(node.bias, np.float64)
-        if own is not None:
-            self.findings.inputs(name, expected=before.nodes, actual=own.inputs)
+        if layer is not None:
+            self.findings.inputs(name, expected=before.nodes, actual=layer.inputs)
             channels = kernel.shape[1] * groups
-            fits = own_groups >= 1 and channels % own_groups == 0 and shape[0] % own_groups == 0
-            expected = (shape[0], channels // own_groups, *kernel.shape[2:]) if fits else ()
-            self.findings.same(name, "shape of weight", expected=expected, actual=own.weight.shape)
-            if own.weight.shape == expected:
-                alike = groups == own_groups and places is None
+            fits = actual_groups >= 1 and channels % actual_groups == 0 and shape[0] % actual_groups == 0
+            expected = (shape[0], channels // actual_groups, *kernel.shape[2:]) if fits else ()
+            self.findings.same(name, "shape of weight", expected=expected, actual=layer.weight.shape)
+            if layer.weight.shape == expected:
+                alike = groups == actual_groups and places is None
                 rows = ungrouped(kernel, 1 if alike else groups)
                 self.weights.judge(
                     name,
-                    own.weight,
+                    layer.weight,
                     rows if places is None else taken(rows, places),
                     factor=lattice / before.lattice,
-                    groups=1 if alike else own_groups,
+                    groups=1 if alike else actual_groups,
                     slack=slack,
                 )
         if places is not None:
@@ -183,39 +183,39 @@ class Chains:
                 self.findings.differs(name, f"{type(node).__name__} {stood_for} passes on no weighted sums")
                 return NOTHING
 
-    def _behind(self, own: ir.SumPool | ir.Linear, source: str, lattice: Float, places: Int | None) -> Float:
+    def _behind(self, reader: ir.SumPool | ir.Linear, source: str, lattice: Float, places: Int | None) -> Float:
         """Judge the chain behind a pool or a flatten, which must be one, that of `source`."""
-        found = self._find(source, list(own.inputs), "")
-        if found is None or len(own.inputs) != 1:
-            self.findings.inputs(own.name, expected=(self._end(source, ""),), actual=own.inputs)
+        end = self._find(source, list(reader.inputs), "")
+        if end is None or len(reader.inputs) != 1:
+            self.findings.inputs(reader.name, expected=(self._end(source, ""),), actual=reader.inputs)
             return NOTHING
-        self.findings.agrees(own.name)
-        return self._chain(found, source, lattice, places)
+        self.findings.agrees(reader.name)
+        return self._chain(end, source, lattice, places)
 
     def _shortcut(self, name: str, emission: Emission, lattice: Float, shape: ir.Shape) -> Float:
-        """Judge a synapse that hands integers of one lattice on in another, each to its own neuron."""
+        """Judge a synapse that hands integers of one lattice on in another, each to its neuron."""
         factor = lattice / emission.lattice
-        own: ir.Scale | ir.Linear | None
+        shortcut: ir.Scale | ir.Linear | None
         if emission.flat:
-            own = self.findings.node(name, ir.Linear, shape)
-            if own is not None:
-                self._identity(own, factor, ROUNDED)
+            shortcut = self.findings.node(name, ir.Linear, shape)
+            if shortcut is not None:
+                self._identity(shortcut, factor, ROUNDED)
         else:
-            own = self.findings.node(name, ir.Scale, shape)
-            if own is not None:
+            shortcut = self.findings.node(name, ir.Scale, shape)
+            if shortcut is not None:
                 for real in np.unique(factor):
-                    right = abs(own.factor - real) <= ROUNDED + TIE
-                    expected = own.factor if right else int(np.rint(real)) if np.isfinite(real) else 0
-                    self.findings.same(name, "factor", expected=expected, actual=own.factor)
-        if own is not None:
-            self.findings.inputs(name, expected=emission.nodes, actual=own.inputs)
+                    right = abs(shortcut.factor - real) <= ROUNDED + TIE
+                    expected = shortcut.factor if right else int(np.rint(real)) if np.isfinite(real) else 0
+                    self.findings.same(name, "factor", expected=expected, actual=shortcut.factor)
+        if shortcut is not None:
+            self.findings.inputs(name, expected=emission.nodes, actual=shortcut.inputs)
         return NOTHING
 
-    def _identity(self, own: ir.Linear, factor: Float, slack: float) -> None:
-        size = own.shape[0]
-        self.findings.same(own.name, "shape of weight", expected=(size, size), actual=own.weight.shape)
-        if own.weight.shape == (size, size):
-            self.weights.judge(own.name, own.weight, identity(size), factor=factor, slack=slack)
+    def _identity(self, layer: ir.Linear, factor: Float, slack: float) -> None:
+        size = layer.shape[0]
+        self.findings.same(layer.name, "shape of weight", expected=(size, size), actual=layer.weight.shape)
+        if layer.weight.shape == (size, size):
+            self.weights.judge(layer.name, layer.weight, identity(size), factor=factor, slack=slack)
 
     def _end(self, source: str, shortcut: str) -> str:
         """The name of the last node of a chain that stands for what `source` emits."""

@@ -262,7 +262,7 @@ def _first_of(layers: Sequence[LayerComparison]) -> tuple[str, Difference] | Non
 
 
 def _leading_axes(name: str) -> int:
-    """How many axes come before a layer's own: samples and steps, of logits samples alone."""
+    """How many axes come before those of a layer: samples and steps, of logits samples alone."""
     return 1 if name == LOGITS else 2
 
 

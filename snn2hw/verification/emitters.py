@@ -32,39 +32,39 @@ Pool: TypeAlias = nir.SumPool2d | nir.AvgPool2d
 
 def judge_pool(findings: Findings, name: str, node: Pool, shape: ir.Shape, before: Emission) -> None:
     """Judge the pool that stands for `node`, which reads `before` and emits `shape`."""
-    own = findings.node(name, ir.SumPool, shape)
-    if own is not None:
-        findings.inputs(name, expected=before.nodes, actual=own.inputs)
-        judge_window(findings, own, node)
+    pool = findings.node(name, ir.SumPool, shape)
+    if pool is not None:
+        findings.inputs(name, expected=before.nodes, actual=pool.inputs)
+        judge_window(findings, pool, node)
 
 
-def judge_window(findings: Findings, own: ir.SumPool, node: Pool) -> None:
+def judge_window(findings: Findings, pool: ir.SumPool, node: Pool) -> None:
     """Judge the window of a pool alone."""
     for what, value in (("kernel", node.kernel_size), ("stride", node.stride), ("padding", node.padding)):
-        findings.same(own.name, what, expected=pair(value), actual=getattr(own, what))
+        findings.same(pool.name, what, expected=pair(value), actual=getattr(pool, what))
 
 
 def judge_factor(findings: Findings, name: str, node: nir.Scale, shape: ir.Shape, before: Emission) -> None:
     """Judge the factor that stands for `node`. A factor of 1 may be a merge too: NIR has no other word for it."""
     factors = np.unique(compact(node.scale))
     merge = np.all(factors == 1) and not isinstance(findings.nodes.get(name), ir.Scale)
-    own = findings.node(name, ir.Merge if merge else ir.Scale, shape)
-    if own is not None:
-        findings.inputs(name, expected=before.nodes, actual=own.inputs)
+    scale = findings.node(name, ir.Merge if merge else ir.Scale, shape)
+    if scale is not None:
+        findings.inputs(name, expected=before.nodes, actual=scale.inputs)
         for factor in factors:
-            actual = own.factor if isinstance(own, ir.Scale) else 1
+            actual = scale.factor if isinstance(scale, ir.Scale) else 1
             findings.same(name, "factor", expected=float(factor), actual=actual)
 
 
 def judge_gate(findings: Findings, name: str, node: nir.Threshold, shape: ir.Shape, before: Emission) -> None:
     """Judge the memoryless threshold that stands for `node`."""
-    own = findings.node(name, ir.Threshold, shape)
-    if own is not None:
-        findings.inputs(name, expected=before.nodes, actual=own.inputs)
+    gate = findings.node(name, ir.Threshold, shape)
+    if gate is not None:
+        findings.inputs(name, expected=before.nodes, actual=gate.inputs)
         for level in np.unique(compact(node.threshold)):
-            expected, wrong = thresholds(np.array(own.threshold), level * before.lattice, at_least=False)
-            stated = float(expected) if wrong else own.threshold
-            findings.same(name, "threshold", expected=stated, actual=own.threshold)
+            expected, wrong = thresholds(np.array(gate.threshold), level * before.lattice, at_least=False)
+            stated = float(expected) if wrong else gate.threshold
+            findings.same(name, "threshold", expected=stated, actual=gate.threshold)
 
 
 def window_size(node: Pool) -> int:

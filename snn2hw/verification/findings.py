@@ -100,11 +100,11 @@ class Findings:
         record.compared += actual.size
         if wrong.any():
             at = tuple(int(i) for i in np.argwhere(wrong)[0])
-            found = np.broadcast_to(actual, wrong.shape)[at], np.broadcast_to(expected, wrong.shape)[at]
+            first = [np.broadcast_to(values, wrong.shape)[at].item() for values in (expected, actual)]
             index = tuple(
                 0 if size == 1 else i for i, size in zip(at[wrong.ndim - actual.ndim :], actual.shape, strict=True)
             )
-            self._count(record, _count_in(wrong, actual.shape), what, index, found[1].item(), found[0].item())
+            self._count(record, _count_in(wrong, actual.shape), what, index, *first)
 
     def some_of(self, name: str, what: str, *, compared: int) -> None:
         """So many numbers of a parameter are compared; those that are wrong are told by `wrong_numbers`."""
@@ -129,10 +129,10 @@ class Findings:
                     record.compared += values.size
                     self._count(record, max(values.size, 1), f"{what}: it could not be compared", (), 1, 0)
         order = [*self.nodes, *(name for name in self._records if name not in self.nodes)]
-        found = ((name, self._records[name]) for name in order)
+        records = ((name, self._records[name]) for name in order)
         return tuple(
             LayerComparison(name=name, compared=record.compared, mismatches=record.mismatches, first=record.first)
-            for name, record in found
+            for name, record in records
         )
 
     def _count(
@@ -160,7 +160,7 @@ class Findings:
 
 
 def merged(one: Sequence[LayerComparison], other: Sequence[LayerComparison]) -> tuple[LayerComparison, ...]:
-    """Two comparisons of the same nodes as one; of two first differences that of `one` is kept."""
+    """Two comparisons of the same nodes as one; the first difference is that of `one` if it has any."""
     by_name = {layer.name: layer for layer in other}
     both = []
     for layer in one:

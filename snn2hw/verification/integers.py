@@ -31,7 +31,7 @@ INTEGERS_ARE_READ = ir.Conv | ir.Linear | ir.Scale | ir.Merge | ir.Threshold
 
 
 def compare_integers(program: ir.Program, network: nir.NIRGraph, integers: nir.NIRGraph) -> Comparison:
-    """Compare every integer of a program with the network it was compiled from, and with its own NIR form.
+    """Compare every integer of a program with the network it was compiled from, and with its NIR form.
 
     Every node of the program is a layer of the comparison; each of its numbers is counted once for each side. What
     cannot be read or explained is a mismatch, never an error.
@@ -125,49 +125,49 @@ class _Walk:
         )
 
     def _input(self, name: str) -> Emission:
-        own = self.findings.node(name, ir.Input, self.layout.shapes[name])
+        input_node = self.findings.node(name, ir.Input, self.layout.shapes[name])
         lattice = 1.0
-        if own is not None:
-            legal = bool(np.isfinite(own.scale)) and own.scale > 0
+        if input_node is not None:
+            legal = bool(np.isfinite(input_node.scale)) and input_node.scale > 0
             self.findings.same(name, "scale is a unit", expected=True, actual=legal)
-            self.findings.same(name, "low <= high", expected=True, actual=own.low <= own.high)
-            lattice = 1 / own.scale if legal else 1.0
+            self.findings.same(name, "low <= high", expected=True, actual=input_node.low <= input_node.high)
+            lattice = 1 / input_node.scale if legal else 1.0
         return Emission(nodes=(name,), lattice=lattice)
 
     def _neuron(self, name: str, node: Neuron) -> None:
         shape = self.layout.shapes[name]
-        own = self.findings.node(name, ir.Neuron, shape)
-        if own is None:
+        neuron = self.findings.node(name, ir.Neuron, shape)
+        if neuron is None:
             return
         try:
             rule = rule_of(name, node)
         except ModelError as error:
             self.findings.differs(name, str(error))
             return
-        scale = np.atleast_1d(np.asarray(own.scale, np.float64))
+        scale = np.atleast_1d(np.asarray(neuron.scale, np.float64))
         if scale.shape not in ((1,), shape[:1]) or not np.all(np.isfinite(scale) & (scale > 0)):
             self.findings.differs(name, f"scale: {len(scale)} for {shape[0]} channels, or not all above 0")
             return
         if rule.gain.size not in (1, rule.gain.shape[0]):
             self.findings.differs(name, "time constants or resistances differ within a channel")
             return
-        offset, size = self.chains.currents(own, scale * rule.gain.reshape(-1), f"{name}.shortcut")
-        judge_neuron(self.findings, own, rule, scale.reshape(-1, *[1] * (len(shape) - 1)), offset, size)
+        offset, size = self.chains.currents(neuron, scale * rule.gain.reshape(-1), f"{name}.shortcut")
+        judge_neuron(self.findings, neuron, rule, scale.reshape(-1, *[1] * (len(shape) - 1)), offset, size)
 
     def _readout(self, name: str, node: nir.Output) -> None:
-        own = self.findings.node(name, ir.Readout, self.layout.shapes[name])
-        if own is None:
+        readout = self.findings.node(name, ir.Readout, self.layout.shapes[name])
+        if readout is None:
             return
         heads = tuple((head.name, head.start, head.stop) for head in heads_of(name, node))
         self.findings.same(
-            name, "heads", expected=heads, actual=tuple((head.name, head.start, head.stop) for head in own.heads)
+            name, "heads", expected=heads, actual=tuple((head.name, head.start, head.stop) for head in readout.heads)
         )
-        scales = np.atleast_1d(own.scales)
-        if scales.shape not in ((1,), own.shape) or not np.all(np.isfinite(scales) & (scales > 0)):
+        scales = np.atleast_1d(readout.scales)
+        if scales.shape not in ((1,), readout.shape) or not np.all(np.isfinite(scales) & (scales > 0)):
             self.findings.differs(name, "scale: not one for each logit, or not all above 0")
             return
-        if own.heads:
-            self.findings.same(name, "scale", expected=own.heads[0].scale, actual=own.scale)
-        offset, size = self.chains.currents(own, scales, f"{name}.sum")
-        expected, wrong = nearest(own.bias, scales * offset, noise=FLOAT64 * scales * size)
-        self.findings.numbers(name, "bias", actual=own.bias, expected=expected, wrong=wrong)
+        if readout.heads:
+            self.findings.same(name, "scale", expected=readout.heads[0].scale, actual=readout.scale)
+        offset, size = self.chains.currents(readout, scales, f"{name}.sum")
+        expected, wrong = nearest(readout.bias, scales * offset, noise=FLOAT64 * scales * size)
+        self.findings.numbers(name, "bias", actual=readout.bias, expected=expected, wrong=wrong)

@@ -127,7 +127,7 @@ class Judge:
                 counts.first = _difference(step, place, float(head[at]), float(mine[at]), "")
 
     def _tell_membrane_of_model(self, model: Comparable, x: Tensor) -> None:
-        """Add to the mismatch that comes first what the model's own currents make of that neuron's membrane."""
+        """Add to the mismatch that comes first what the model's currents make of that neuron's membrane."""
         mismatches = [(c.first.step, name) for name, c in self.counts.items() if c.first and name != "logits"]
         if not mismatches:
             return

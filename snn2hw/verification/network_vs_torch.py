@@ -1,6 +1,6 @@
 """network-vs-torch: the user's own module against the float network that was made of it, spike for spike.
 
-Both run in float64. The network follows the same inputs with its own weights and neurons; where one of its neurons
+Both run in float64. The network follows the same inputs with its weights and neurons; where one of its neurons
 decides otherwise than the module's, the difference is excused only as a tie: its membrane lies within TIE of the
 threshold, so that rounding alone may turn the decision. A tie is counted, and the network goes on with the module's
 choice, so that it does not hide what follows. Everything else is a mismatch.

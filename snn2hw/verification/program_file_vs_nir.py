@@ -104,14 +104,14 @@ class _File:
 
     def _pool_with_bias(self, name: str, node: nir.Conv2d, before: Emission, constant: Float) -> Float:
         """NIR's pools have no bias: one that needs it is a convolution that adds up the same windows."""
-        own = self.findings.node(name, ir.SumPool, self.layout.shapes[name])
-        if own is not None:
-            self.findings.inputs(name, expected=before.nodes, actual=own.inputs)
-            channels, size = own.shape[0], tuple(node.weight.shape[2:])
+        pool = self.findings.node(name, ir.SumPool, self.layout.shapes[name])
+        if pool is not None:
+            self.findings.inputs(name, expected=before.nodes, actual=pool.inputs)
+            channels, size = pool.shape[0], tuple(node.weight.shape[2:])
             for what, expected, actual in (
-                ("kernel", size, own.kernel),
-                ("stride", pair(node.stride), own.stride),
-                ("padding", conv_padding(name, node), own.padding),
+                ("kernel", size, pool.kernel),
+                ("stride", pair(node.stride), pool.stride),
+                ("padding", conv_padding(name, node), pool.padding),
                 ("dilation", pair(node.dilation), (1, 1)),
             ):
                 self.findings.same(name, what, expected=expected, actual=actual)
@@ -124,16 +124,16 @@ class _File:
         return np.asarray(node.bias, np.float64).reshape(-1, 1, 1)
 
     def _input(self, name: str, node: nir.Input) -> None:
-        own = self.findings.node(name, ir.Input, self.layout.shapes[name])
-        if own is not None:
-            for what, actual in ((SCALE, own.scale), (LOW, own.low), (HIGH, own.high)):
+        input_node = self.findings.node(name, ir.Input, self.layout.shapes[name])
+        if input_node is not None:
+            for what, actual in ((SCALE, input_node.scale), (LOW, input_node.low), (HIGH, input_node.high)):
                 self.findings.same(name, what, expected=_number(node.metadata.get(what)), actual=actual)
 
     def _neuron(self, name: str, node: Neuron, before: Emission, constant: Float) -> None:
-        own = self.findings.node(name, ir.Neuron, self.layout.shapes[name])
-        if own is None:
+        neuron = self.findings.node(name, ir.Neuron, self.layout.shapes[name])
+        if neuron is None:
             return
-        self.findings.inputs(name, expected=before.nodes, actual=own.inputs)
+        self.findings.inputs(name, expected=before.nodes, actual=neuron.inputs)
         try:
             rule = rule_of(name, node)
         except ModelError as error:
@@ -141,46 +141,46 @@ class _File:
             return
         unit = np.all(np.abs(rule.gain - 1) <= GAIN) and not np.any(rule.drive) and not np.any(rule.reset_value)
         self.findings.same(name, "a gain of 1, v_leak and v_reset of 0", expected=True, actual=bool(unit))
-        self.findings.same(name, "reset", expected=rule.reset.value, actual=own.reset.value)
-        self._scale(name, node, np.asarray(own.scale))
-        self._threshold(own, rule)
+        self.findings.same(name, "reset", expected=rule.reset.value, actual=neuron.reset.value)
+        self._scale(name, node, np.asarray(neuron.scale))
+        self._threshold(neuron, rule)
         amount = compact(node.metadata.get(RESET_AMOUNT, 0))
-        self._equal(name, "reset_amount", own.reset_amount, amount, 0.0)
+        self._equal(name, "reset_amount", neuron.reset_amount, amount, 0.0)
         units = self.findings.numerics.no_memory
         for what, actual, keep, least, most in (
-            (DECAY, own.decay, rule.keep, 0, units - 1),
-            (CURRENT_DECAY, own.current_decay, rule.current_keep, 1, units),
+            (DECAY, neuron.decay, rule.keep, 0, units - 1),
+            (CURRENT_DECAY, neuron.current_decay, rule.current_keep, 1, units),
         ):
             self._equal(name, what, actual, np.clip(float(units) * (1 - keep), least, most), FLOAT32)
             if what in node.metadata:  # once more, as the whole number that a truncating leak needs
                 self._equal(name, what, actual, compact(node.metadata[what]), 0.0)
-        judge_bias(self.findings, own, constant * (1 << self.findings.numerics.membrane_shift), exact=True)
+        judge_bias(self.findings, neuron, constant * (1 << self.findings.numerics.membrane_shift), exact=True)
 
-    def _threshold(self, own: ir.Neuron, rule: NeuronRule) -> None:
+    def _threshold(self, neuron: ir.Neuron, rule: NeuronRule) -> None:
         """A membrane counts in 1/64 where a bias or a decay can leave fractions, else in whole numbers."""
         numerics = self.findings.numerics
-        fractions = np.any(own.bias_mantissa << own.bias_exponent) or np.any(own.decay)
-        remembers = np.any(own.current_decay != numerics.no_memory)
+        fractions = np.any(neuron.bias_mantissa << neuron.bias_exponent) or np.any(neuron.decay)
+        remembers = np.any(neuron.current_decay != numerics.no_memory)
         fine = 1 << numerics.membrane_shift if fractions or remembers else 1
-        expected, wrong = thresholds(fine * own.threshold, fine * rule.threshold, at_least=rule.at_least)
-        self.findings.numbers(own.name, "threshold", actual=own.threshold, expected=expected / fine, wrong=wrong)
+        expected, wrong = thresholds(fine * neuron.threshold, fine * rule.threshold, at_least=rule.at_least)
+        self.findings.numbers(neuron.name, "threshold", actual=neuron.threshold, expected=expected / fine, wrong=wrong)
 
     def _readout(self, name: str, node: nir.Output, before: Emission, constant: Float) -> None:
-        own = self.findings.node(name, ir.Readout, self.layout.shapes[name])
-        if own is None:
+        readout = self.findings.node(name, ir.Readout, self.layout.shapes[name])
+        if readout is None:
             return
-        self.findings.inputs(name, expected=before.nodes, actual=own.inputs)
+        self.findings.inputs(name, expected=before.nodes, actual=readout.inputs)
         heads = tuple((head.name, head.start, head.stop) for head in heads_of(name, node))
-        actual = tuple((head.name, head.start, head.stop) for head in own.heads)
+        actual = tuple((head.name, head.start, head.stop) for head in readout.heads)
         self.findings.same(name, "heads", expected=heads, actual=actual)
         if heads == actual:
-            self._scale(name, node, own.scales)
-        self._equal(name, "bias", own.bias, constant, TIE + FLOAT64 * np.abs(constant))
+            self._scale(name, node, readout.scales)
+        self._equal(name, "bias", readout.bias, constant, TIE + FLOAT64 * np.abs(constant))
 
-    def _scale(self, name: str, node: nir.NIRNode, own: Float) -> None:
+    def _scale(self, name: str, node: nir.NIRNode, scale: Float) -> None:
         """The unit of a node, which the file repeats for people and for files that are compiled again."""
         written = np.ravel(np.asarray(node.metadata.get(SCALE, ()), np.float64))
-        actual = np.ravel(own)
+        actual = np.ravel(scale)
         if written.shape != actual.shape:
             self.findings.differs(name, "number of scales", expected=written.size, actual=actual.size)
             return

@@ -76,39 +76,41 @@ def biases(
 
 
 def judge_neuron(
-    findings: Findings, own: ir.Neuron, rule: NeuronRule, scale: Float, offset: Float, size: Float
+    findings: Findings, neuron: ir.Neuron, rule: NeuronRule, scale: Float, offset: Float, size: Float
 ) -> None:
     """Judge all that an integer neuron holds, but not what feeds it, by the rule that it is made from.
 
     scale: input units of one unit of the float membrane. offset: the constant part of the currents that feed it, in
-    their own real unit; size: how large the numbers are that were added up to it. All broadcast to [*shape].
+    their real unit; size: how large the numbers are that were added up to it. All broadcast to [*shape].
     """
-    name, numerics = own.name, findings.numerics
+    name, numerics = neuron.name, findings.numerics
     units, most = float(numerics.no_memory), numerics.no_memory
-    findings.same(name, "reset", expected=rule.reset.value, actual=own.reset.value)
+    findings.same(name, "reset", expected=rule.reset.value, actual=neuron.reset.value)
     real = scale * (rule.threshold - rule.reset_value)
-    expected, wrong = thresholds(own.threshold, real, at_least=rule.at_least)
-    findings.numbers(name, "threshold", actual=own.threshold, expected=expected, wrong=wrong)
+    expected, wrong = thresholds(neuron.threshold, real, at_least=rule.at_least)
+    findings.numbers(name, "threshold", actual=neuron.threshold, expected=expected, wrong=wrong)
     for what, actual, real in (
-        ("decay", own.decay, np.clip(units * (1 - rule.keep), 0, most - 1)),
-        ("current_decay", own.current_decay, np.clip(units * (1 - rule.current_keep), 1, most)),
-        ("reset_amount", own.reset_amount, scale * rule.reset_amount),
+        ("decay", neuron.decay, np.clip(units * (1 - rule.keep), 0, most - 1)),
+        ("current_decay", neuron.current_decay, np.clip(units * (1 - rule.current_keep), 1, most)),
+        ("reset_amount", neuron.reset_amount, scale * rule.reset_amount),
     ):
         expected, wrong = nearest(actual, real)
         findings.numbers(name, what, actual=actual, expected=expected, wrong=wrong)
     fine = scale * (1 << numerics.membrane_shift)
     drive = rule.drive - (1 - rule.keep) * rule.reset_value
     noise = FLOAT64 * np.abs(fine) * (np.abs(rule.drive) + np.abs(rule.reset_value) + np.abs(rule.gain) * size)
-    judge_bias(findings, own, fine * (drive + rule.gain * offset), noise=noise)
+    judge_bias(findings, neuron, fine * (drive + rule.gain * offset), noise=noise)
 
 
 def judge_bias(
-    findings: Findings, own: ir.Neuron, real: Float, *, noise: Float | float = 0.0, exact: bool = False
+    findings: Findings, neuron: ir.Neuron, real: Float, *, noise: Float | float = 0.0, exact: bool = False
 ) -> None:
     """Judge a neuron's bias by a real one [*shape] in membrane units; `noise` and `exact` as in `biases`."""
     numerics = findings.numerics
     noise = noise + FLOAT64 * np.abs(real)
-    expected, wrong, illegal = biases(own.bias_mantissa, own.bias_exponent, real, numerics, noise=noise, exact=exact)
-    legal = np.clip(own.bias_exponent, 0, numerics.bias_exponent_max)
-    findings.numbers(own.name, "bias_mantissa", actual=own.bias_mantissa, expected=expected, wrong=wrong)
-    findings.numbers(own.name, "bias_exponent", actual=own.bias_exponent, expected=legal, wrong=illegal)
+    expected, wrong, illegal = biases(
+        neuron.bias_mantissa, neuron.bias_exponent, real, numerics, noise=noise, exact=exact
+    )
+    legal = np.clip(neuron.bias_exponent, 0, numerics.bias_exponent_max)
+    findings.numbers(neuron.name, "bias_mantissa", actual=neuron.bias_mantissa, expected=expected, wrong=wrong)
+    findings.numbers(neuron.name, "bias_exponent", actual=neuron.bias_exponent, expected=legal, wrong=illegal)

@@ -69,20 +69,20 @@ class Weights:
             self._judge(name, weight, block.start, real * by, slack)
 
     def _judge(self, name: str, weight: Int, start: int, real: Float, slack: float) -> None:
-        own = weight[start : start + len(real)]
-        wrong = ~(np.abs(real - own) <= slack + TIE)
+        integers = weight[start : start + len(real)]
+        wrong = ~(np.abs(real - integers) <= slack + TIE)
         if not wrong.any():
-            self._largest = max(self._largest, int(own.max()), -int(own.min()))
+            self._largest = max(self._largest, int(integers.max()), -int(integers.min()))
             return
-        plain = own[~wrong]
+        plain = integers[~wrong]
         if plain.size:
             self._largest = max(self._largest, int(plain.max()), -int(plain.min()))
-        places, actual, exact = np.flatnonzero(wrong), own[wrong].astype(np.int64), real[wrong]
+        places, actual, exact = np.flatnonzero(wrong), integers[wrong].astype(np.int64), real[wrong]
         short = (slack > 0) & (actual * exact > 0) & (np.abs(actual) < np.abs(exact))
 
         def first(which: Bool) -> _Place:
             at = int(np.flatnonzero(which)[0])
-            index = tuple(int(i) for i in np.unravel_index(places[at], own.shape))
+            index = tuple(int(i) for i in np.unravel_index(places[at], integers.shape))
             return _Place(
                 index=(start + index[0], *index[1:]), expected=float(np.rint(exact[at])), actual=int(actual[at])
             )
@@ -90,12 +90,12 @@ class Weights:
         if not short.all():
             self._tell(name, int(np.count_nonzero(~short)), first(~short))
         sizes = np.where(short, np.abs(actual), 0)
-        found = []
+        shorts = []
         for size in np.unique(sizes[short]):
             alike = sizes == size
             count = int(np.count_nonzero(alike))
-            found.append(_Short(name=name, size=int(size), count=count, first=first(alike)))
-        self._shorts += sorted(found, key=lambda one: one.first.index)
+            shorts.append(_Short(name=name, size=int(size), count=count, first=first(alike)))
+        self._shorts += sorted(shorts, key=lambda one: one.first.index)
 
     def finish(self) -> None:
         """Tell which of the roundings that are too small do not saturate, and which are too large for the chip.
@@ -120,7 +120,7 @@ class Weights:
         standing = sum(short.count for short in self._shorts if short.size == size)
         if not standing or size == self.levels[-1]:
             return bool(standing)
-        above = sum(int(np.count_nonzero((own > size) | (own < -size))) for _, own in self._weights())
+        above = sum(int(np.count_nonzero((weight > size) | (weight < -size))) for _, weight in self._weights())
         return above < standing
 
     def _weights(self) -> Iterator[tuple[str, Int]]:

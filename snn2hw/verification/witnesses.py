@@ -1,4 +1,4 @@
-"""Who stands beside the program in a comparison: the model with its own numbers, and with the program's integers."""
+"""Who stands beside the program in a comparison: the model as it was trained, and with the program's integers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snn2hw.frontends.torch.requantise import requantise
 
 
 def float_witness(loaded: LoadedModel) -> Witness:
-    """The model with its own numbers: the traced PyTorch model, or a .nir file's graph executed."""
+    """The model as it was trained: the traced PyTorch model, or a .nir file's graph executed."""
     if loaded.traced is not None:
         return loaded.traced
     return ExecutedNir(graph=loaded.network, dtype=torch.float32)

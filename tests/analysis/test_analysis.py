@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from snn2hw.analysis.gradients import ALPHAS, courses, through_identities, through_layers
+from snn2hw.analysis.gradients import ALPHAS, courses, steep, through_identities, through_layers
 from snn2hw.analysis.identity import NEURONS, THRESHOLDS, Condition, conditions, is_identity, make_block
 from snn2hw.analysis.rates import activity
 from snn2hw.data.load import load_samples
@@ -20,18 +20,9 @@ from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import load_model
 from snn2hw.frontends.torch.trace import trace
 from snn2hw.models.blocks import BasicBlock, Bottleneck
-from snn2hw.models.neurons import IFNode, LIFNode, NeuronFactory
+from snn2hw.models.neurons import IFNode, LIFNode
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
-
-
-def steep(alpha: float) -> NeuronFactory:
-    def make() -> IFNode:
-        node = IFNode()
-        node.surrogate_alpha = alpha
-        return node
-
-    return make
 
 
 # Identity
@@ -138,7 +129,7 @@ def test_rates_are_counted_over_samples_steps_and_neurons() -> None:
         spikes = torch.stack([step[layer.layer] for step in steps])
         assert layer.rate == pytest.approx(spikes.double().mean().item(), abs=1e-12)
         assert layer.silent == pytest.approx((spikes.sum(dim=(0, 1)) == 0).double().mean().item())
-    assert layers[-1].gradient is None, "an ADD has no neurons of its own"
+    assert layers[-1].gradient is None, "an ADD has no neurons"
     assert layers[-2].gradient == 1
 
 

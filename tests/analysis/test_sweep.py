@@ -35,9 +35,9 @@ def test_every_point_is_the_accuracy_of_the_program_that_export_makes() -> None:
     assert [(p["method"], p["weight_bits"]) for p in document["points"]] == [(m, b) for m in METHODS for b in (2, 4, 8)]
     for point in document["points"]:
         options = ("--weight-bits", point["weight_bits"], "--calibration", point["method"])
-        succeed("export", "tiny.pt", "--target", "lava", "-o", "own.lava", "--calibrate", "samples.npz", *options)
-        succeed("simulate", "own.lava", "--data", "samples.npz", "-o", "own.npz")
-        right = int((arrays("own.npz")["logits"].argmax(axis=1) == labels).sum())
+        succeed("export", "tiny.pt", "--target", "lava", "-o", "alone.lava", "--calibrate", "samples.npz", *options)
+        succeed("simulate", "alone.lava", "--data", "samples.npz", "-o", "alone.npz")
+        right = int((arrays("alone.npz")["logits"].argmax(axis=1) == labels).sum())
         assert (point["correct"], point["accuracy"]) == (right, right / 5), point
     succeed("verify", "tiny.lava", "--data", "samples.npz", "--json", "verify.json")
     assert document["float_accuracy"] == json.loads(Path("verify.json").read_text())["accuracy"]["float"]
@@ -57,8 +57,8 @@ def test_every_method_is_exact_in_real_lava_at_few_bits() -> None:
     """A scale for each channel is what no other test gives to Lava."""
     for method, bits in (("balanced", 4), ("mse", 3)):
         options = ("--weight-bits", bits, "--calibration", method)
-        succeed("export", "tiny.pt", "--target", "lava", "-o", "own.lava", "--calibrate", "samples.npz", *options)
-        assert "Verdict: exact for these 5 samples." in succeed("verify", "own.lava", "--data", "samples.npz")
+        succeed("export", "tiny.pt", "--target", "lava", "-o", "alone.lava", "--calibrate", "samples.npz", *options)
+        assert "Verdict: exact for these 5 samples." in succeed("verify", "alone.lava", "--data", "samples.npz")
 
 
 def test_the_table_shows_accuracy_and_points_lost() -> None:

@@ -19,7 +19,7 @@ import nir
 import numpy as np
 import pytest
 import torch
-from cli import arrays, fail, succeed
+from cli import arrays, fail, same_arrays, succeed
 from conftest import CLASSES, SAMPLES, SHAPE, TIMESTEPS, tiny_config, tiny_model
 
 from snn2hw import ir
@@ -95,31 +95,31 @@ def test_a_bundle_holds_these_files_and_the_sha256_of_each() -> None:
 
 
 def test_the_manifest_says_what_the_bundle_is_and_where_it_came_from() -> None:
-    found = manifest()
-    assert set(found) == {
+    content = manifest()
+    assert set(content) == {
         "schema", "versions", "source", "calibration", "timesteps", "depth", "input", "logits_scale", "layers", "joins",
         "heads", "conventions", "network_vs_torch", "backends", "sha256", "manifest_sha256",
     }  # fmt: skip
-    assert found["schema"] == "snn2hw.bundle/1"
-    assert found["versions"] | {"snn2hw": "", "python": "", "torch": "", "nir": "", "numpy": ""} == dict.fromkeys(
+    assert content["schema"] == "snn2hw.bundle/1"
+    assert content["versions"] | {"snn2hw": "", "python": "", "torch": "", "nir": "", "numpy": ""} == dict.fromkeys(
         ("snn2hw", "python", "torch", "nir", "numpy"), ""
     )
-    assert found["source"] == {
+    assert content["source"] == {
         "model": "tiny.pt",
         "file": "../tiny.pt",
         "sha256": hashlib.sha256(Path("tiny.pt").read_bytes()).hexdigest(),
         "options": {"input_shape": list(SHAPE), "timesteps": TIMESTEPS},
     }
-    assert found["calibration"] == {"data": "samples.npz", "samples": SAMPLES}
+    assert content["calibration"] == {"data": "samples.npz", "samples": SAMPLES}
     neurons = sum(int(np.prod(shape)) for name, shape in LAYERS.items() if not name.endswith(".add"))
-    assert found["network_vs_torch"] == {
+    assert content["network_vs_torch"] == {
         "samples": 2,
         "compared": 2 * 2 * TIMESTEPS * (neurons + CLASSES),  # twice in a row
         "ties": 0,
         "note": "",
     }
-    assert (found["timesteps"], found["depth"]) == (TIMESTEPS, 7)
-    entry = found["input"]
+    assert (content["timesteps"], content["depth"]) == (TIMESTEPS, 7)
+    entry = content["input"]
     assert set(entry) == {"shape", "scale", "dtype", "low", "high"}
     assert (entry["shape"], entry["dtype"], entry["low"], entry["high"]) == (list(SHAPE), "int8", 0, 127)
     assert entry["scale"] == pytest.approx(arrays("samples.npz")["x"].max() / 127)
@@ -163,8 +163,8 @@ def test_the_manifest_names_each_join_with_its_gate_and_delay(
     arch: str, connect: str | None, joins: list[tuple[str, str, int]]
 ) -> None:
     save_checkpoint("net.pt", tiny_model(arch, connect=connect), arch, tiny_config(connect=connect))
-    found = manifest(export("net.pt"))["joins"]
-    assert found == [{"name": name, "gate": gate, "delay": delay} for name, gate, delay in joins]
+    written = manifest(export("net.pt"))["joins"]
+    assert written == [{"name": name, "gate": gate, "delay": delay} for name, gate, delay in joins]
 
 
 def test_the_manifest_names_the_pool_of_binary_spikes_as_or() -> None:
@@ -182,9 +182,7 @@ def test_a_bundle_runs_without_snn2hw_and_stays_as_it_was() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert cli.contents(BUNDLE) == before
     succeed(*SIMULATE, "-o", "ours.npz")
-    ours, theirs = arrays("ours.npz"), arrays("spikes.npz")
-    assert ours.keys() == theirs.keys()
-    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    assert same_arrays("ours.npz", "spikes.npz")
 
 
 def test_an_export_replaces_the_older_bundle_and_all_that_was_in_it() -> None:
@@ -194,8 +192,7 @@ def test_an_export_replaces_the_older_bundle_and_all_that_was_in_it() -> None:
     assert manifest()["timesteps"] == 2
     assert cli.contents(BUNDLE).keys() == cli.contents(Path("fresh.lava")).keys()
     assert sorted(path.name for path in Path().iterdir()) == ["fresh.lava", "samples.npz", "tiny.lava", "tiny.pt"]
-    with np.load("tiny.lava/program.npz") as one, np.load("fresh.lava/program.npz") as other:
-        assert all(np.array_equal(one[name], other[name]) for name in one.files)
+    assert same_arrays("tiny.lava/program.npz", "fresh.lava/program.npz")
 
 
 def test_a_damaged_bundle_can_be_exported_again_as_its_message_says() -> None:
@@ -235,9 +232,7 @@ def test_every_engine_writes_the_same_spikes_npz() -> None:
 def test_processes_that_share_the_samples_write_the_same() -> None:
     succeed(*SIMULATE, "-o", "one.npz")
     out = succeed(*SIMULATE, "--jobs", "2", "-o", "two.npz")
-    one, two = arrays("one.npz"), arrays("two.npz")
-    assert "of 5 samples right" in out and one.keys() == two.keys()
-    assert all(np.array_equal(values, two[name]) for name, values in one.items())
+    assert "of 5 samples right" in out and same_arrays("one.npz", "two.npz")
 
 
 @pytest.mark.parametrize("step", range(TIMESTEPS))
@@ -265,8 +260,7 @@ def test_static_and_repeated_samples_are_the_same() -> None:
     for engine in ("fast", "cycle", "lava"):
         succeed(*SIMULATE, "--engine", engine, "-o", "static.npz")
         succeed("simulate", BUNDLE, "--data", "steps.npz", "--engine", engine, "-o", "repeated.npz")
-        static, repeated = arrays("static.npz"), arrays("repeated.npz")
-        assert all(np.array_equal(static[name], repeated[name]) for name in static)
+        assert same_arrays("static.npz", "repeated.npz")
 
 
 def test_the_first_samples_can_be_taken_alone() -> None:
@@ -278,23 +272,21 @@ def test_the_first_samples_can_be_taken_alone() -> None:
 def test_a_model_is_simulated_like_its_bundle() -> None:
     succeed(*SIMULATE, "-o", "bundle.npz")
     succeed("simulate", "tiny.pt", "--data", "samples.npz", *CALIBRATED, "-o", "model.npz")
-    bundle, model = arrays("bundle.npz"), arrays("model.npz")
-    assert bundle.keys() == model.keys()
-    assert all(np.array_equal(bundle[name], model[name]) for name in bundle)
+    assert same_arrays("bundle.npz", "model.npz")
 
 
 # verify
 
 
 def test_the_json_of_verify() -> None:
-    found = verified(*VERIFY, "--samples", "4")
-    assert set(found) == {
+    result = verified(*VERIFY, "--samples", "4")
+    assert set(result) == {
         "schema", "verdict", "samples", "timesteps", "comparisons", "skipped", "accuracy", "head", "spikes",
         "conventions", "program_sha256", "data_sha256",
     }  # fmt: skip
-    assert (found["schema"], found["verdict"]) == ("snn2hw.verify/1", "exact")
-    assert (found["samples"], found["timesteps"], found["skipped"]) == (4, TIMESTEPS, {})
-    assert [(comparison["name"], comparison["exact_required"]) for comparison in found["comparisons"]] == [
+    assert (result["schema"], result["verdict"]) == ("snn2hw.verify/1", "exact")
+    assert (result["samples"], result["timesteps"], result["skipped"]) == (4, TIMESTEPS, {})
+    assert [(comparison["name"], comparison["exact_required"]) for comparison in result["comparisons"]] == [
         ("network-vs-torch", True),
         ("integers-vs-network", True),
         ("lava-vs-program", True),
@@ -311,7 +303,7 @@ def test_the_json_of_verify() -> None:
         "program-vs-requantised-torch": sizes | {"logits": 4 * CLASSES},
         "program-vs-float-torch": sizes,
     }
-    for comparison in found["comparisons"]:
+    for comparison in result["comparisons"]:
         assert set(comparison) == {"name", "exact_required", "compared", "mismatches", "ties", "note", "layers"}
         assert (comparison["ties"], comparison["note"]) == (0, "")
         layers = {layer["name"]: layer for layer in comparison["layers"]}
@@ -327,13 +319,13 @@ def test_the_json_of_verify() -> None:
             assert comparison[key] == sum(layer[key] for layer in layers.values())
         if comparison["exact_required"]:
             assert comparison["mismatches"] == 0
-    assert found["accuracy"].keys() == {"float", "requantised", "program", "lava", "n"}
-    assert found["accuracy"]["n"] == 4
+    assert result["accuracy"].keys() == {"float", "requantised", "program", "lava", "n"}
+    assert result["accuracy"]["n"] == 4
     succeed(*SIMULATE, "-o", "spikes.npz", "--samples", "4")
     spikes = arrays("spikes.npz")
-    assert found["spikes"] == {name: int(spikes[name].sum()) for name in LAYERS}
+    assert result["spikes"] == {name: int(spikes[name].sum()) for name in LAYERS}
     right = float((spikes["logits"].argmax(axis=1) == arrays("samples.npz")["y"][:4]).mean())
-    assert found["accuracy"]["program"] == found["accuracy"]["lava"] == found["accuracy"]["requantised"] == right
+    assert result["accuracy"]["program"] == result["accuracy"]["lava"] == result["accuracy"]["requantised"] == right
 
 
 def test_what_verify_prints_names_the_verdict_the_conventions_and_the_comparisons() -> None:
@@ -346,8 +338,8 @@ def test_what_verify_prints_names_the_verdict_the_conventions_and_the_comparison
 
 def test_samples_without_labels_are_verified_without_accuracy() -> None:
     np.savez("unlabelled.npz", x=arrays("samples.npz")["x"])
-    found = verified("verify", BUNDLE, "--data", "unlabelled.npz", "--json", "verify.json")
-    assert (found["verdict"], found["accuracy"]) == ("exact", None)
+    result = verified("verify", BUNDLE, "--data", "unlabelled.npz", "--json", "verify.json")
+    assert (result["verdict"], result["accuracy"]) == ("exact", None)
     out = succeed("simulate", BUNDLE, "--data", "unlabelled.npz")
     assert "right" not in out
     assert "The samples have no labels: no accuracy." in succeed("verify", BUNDLE, "--data", "unlabelled.npz")
@@ -360,14 +352,14 @@ OF_THE_MODEL = {"network-vs-torch", "program-vs-requantised-torch", "program-vs-
 
 def skipped(*arguments: object) -> str:
     """Verify a bundle whose model cannot be had; return the reason it gives."""
-    found = verified(*arguments, code=3)
-    assert found["verdict"] == "incomplete"
-    assert [comparison["name"] for comparison in found["comparisons"]] == ["integers-vs-network", "lava-vs-program"]
-    assert all(comparison["mismatches"] == 0 for comparison in found["comparisons"])
-    assert found["accuracy"].keys() == {"program", "lava", "n"}
-    assert found["skipped"].keys() == OF_THE_MODEL
+    result = verified(*arguments, code=3)
+    assert result["verdict"] == "incomplete"
+    assert [comparison["name"] for comparison in result["comparisons"]] == ["integers-vs-network", "lava-vs-program"]
+    assert all(comparison["mismatches"] == 0 for comparison in result["comparisons"])
+    assert result["accuracy"].keys() == {"program", "lava", "n"}
+    assert result["skipped"].keys() == OF_THE_MODEL
     reason: str
-    (reason,) = set(found["skipped"].values())
+    (reason,) = set(result["skipped"].values())
     return reason
 
 
@@ -381,8 +373,8 @@ def test_a_bundle_and_its_model_can_move_together() -> None:
     Path("elsewhere").mkdir()
     for name in ("tiny.pt", "tiny.lava"):
         shutil.move(name, "elsewhere")
-    found = verified("verify", "elsewhere/tiny.lava", "--data", "samples.npz", "--json", "verify.json")
-    assert (found["verdict"], found["skipped"]) == ("exact", {})
+    result = verified("verify", "elsewhere/tiny.lava", "--data", "samples.npz", "--json", "verify.json")
+    assert (result["verdict"], result["skipped"]) == ("exact", {})
 
 
 def test_a_model_that_was_changed_is_not_what_the_bundle_was_made_from() -> None:
@@ -401,9 +393,9 @@ def test_a_bundle_from_nir_is_exact_with_the_files_own_executor_as_its_model(opt
     succeed("export", "tiny.pt", "--target", "nir", *CALIBRATED, *options)
     bundle = export("tiny.nir", "--timesteps", str(TIMESTEPS))
     assert manifest(bundle)["source"]["file"] == "../tiny.nir"
-    found = verified("verify", bundle, "--data", "samples.npz", "--json", "verify.json")
-    assert (found["verdict"], found["skipped"]) == ("exact", {})
-    assert all(comparison["compared"] for comparison in found["comparisons"])
+    result = verified("verify", bundle, "--data", "samples.npz", "--json", "verify.json")
+    assert (result["verdict"], result["skipped"]) == ("exact", {})
+    assert all(comparison["compared"] for comparison in result["comparisons"])
     Path("tiny.nir").unlink()
     reason = skipped("verify", bundle, "--data", "samples.npz", "--json", "verify.json")
     assert reason == "the model ../tiny.nir is no longer there; name it with --model"
@@ -455,9 +447,7 @@ def test_the_weights_of_a_factory_and_of_a_checkpoint_give_the_same_spikes() -> 
     export(a_factory(), "--weights", "weights.pt", "--input-shape", "1,6,6", "--timesteps", str(TIMESTEPS))
     succeed(*SIMULATE, "-o", "checkpoint.npz")
     succeed("simulate", "new.lava", "--data", "samples.npz", "-o", "factory.npz")
-    checkpoint, factory = arrays("checkpoint.npz"), arrays("factory.npz")
-    assert checkpoint.keys() == factory.keys()
-    assert all(np.array_equal(checkpoint[name], factory[name]) for name in checkpoint)
+    assert same_arrays("checkpoint.npz", "factory.npz")
 
 
 def test_a_nir_file_gives_the_same_spikes_as_the_model_it_came_from() -> None:
@@ -466,9 +456,7 @@ def test_a_nir_file_gives_the_same_spikes_as_the_model_it_came_from() -> None:
     export("tiny.nir", "--timesteps", str(TIMESTEPS))
     succeed(*SIMULATE, "-o", "checkpoint.npz")
     succeed("simulate", "new.lava", "--data", "samples.npz", "-o", "nir.npz")
-    checkpoint, from_nir = arrays("checkpoint.npz"), arrays("nir.npz")
-    assert checkpoint.keys() == from_nir.keys()
-    assert all(np.array_equal(checkpoint[name], from_nir[name]) for name in checkpoint)
+    assert same_arrays("checkpoint.npz", "nir.npz")
 
 
 # check, inspect, doctor
@@ -476,9 +464,9 @@ def test_a_nir_file_gives_the_same_spikes_as_the_model_it_came_from() -> None:
 
 def test_the_json_of_check() -> None:
     assert "nothing stops a deployment to lava" in succeed("check", "tiny.pt", "--json", "check.json")
-    found = read_json("check.json")
-    conventions = found.pop("conventions")
-    assert found == {
+    document = read_json("check.json")
+    conventions = document.pop("conventions")
+    assert document == {
         "schema": "snn2hw.check/1", "model": "tiny.pt", "target": "lava", "deployable": True, "blockers": [],
     }  # fmt: skip
     assert conventions["layer1.0.neuron2"] == {
@@ -536,15 +524,15 @@ def test_check_lists_every_blocker_and_exits_with_1() -> None:
     )
     out = succeed("check", "twowrong:net", "--input-shape", "1,6,6", "--json", "check.json", code=1)
     assert "2 blockers" in out
-    found = read_json("check.json")
-    assert not found["deployable"]
-    assert [set(blocker) for blocker in found["blockers"]] == [{"layer", "problem", "advice"}] * 2
-    assert [(blocker["layer"], blocker["problem"]) for blocker in found["blockers"]] == [
+    document = read_json("check.json")
+    assert not document["deployable"]
+    assert [set(blocker) for blocker in document["blockers"]] == [{"layer", "problem", "advice"}] * 2
+    assert [(blocker["layer"], blocker["problem"]) for blocker in document["blockers"]] == [
         ("neuron1", "layers of type Sigmoid are not supported"),
         ("layer2.0.neuron1", "layers of type PReLU are not supported"),
     ]
-    assert all("Use a spiking neuron in its place" in blocker["advice"] for blocker in found["blockers"])
-    for blocker in found["blockers"]:
+    assert all("Use a spiking neuron in its place" in blocker["advice"] for blocker in document["blockers"])
+    for blocker in document["blockers"]:
         assert blocker["layer"] in out
 
 
@@ -662,9 +650,9 @@ def test_a_net_without_blocks_is_verified_too() -> None:
     )
     bundle = export("plain:net", "--input-shape", "1,6,6", "--timesteps", "4")
     assert manifest(bundle)["joins"] == []
-    found = verified("verify", bundle, "--data", "samples.npz", "--json", "verify.json")
-    assert found["verdict"] == "exact"
-    assert found["spikes"]["2"] > 0
+    result = verified("verify", bundle, "--data", "samples.npz", "--json", "verify.json")
+    assert result["verdict"] == "exact"
+    assert result["spikes"]["2"] > 0
 
 
 def test_a_nir_neuron_with_a_memory_of_its_current_goes_the_whole_way() -> None:
@@ -679,6 +667,5 @@ def test_a_nir_neuron_with_a_memory_of_its_current_goes_the_whole_way() -> None:
     assert manifest(bundle)["conventions"]["neuron1"]["fires"] == "v > v_threshold"
     for engine in ("fast", "cycle", "lava"):
         succeed("simulate", bundle, "--data", "samples.npz", "--engine", engine, "-o", f"{engine}.npz")
-    cycle, lava = arrays("cycle.npz"), arrays("lava.npz")
-    assert cycle["neuron1"].any()
-    assert all(np.array_equal(cycle[name], lava[name]) for name in cycle)
+    assert arrays("cycle.npz")["neuron1"].any()
+    assert same_arrays("cycle.npz", "lava.npz")

@@ -348,7 +348,7 @@ def test_a_net_is_trained_on_what_can_be_read_only_on_demand() -> None:
     stopped = cli.run(*train)
     assert stopped.code == 2 and "199 bytes are no multiple of 5" in stopped.err
     assert stopped.err.endswith("leave out what cannot be read: --skip-corrupt.\n")
-    assert Path("trained.pt.training").exists(), "what was trained is kept"
+    assert Path("trained.pt.training").exists(), "what was trained stays"
     told = cli.succeed(*train, "--resume", "--skip-corrupt")
     assert "2 samples cannot be read and are left out" in told and "Wrote trained.pt" in told
 

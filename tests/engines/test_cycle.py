@@ -57,7 +57,7 @@ def respond(node: ir.Node, x: np.ndarray, state: dict[str, Any]) -> np.ndarray:
             kernels = [node.weight[g * outputs : (g + 1) * outputs].astype(np.int64) for g in groups]
             parts = [windows[g * inputs : (g + 1) * inputs] for g in groups]
             return np.concatenate(
-                [np.einsum("chwij,ocij->ohw", part, own) for part, own in zip(parts, kernels, strict=True)]
+                [np.einsum("chwij,ocij->ohw", part, kernel) for part, kernel in zip(parts, kernels, strict=True)]
             )
         case ir.SumPool():
             return windows_of(x, node.kernel, node.stride, node.padding, (1, 1)).sum((3, 4))
@@ -80,8 +80,8 @@ def respond(node: ir.Node, x: np.ndarray, state: dict[str, Any]) -> np.ndarray:
             v = v + u
             spike = (v > 64 * node.threshold).astype(np.int64)
             taken = 64 * node.reset_amount * spike
-            kept = {"zero": v * (1 - spike), "subtract": v - taken}.get(node.reset.value, v)
-            state[node.name] = u, kept, taken if node.reset.value == "subtract_late" else 0
+            v = {"zero": v * (1 - spike), "subtract": v - taken}.get(node.reset.value, v)
+            state[node.name] = u, v, taken if node.reset.value == "subtract_late" else 0
             return spike
     return x
 
@@ -93,10 +93,10 @@ def windows_of(x: np.ndarray, kernel: Any, stride: ir.Pair, padding: ir.Pair, di
     return windows[:, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
-def assert_equal(found: ir.Spikes, expected: ir.Spikes) -> None:
-    assert found.keys() == expected.keys()
+def assert_equal(actual: ir.Spikes, expected: ir.Spikes) -> None:
+    assert actual.keys() == expected.keys()
     for name, values in expected.items():
-        assert np.array_equal(found[name], values), name
+        assert np.array_equal(actual[name], values), name
 
 
 @st.composite
@@ -126,28 +126,28 @@ def test_payloads_are_graded_where_blocks_add(multi_step: bool) -> None:
     model = residual_net("ADD", NEURONS["if-soft"], blocks=((4, 1), (4, 1)), max_pool=(0, 1), multi_step=multi_step)
     samples = random_samples(4)
     _, program = compile_model(model, samples, timesteps=4)
-    found = simulate(program, samples)
-    assert (found["pool0"].max(), found["block1.add"].max(), found["pool1"].max()) == (2, 3, 3)
-    assert_equal(found, step_by_step(program, samples))
+    spikes = simulate(program, samples)
+    assert (spikes["pool0"].max(), spikes["block1.add"].max(), spikes["pool1"].max()) == (2, 3, 3)
+    assert_equal(spikes, step_by_step(program, samples))
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_layers_of_every_geometry(geometry: str) -> None:
     samples = random_samples(3)
     traced, program = compile_model(geometry_net(geometry), samples, timesteps=4)
-    found = simulate(program, samples)
-    assert_equal(found, step_by_step(program, samples))
-    assert_requantised_equal(run_requantised(traced, program, samples), found)
-    assert all(values.any() for values in found.values())
+    spikes = simulate(program, samples)
+    assert_equal(spikes, step_by_step(program, samples))
+    assert_requantised_equal(run_requantised(traced, program, samples), spikes)
+    assert all(values.any() for values in spikes.values())
 
 
-def assert_requantised_equal(own: ir.Spikes, program: ir.Spikes) -> None:
+def assert_requantised_equal(requantised: ir.Spikes, program: ir.Spikes) -> None:
     """All that the model computes too: not the levels of graded pools."""
-    compared = {name: program[name] for name in own.keys() & program.keys()}
-    assert {name for name in program.keys() - own.keys() if ".level" not in name} == set()
-    whole = np.rint(own["logits"])
-    assert np.abs(own["logits"] - whole).max() < 1e-6
-    assert_equal({name: own[name] for name in compared} | {"logits": whole}, compared)
+    compared = {name: program[name] for name in requantised.keys() & program.keys()}
+    assert {name for name in program.keys() - requantised.keys() if ".level" not in name} == set()
+    whole = np.rint(requantised["logits"])
+    assert np.abs(requantised["logits"] - whole).max() < 1e-6
+    assert_equal({name: requantised[name] for name in compared} | {"logits": whole}, compared)
 
 
 @pytest.mark.parametrize(("neuron", "multi_step"), MULTI_STEP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hand_made_graphs import program_of
 from nets import NEURONS, compile_model, leaky, random_samples, residual_net
 from torch import nn
 
@@ -16,9 +17,6 @@ from snn2hw.frontends.torch.requantise import requantise
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.ir.numerics import load_numerics
 from snn2hw.network.write_integers import integer_graph
-from snn2hw.passes.balance_delays import balance_delays
-from snn2hw.passes.bound import bound
-from snn2hw.passes.calibrate import UNCALIBRATED
 
 
 def wide_neuron(weight: float, *, timesteps: int) -> ir.Program:
@@ -29,16 +27,22 @@ def wide_neuron(weight: float, *, timesteps: int) -> ir.Program:
     return compile_model(model, Samples(np.full((1, 100), 1 / 3, np.float32), None, False), timesteps=timesteps)[1]
 
 
-@pytest.mark.parametrize(("active", "what"), [(10, "the membrane"), (50, "the summed input")])
-def test_an_overflow_is_told_with_its_place(active: int, what: str) -> None:
-    """The first sample is silent; in the second all is well until step 2."""
-    program = wide_neuron(1.0, timesteps=4)
+OVERFLOWS = {"the membrane": (1, 10), "the summed input": (2, 50)}
+"""What leaves its range in step 2: from which step on, and how many of the inputs that add, `overflowing` shows."""
+
+
+def overflowing(what: str) -> Samples:
+    """For a wide neuron: the first sample is silent; in the second all is well until step 2."""
     frames = np.zeros((2, 4, 100), np.float32)
-    frames[1, 2:, :active] = 1 / 3
-    if what == "the membrane":
-        frames[1, 1, :active] = 1 / 3
+    first, active = OVERFLOWS[what]
+    frames[1, first:, :active] = 1 / 3
+    return Samples(frames, None, True)
+
+
+@pytest.mark.parametrize("what", OVERFLOWS)
+def test_an_overflow_is_told_with_its_place(what: str) -> None:
     with pytest.raises(FixedPointOverflow, match=rf"^1, sample 1, step 2, cycle 8: {what}.* reaches \d+, the limit is"):
-        simulate(program, Samples(frames, None, True))
+        simulate(wide_neuron(1.0, timesteps=4), overflowing(what))
 
 
 @pytest.mark.parametrize("drive", [-1.0, 1.0])
@@ -48,8 +52,8 @@ def test_what_calibration_saw_never_overflows(drive: float) -> None:
     model[0].weight.data.copy_(torch.tensor([[drive, drive / 2]]))
     samples = random_samples(4, shape=(2,))
     _, program = compile_model(model, samples, timesteps=16)
-    found = simulate(program, samples)
-    assert program.bounds["1"].observed == pytest.approx(0.5, abs=0.01) and found["1"].any() == (drive > 0)
+    spikes = simulate(program, samples)
+    assert program.bounds["1"].observed == pytest.approx(0.5, abs=0.01) and spikes["1"].any() == (drive > 0)
 
 
 def test_a_model_without_the_integers_is_told_in_one_line() -> None:
@@ -57,11 +61,11 @@ def test_a_model_without_the_integers_is_told_in_one_line() -> None:
     traced, program = compile_model(residual_net("ADD", NEURONS["lif"]), samples, timesteps=2)
     integers = integer_graph(program.graph)
     integers.nodes["0"].weight = integers.nodes["0"].weight + 0.25
-    own = requantise(traced, integers)
+    requantised = requantise(traced, integers)
     with pytest.raises(
         FixedPointOverflow, match=r"^2: a current of .* is not a whole number.*with the model\.$"
     ) as told:
-        list(own.run(torch.from_numpy(samples.steps(2) * 1.0).double()))
+        list(requantised.run(torch.from_numpy(samples.steps(2) * 1.0).double()))
     assert len(str(told.value).splitlines()) == 1
 
 
@@ -78,13 +82,7 @@ def hand_made(*nodes: ir.Node, timesteps: int, weight: int, bias: tuple[int, int
             *nodes,
         )
     )
-    return ir.Program(
-        graph=graph,
-        numerics=load_numerics(),
-        bounds=bound(graph, UNCALIBRATED, load_numerics(), timesteps=timesteps),
-        schedule=balance_delays(graph, timesteps=timesteps),
-        regions=(),
-    )
+    return program_of(graph, load_numerics(), timesteps=timesteps)
 
 
 def readout(*inputs: str) -> ir.Readout:
@@ -114,8 +112,8 @@ def test_graded_spikes_are_recorded_as_they_are() -> None:
         weight=1,
         bias=(0, 0),
     )
-    found = simulate(program, ONES[:1])
-    assert {name: (values.ravel().tolist(), values.dtype.name) for name, values in found.items()} == {
+    emitted = simulate(program, ONES[:1])
+    assert {name: (values.ravel().tolist(), values.dtype.name) for name, values in emitted.items()} == {
         "n": ([1, 1], "uint8"),
         "above": ([400, 400], "int32"),
         "below": ([-7, -7], "int32"),

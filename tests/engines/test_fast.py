@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hand_made_graphs import program_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import (
@@ -27,7 +28,7 @@ from nets import (
     residual_net,
 )
 from test_cycle import assert_equal, residual_nets
-from test_cycle_edges import wide_neuron
+from test_cycle_edges import OVERFLOWS, overflowing, wide_neuron
 from torch import nn
 
 from snn2hw import ir
@@ -37,22 +38,18 @@ from snn2hw.engines.layers import Layers
 from snn2hw.errors import DataError, FixedPointOverflow, OptionError
 from snn2hw.ir.fixed_point import NO_MEMORY, Reset
 from snn2hw.ir.numerics import load_numerics
-from snn2hw.passes.balance_delays import balance_delays
-from snn2hw.passes.bound import bound
-from snn2hw.passes.calibrate import UNCALIBRATED
-from snn2hw.passes.partition import partition
 
 
 def run_plain(program: ir.Program, samples: Samples) -> ir.Spikes:
     """The engine as a GPU runs it, on the CPU: the kernels in plain torch."""
-    found: ir.Spikes = {}
+    spikes: ir.Spikes = {}
     engine = Layers(program, plain=True)
     assert {synapse.kernel for synapse in engine.synapses.values()} <= {"float32", "float64"}
     logits = engine.run(
         batches.payloads(program, samples),
-        lambda name, values: found.update({name: batches.as_recorded(values, program, name)}),
+        lambda name, values: spikes.update({name: batches.as_recorded(values, program, name)}),
     )
-    return {**found, "logits": logits}
+    return {**spikes, "logits": logits}
 
 
 @settings(max_examples=60, deadline=None)
@@ -72,17 +69,6 @@ def test_layers_of_every_geometry(geometry: str) -> None:
     expected = cycle.simulate(program, samples)
     assert_equal(fast.simulate(program, samples), expected)
     assert_equal(run_plain(program, samples), expected)
-
-
-def program_of(nodes: list[ir.Node], timesteps: int) -> ir.Program:
-    graph = ir.Graph(tuple(nodes))
-    return ir.Program(
-        graph=graph,
-        numerics=load_numerics(),
-        bounds=bound(graph, UNCALIBRATED, load_numerics(), timesteps=timesteps),
-        schedule=balance_delays(graph, timesteps=timesteps),
-        regions=partition(graph),
-    )
 
 
 @st.composite
@@ -165,7 +151,7 @@ def integer_programs(draw: st.DrawFn) -> ir.Program:
         ir.Linear(name="m", inputs=("or",), shape=(5,), weight=weights(5, int(np.prod(pooled)))),
         ir.Readout(name="y", inputs=("l", "m"), shape=(5,), bias=random.integers(-9, 9, 5), scale=1.0),
     ]
-    return program_of(nodes, draw(st.integers(1, 4)))
+    return program_of(ir.Graph(tuple(nodes)), load_numerics(), timesteps=draw(st.integers(1, 4)))
 
 
 def outcome(simulate: Callable[[], ir.Spikes]) -> ir.Spikes | None:
@@ -184,25 +170,21 @@ def test_integers_of_every_size(program: ir.Program, static: bool, seed: int) ->
     x = np.where(random.random(shape) < 0.6, random.choice([node.low, node.high], shape), random.integers(-9, 9, shape))
     samples = Samples(x.astype(np.float32), None, not static)
     expected = outcome(lambda: cycle.simulate(program, samples))
-    for found in (outcome(lambda: fast.simulate(program, samples)), outcome(lambda: run_plain(program, samples))):
-        assert (found is None) == (expected is None)
-        if found is not None and expected is not None:
-            assert_equal(found, expected)
+    for actual in (outcome(lambda: fast.simulate(program, samples)), outcome(lambda: run_plain(program, samples))):
+        assert (actual is None) == (expected is None)
+        if actual is not None and expected is not None:
+            assert_equal(actual, expected)
 
 
-@pytest.mark.parametrize(("active", "what"), [(10, "the membrane"), (50, "the summed input")])
-def test_an_overflow_is_told_with_its_place(active: int, what: str) -> None:
-    program = wide_neuron(1.0, timesteps=4)
-    frames = np.zeros((2, 4, 100), np.float32)
-    frames[1, 2:, :active] = 1 / 3
-    if what == "the membrane":
-        frames[1, 1, :active] = 1 / 3
-    with pytest.raises(FixedPointOverflow) as told:
-        cycle.simulate(program, Samples(frames, None, True))
+@pytest.mark.parametrize("what", OVERFLOWS)
+def test_an_overflow_is_told_as_the_cycle_simulator_tells_it(what: str) -> None:
+    program, samples = wide_neuron(1.0, timesteps=4), overflowing(what)
+    with pytest.raises(FixedPointOverflow) as expected:
+        cycle.simulate(program, samples)
     for batch in (1, 2):
-        with pytest.raises(FixedPointOverflow) as found:
-            fast.simulate(program, Samples(frames, None, True), batch=batch)
-        assert str(found.value) == str(told.value)
+        with pytest.raises(FixedPointOverflow) as told:
+            fast.simulate(program, samples, batch=batch)
+        assert str(told.value) == str(expected.value)
 
 
 def test_only_what_is_asked_for_is_recorded() -> None:
@@ -215,14 +197,12 @@ def test_only_what_is_asked_for_is_recorded() -> None:
 
 
 def linear_program(payload: int, weight: int, inputs: int, timesteps: int = 1) -> ir.Program:
-    return program_of(
-        [
-            ir.Input(name="x", shape=(inputs,), scale=1.0, low=0, high=payload),
-            ir.Linear(name="l", inputs=("x",), shape=(2,), weight=np.array([[weight] * inputs, [-weight] * inputs])),
-            ir.Readout(name="y", inputs=("l",), shape=(2,), bias=np.zeros(2, np.int64), scale=1.0),
-        ],
-        timesteps,
+    nodes = (
+        ir.Input(name="x", shape=(inputs,), scale=1.0, low=0, high=payload),
+        ir.Linear(name="l", inputs=("x",), shape=(2,), weight=np.array([[weight] * inputs, [-weight] * inputs])),
+        ir.Readout(name="y", inputs=("l",), shape=(2,), bias=np.zeros(2, np.int64), scale=1.0),
     )
+    return program_of(ir.Graph(nodes), load_numerics(), timesteps=timesteps)
 
 
 @pytest.mark.parametrize(

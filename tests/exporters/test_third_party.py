@@ -1,4 +1,4 @@
-"""A back end of another package: every command knows it, and what it gets wrong is found under its name."""
+"""A back end of another package: every command knows it, and what it gets wrong is told under its name."""
 
 from __future__ import annotations
 
@@ -171,9 +171,9 @@ def test_inspect_and_doctor_name_it() -> None:
 
 def test_verify_requires_it_by_name(both: ModuleType) -> None:
     del both
-    found = comparisons(code=0)
-    assert list(found)[:4] == ["network-vs-torch", "integers-vs-network", "lava-vs-program", "flux-vs-program"]
-    assert found["flux-vs-program"]["exact_required"] and found["flux-vs-program"]["compared"] > 0
+    compared = comparisons(code=0)
+    assert list(compared)[:4] == ["network-vs-torch", "integers-vs-network", "lava-vs-program", "flux-vs-program"]
+    assert compared["flux-vs-program"]["exact_required"] and compared["flux-vs-program"]["compared"] > 0
     accuracy = json.loads(Path("verify.json").read_text())["accuracy"]
     assert list(accuracy) == ["float", "requantised", "program", "lava", "flux", "n"]
     assert accuracy["flux"] == accuracy["program"]
@@ -193,9 +193,9 @@ def test_one_wrong_spike_of_it_is_a_divergence_that_names_it(both: ModuleType, m
     ended = cli.run(*VERIFY)
     assert ended.code == 1
     assert "First difference of flux-vs-program: layer 2, sample 3, step 1, cycle 15, index [7]: program " in ended.out
-    found = {entry["name"]: entry for entry in json.loads(Path("verify.json").read_text())["comparisons"]}
-    required = [name for name, entry in found.items() if entry["exact_required"] and entry["mismatches"]]
-    assert required == ["flux-vs-program"] and found["flux-vs-program"]["mismatches"] == 1
+    compared = {entry["name"]: entry for entry in json.loads(Path("verify.json").read_text())["comparisons"]}
+    required = [name for name, entry in compared.items() if entry["exact_required"] and entry["mismatches"]]
+    assert required == ["flux-vs-program"] and compared["flux-vs-program"]["mismatches"] == 1
 
 
 def test_a_layer_that_it_does_not_return_is_no_exact_result(both: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

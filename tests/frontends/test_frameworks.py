@@ -19,8 +19,8 @@ from snn2hw.frontends.torch.trace import trace
 from snn2hw.network.reference import Reference
 
 
-def own_spikes(framework: str, neuron: Any, x: Tensor) -> Tensor:
-    """What the framework's own module answers to x [T, N, K], called as its documentation says."""
+def framework_spikes(framework: str, neuron: Any, x: Tensor) -> Tensor:
+    """What the framework's module answers to x [T, N, K], called as its documentation says."""
     with torch.no_grad():
         if framework == "sinabs":
             by_sample = x.transpose(0, 1)
@@ -40,7 +40,7 @@ def own_spikes(framework: str, neuron: Any, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_the_nir_neuron_fires_as_the_frameworks_own(name: str) -> None:
+def test_the_nir_neuron_fires_as_that_of_the_framework(name: str) -> None:
     framework, factory = SINGLE[name]
     neuron = factory().double()
     node = to_nir(neuron, (SIZE,), torch.float64)
@@ -49,7 +49,7 @@ def test_the_nir_neuron_fires_as_the_frameworks_own(name: str) -> None:
         {"input": ends[0], "neuron": node, "output": ends[1]}, [("input", "neuron"), ("neuron", "output")]
     )
     x = 1.6 * torch.rand(STEPS, BATCH, SIZE, generator=torch.Generator().manual_seed(3), dtype=torch.float64) - 0.4
-    expected = own_spikes(framework, neuron, x)
+    expected = framework_spikes(framework, neuron, x)
     ours = torch.stack([step["neuron"] for step in Reference(graph, dtype=torch.float64).run(x)])
     assert torch.equal(ours, expected)
     assert 0 < expected.mean() < 1
@@ -141,7 +141,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         ),
         (2, 8, 8),
     ),
-    "snntorch convolution, each channel its own": (
+    "snntorch convolution, one a channel": (
         lambda: nn.Sequential(
             nn.Conv2d(2, 4, 3),
             snn("Synaptic", alpha=torch.rand(4, 1, 1), beta=torch.rand(4, 1, 1), threshold=torch.rand(4, 1, 1))(),

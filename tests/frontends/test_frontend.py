@@ -214,7 +214,7 @@ def test_a_convolution_and_norm_used_twice_are_two_layers_with_the_same_weights(
     traced, program = compile_model(model, samples, timesteps=4)
     integers, requantised = simulate(program, samples), run_requantised(traced, program, samples)
     assert all(np.array_equal(requantised[name], integers[name]) and integers[name].any() for name in ("one", "two"))
-    assert not np.array_equal(program.graph["conv"].weight, program.graph["conv@2"].weight)  # scales of their own
+    assert not np.array_equal(program.graph["conv"].weight, program.graph["conv@2"].weight)  # different scales
 
 
 def test_every_channel_may_have_its_own_decay_and_threshold() -> None:

@@ -1,4 +1,4 @@
-"""Models with several heads: one read-out of all logits, each head with a scale of its own, its rows kept in NIR."""
+"""Models with several heads: one read-out of all logits, each head with its scale, its rows written into NIR."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_heads_of_a_multi_step_model() -> None:
 
 
 def test_a_head_of_small_weights_keeps_its_precision() -> None:
-    """Each head has a scale of its own: with a common one, the small weights would all become 0."""
+    """Each head has its scale: with a common one, the small weights would all become 0."""
     model = with_heads(two)
     model.aux.weight.data *= 1e-4
     model.aux.bias.data *= 1e-4
@@ -284,8 +284,8 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("processes", ["fused", "structural"])
 def test_two_at_different_depths_are_exact_in_lava(bundle: Path, processes: str) -> None:
-    told = succeed("verify", bundle, "--data", "data.npz", "--json", "found.json", "--processes", processes)
-    verified = json.loads(Path("found.json").read_text())
+    told = succeed("verify", bundle, "--data", "data.npz", "--json", "verified.json", "--processes", processes)
+    verified = json.loads(Path("verified.json").read_text())
     assert verified["verdict"] == "exact" and verified["head"] == "digit"
     assert "Accuracy of head digit on 6 samples" in told
     lava = next(comparison for comparison in verified["comparisons"] if comparison["name"] == "lava-vs-program")

@@ -27,7 +27,7 @@ from snn2hw.frontends.neurons.against_rule import check_against_rule, check_neur
 from snn2hw.frontends.neurons.sinabs import Step
 from snn2hw.frontends.torch.trace import trace
 from snn2hw.ir.fixed_point import Reset
-from snn2hw.models import neurons as own_neurons
+from snn2hw.models import neurons as model_neurons
 from snn2hw.network.neuron_rule import Neuron, rule_of
 
 SHAPE = (3, 4, 5)
@@ -46,11 +46,11 @@ def refusal(neuron: Any, shape: tuple[int, ...] = SHAPE, node: Neuron | None = N
 
 
 OWN_NEURONS: dict[str, Factory] = {
-    "IFNode": lambda: own_neurons.IFNode(v_threshold=1 / 3),
-    "IFNode that subtracts": lambda: own_neurons.IFNode(v_reset=None),
-    "LIFNode": lambda: own_neurons.LIFNode(tau=3.0, v_reset=-0.5),
-    "ParametricLIFNode": lambda: own_neurons.ParametricLIFNode(tau=2.0, decay_input=False),
-    "leaky": lambda: own_neurons.leaky(beta=0.5),
+    "IFNode": lambda: model_neurons.IFNode(v_threshold=1 / 3),
+    "IFNode that subtracts": lambda: model_neurons.IFNode(v_reset=None),
+    "LIFNode": lambda: model_neurons.LIFNode(tau=3.0, v_reset=-0.5),
+    "ParametricLIFNode": lambda: model_neurons.ParametricLIFNode(tau=2.0, decay_input=False),
+    "leaky": lambda: model_neurons.leaky(beta=0.5),
 }
 
 
@@ -352,9 +352,7 @@ HARMLESS: dict[str, Factory] = {
     "a subclass that calls its base": derived(IF, forward=lambda self, x: super(type(self), self).forward(x + 0)),
     "a subclass of a squeeze": derived(layer("IAFSqueeze")),
     "methods that SpikingJelly 2 does not call": derived(LIF, neuronal_fire=lambda self: 0, neuronal_charge=None),
-    "a surrogate of one's own": lambda: snntorch.Leaky(
-        beta=0.9, init_hidden=True, spike_grad=lambda x: (x > 0).float()
-    ),
+    "another surrogate": lambda: snntorch.Leaky(beta=0.9, init_hidden=True, spike_grad=lambda x: (x > 0).float()),
     "forward on the instance": changed(IF, lambda n: setattr(n, "forward", n.forward)),
     "a neuron that was trained": changed(LIF, lambda n: n(torch.rand(2, *SHAPE, requires_grad=True)).sum().backward()),
     "factors whose product rounds": snn("Lapicque", R=5, C=0.5, threshold=torch.tensor(0.7, dtype=torch.float64)),

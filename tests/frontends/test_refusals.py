@@ -72,7 +72,7 @@ REFUSED: dict[str, tuple[Wire, dict[str, nn.Module], str, str]] = {
     "cropping": (lambda self, x: self.a(F.pad(x, (-1, 1))), {}, "model", "negative padding"),
     "uneven average": (lambda self, x: F.avg_pool2d(F.pad(x, (0, 1)), 2), {}, "avg_pool2d", "Pad evenly"),
     "computed weights": (lambda self, x: F.conv2d(x, 2 * self.m.weight), {"m": conv(4, 3)}, "model", "m.weight. Call"),
-    "a forward of its own": (lambda self, x: self.a(self.m(x)), {"m": Standardised(4, 4, 3)}, "m", "m.weight"),
+    "another forward": (lambda self, x: self.a(self.m(x)), {"m": Standardised(4, 4, 3)}, "m", "m.weight"),
     "a fixed batch": (lambda self, x: x.view(1, -1), {}, "model", r"fixes the batch size\. Write x\.flatten\(1\)"),
     "a lost batch": (lambda self, x: F.max_pool2d(x, 8).squeeze(), {}, "model", "squeeze from .* mixes in the batch"),
     "another shape": (lambda self, x: x.view(x.size(0), 2, 2, 64), {}, "model", r"from \[4, 8, 8\] to \[2, 2, 64\]"),

@@ -1,4 +1,4 @@
-"""One layer that several neurons read becomes one layer for each, with weights of its own scale."""
+"""One layer that several neurons read becomes one layer for each, each with its scale of the weights."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from snn2hw.frontends.checkpoints.checkpoint import load_weights
 from snn2hw.frontends.checkpoints.hints import Hints
 from snn2hw.frontends.checkpoints.state_dict import recognise
 from snn2hw.frontends.torch.trace import Traced, trace
-from snn2hw.models import neurons as own_neurons
+from snn2hw.models import neurons as model_neurons
 from snn2hw.models.checkpoint import build_model
 from snn2hw.models.sew_resnet import imagenet_net, seven_b_net, wide_seven_b_net
 from snn2hw.network.nir_file import same_network
@@ -53,7 +53,7 @@ BIAS_BEFORE_GATE = {"ADD": 0.2, "AND": 2.2, "IAND": -0.7, "IAND reversed": 0.3, 
 
 
 def spikingjelly_net(name: str, connect: str | None, **options: Any) -> nn.Module:
-    """A net of SpikingJelly in step mode m, its BatchNorms as after training: each layer's own statistics, shifted."""
+    """A net of SpikingJelly in step mode m, its BatchNorms as after training: the statistics of each layer, shifted."""
     torch.manual_seed(0)
     options = {"spiking_neuron": neuron.IFNode, "num_classes": 10} | options
     if connect is None:
@@ -151,7 +151,7 @@ def test_images_of_full_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None
 def test_nets_for_events(build: Any, connect: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """7B-Net and Wide-7B-Net with PLIF neurons, on frames of event counts."""
     torch.manual_seed(0)
-    net = build(connect, own_neurons.ParametricLIFNode).eval()
+    net = build(connect, model_neurons.ParametricLIFNode).eval()
     for path, module in net.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -298,7 +298,7 @@ def test_every_state_dict_is_recognised(name: str, connect: str | None) -> None:
         arch = f"{'spiking' if connect is None else 'sew'}_{name}"
         recognised = recognise(net.state_dict(), None, replace(SAID, arch=arch, connect=connect, neuron="IF"))
         model = build_model(recognised.arch, recognised.config)
-        named = imagenet_net(name, connect or "spiking", own_neurons.IFNode)
+        named = imagenet_net(name, connect or "spiking", model_neurons.IFNode)
     assert recognised.arch == ("spiking_resnet" if connect is None else "sew_resnet")
     shapes = {key: tensor.shape for key, tensor in recognised.state.items()}
     assert shapes == {key: tensor.shape for key, tensor in model.state_dict().items()}
@@ -319,12 +319,12 @@ def test_neurons_are_those_of_spikingjelly(
     kind: str, v_threshold: float, v_reset: float | None, decay_input: bool
 ) -> None:
     numbers: dict[str, Any] = {"v_threshold": v_threshold, "v_reset": v_reset}
-    own_numbers, tau = dict(numbers), {"LIFNode": "tau", "ParametricLIFNode": "init_tau"}.get(kind)
+    our_numbers, tau = dict(numbers), {"LIFNode": "tau", "ParametricLIFNode": "init_tau"}.get(kind)
     if tau is not None:
         numbers |= {tau: 1.7, "decay_input": decay_input}
-        own_numbers |= {"tau": 1.7, "decay_input": decay_input}
+        our_numbers |= {"tau": 1.7, "decay_input": decay_input}
     theirs = getattr(neuron, kind)(**numbers, surrogate_function=surrogate.ATan(), detach_reset=True)
-    ours = getattr(own_neurons, kind)(**own_numbers)
+    ours = getattr(model_neurons, kind)(**our_numbers)
     currents = 0.3 + 0.8 * torch.randn(30, 4, 50, generator=torch.Generator().manual_seed(0))
     weights = torch.randn(currents.shape, generator=torch.Generator().manual_seed(1))
     gradients = []
@@ -354,4 +354,4 @@ def test_neurons_are_those_of_spikingjelly(
 )
 def test_numbers_that_make_no_neuron_are_named(kind: str, numbers: dict[str, float], words: str) -> None:
     with pytest.raises(ModelError, match=words):
-        getattr(own_neurons, kind)(**numbers)
+        getattr(model_neurons, kind)(**numbers)

@@ -431,7 +431,7 @@ def without(state: State, *parts: str) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda s: {f"own.{key}": value for key, value in s.items()}, r"the names of its \d+ tensors \(own.conv1"),
+        (lambda s: {f"other.{key}": value for key, value in s.items()}, r"the names of its \d+ tensors \(other.conv1"),
         (lambda s: without(s, "layer4"), "its first convolution is 7x7 and it has 3 stages"),
         (lambda s: without(s, "layer2."), "of layer2 there are the blocks none"),
         (lambda s: without(s, "layer2.0."), "of layer2 there are the blocks 1: some are missing"),
@@ -474,7 +474,7 @@ def test_weights_that_do_not_fit_are_listed() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_weights_of_other_types_are_converted_and_it_is_said(dtype: torch.dtype) -> None:
+def test_weights_of_other_types_are_converted_with_a_note(dtype: torch.dtype) -> None:
     model = small()
     state = spikingjelly_names(model.state_dict())
     torch.save({key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}, "net.pt")
@@ -577,14 +577,14 @@ def test_weights_alone_go_all_the_way() -> None:
 
 
 @pytest.mark.parametrize("kind", ["IFNode", "LIFNode", "ParametricLIFNode"])
-def test_own_checkpoints_hold_every_kind_of_neuron(kind: str) -> None:
+def test_checkpoints_of_this_project_hold_every_kind_of_neuron(kind: str) -> None:
     recognised = recognise_with(
         small_state("sew_resnet", kind, block="bottleneck"), neuron=None if kind[0] == "P" else kind[:-4]
     )
     model = build_model(recognised.arch, recognised.config)
     model.load_state_dict(recognised.state)
-    save_checkpoint("own.pt", model, recognised.arch, recognised.config)
-    again = read_checkpoint(Path("own.pt"))
+    save_checkpoint("ours.pt", model, recognised.arch, recognised.config)
+    again = read_checkpoint(Path("ours.pt"))
     x = torch.from_numpy(random_samples(2, shape=(2, 32, 32)).x)
     assert (again.input_shape, again.timesteps, again.notes) == ((2, 32, 32), 2, ())
     with torch.no_grad():
@@ -602,7 +602,7 @@ def test_own_checkpoints_hold_every_kind_of_neuron(kind: str) -> None:
         ({"kind": "IFNode", "v_threshold": 1, "v_reset": 0, "tau": 2.0}, "key 'tau' is unknown"),
     ],
 )
-def test_wrong_neurons_of_own_checkpoints_are_named(neuron: dict[str, Any], words: str) -> None:
+def test_wrong_neurons_of_checkpoints_are_named(neuron: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelError, match=words):
         small(neuron=neuron)
 
@@ -616,15 +616,15 @@ def test_wrong_neurons_of_own_checkpoints_are_named(neuron: dict[str, Any], word
         ({"iand_order": "mine"}, "'iand_order' is 'mine'; it must be one of paper, reversed"),
     ],
 )
-def test_wrong_widths_and_orders_of_own_checkpoints_are_named(changes: dict[str, Any], words: str) -> None:
+def test_wrong_widths_and_orders_of_checkpoints_are_named(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelError, match=words):
         small(**changes)
 
 
-def test_own_checkpoints_take_no_hints() -> None:
-    torch.save({"schema": SCHEMA, "arch": "sew_resnet", "config": {}, "state_dict": {}}, "own.pt")
-    message = cli.fail("check", "own.pt", "--neuron", "IF", "--arch", "sew_resnet")
-    assert message == "own.pt says itself which network it holds. Leave out --arch, --neuron."
+def test_checkpoints_of_this_project_take_no_hints() -> None:
+    torch.save({"schema": SCHEMA, "arch": "sew_resnet", "config": {}, "state_dict": {}}, "ours.pt")
+    message = cli.fail("check", "ours.pt", "--neuron", "IF", "--arch", "sew_resnet")
+    assert message == "ours.pt says itself which network it holds. Leave out --arch, --neuron."
 
 
 # Pickles

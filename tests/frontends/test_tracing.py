@@ -105,26 +105,26 @@ FORMS: dict[str, tuple[Wire, dict[str, nn.Module]]] = {
     "in place": (lambda self, x: F.relu(self.a(x).add_(self.b(x)), inplace=True), {}),
     "in place by operator": (lambda self, x: in_place(self, x), {}),
     "conv2d and batch_norm": (
-        lambda self, x: self.fire(own_norm(self.norm, own_conv(self.conv, x))),
+        lambda self, x: self.fire(functional_norm(self.norm, functional_conv(self.conv, x))),
         {"conv": conv(4), "norm": nn.BatchNorm2d(4)},
     ),
     "conv2d by keyword": (
         lambda self, x: self.fire(F.conv2d(x, weight=self.conv.weight, bias=None, padding=1)),
         {"conv": conv(6, bias=False)},
     ),
-    "linear": (lambda self, x: self.fire(own_linear(self.linear, x.flatten(1))), {"linear": nn.Linear(256, 12)}),
+    "linear": (lambda self, x: self.fire(functional_linear(self.linear, x.flatten(1))), {"linear": nn.Linear(256, 12)}),
 }  # fmt: skip
 
 
-def own_conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
+def functional_conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return F.conv2d(x, layer.weight, layer.bias, padding=1)
 
 
-def own_linear(layer: nn.Linear, x: Tensor) -> Tensor:
+def functional_linear(layer: nn.Linear, x: Tensor) -> Tensor:
     return F.linear(x, layer.weight, layer.bias)
 
 
-def own_norm(norm: Any, x: Tensor) -> Tensor:
+def functional_norm(norm: Any, x: Tensor) -> Tensor:
     return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training)
 
 
@@ -142,7 +142,7 @@ def test_functions_methods_and_operations_in_place(form: str) -> None:
 
 
 def test_a_functional_call_becomes_the_layer_whose_parameters_it_uses() -> None:
-    traced = trace(net(lambda self, x: self.fire(own_conv(self.conv, x)), conv=conv()), SHAPE)
+    traced = trace(net(lambda self, x: self.fire(functional_conv(self.conv, x)), conv=conv()), SHAPE)
     assert "conv" in traced.layers and isinstance(traced.module.get_submodule("conv"), nn.Conv2d)
 
 
@@ -247,11 +247,11 @@ def test_layers_used_twice_become_two() -> None:
     assert {"conv", "conv@2"} <= traced.layers
     assert traced.norms["conv@2"] == "norm@2"
     np.testing.assert_array_equal(traced.network.nodes["conv"].weight, traced.network.nodes["conv@2"].weight)
-    assert model.norm.weight is traced.module.get_submodule("norm@2").weight  # the user's own, shared
+    assert model.norm.weight is traced.module.get_submodule("norm@2").weight  # the user's, shared
 
 
 class Padded(nn.Conv2d):
-    """A layer with a forward of its own, which must not be taken for what it derives from."""
+    """A layer with another forward, which must not be taken for what it derives from."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(F.pad(x, (0, 1, 2, 0)))
@@ -271,7 +271,7 @@ def test_weight_norm_is_computed_once() -> None:
 
 def test_one_weight_in_two_calls_becomes_two_layers() -> None:
     model = net(
-        lambda self, x: self.b(self.fire(own_conv(self.conv, self.a[2](self.conv(x))))), conv=conv(4, padding=1)
+        lambda self, x: self.b(self.fire(functional_conv(self.conv, self.a[2](self.conv(x))))), conv=conv(4, padding=1)
     )
     traced, _ = assert_exact(model)
     assert {"conv", "conv2d"} <= traced.layers

@@ -98,7 +98,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "indexing with 1",
     ),
     "a neuron used twice": (lambda: wired(lambda net, x: net.neuron(net.neuron(net.spikes(x)))), "neuron", "twice"),
-    "a membrane kept by the caller": (lambda: spikes_then(snntorch.Leaky(beta=0.9)), "layer", "init_hidden=True"),
+    "a membrane that the caller holds": (lambda: spikes_then(snntorch.Leaky(beta=0.9)), "layer", "init_hidden=True"),
     "inhibition": (lambda: spikes_then(leaky(0.9, "zero", inhibition=True)()), "layer", "inhibition"),
     "a quantised state": (lambda: spikes_then(leaky(0.9, "zero", state_quant=lambda x: x)()), "layer", "state_quant"),
     "graded spikes": (lambda: spikes_then(leaky(1, "zero", graded_spikes_factor=2.0)()), "layer", "graded_spikes"),
@@ -195,7 +195,7 @@ def test_a_neuron_that_cannot_be_called_is_told_with_its_place() -> None:
         lambda net, x: net.neuron(x)[: int(x.mean())],
         lambda net, x: 1 / 0,
     ],
-    ids=["branch on data", "loop over data", "data as index", "own error"],
+    ids=["branch on data", "loop over data", "data as index", "error raised"],
 )
 def test_a_forward_that_cannot_be_traced_is_told(wire: Callable[[Any, Tensor], Tensor]) -> None:
     with pytest.raises(ModelError, match=r"Wired: its forward cannot be traced .* leave the loop over time"):

@@ -1,4 +1,4 @@
-"""A script for a process of its own: sinabs with the nir and nirtorch that it asks for, without snn2hw.
+"""A script for another process: sinabs with the nir and nirtorch that it asks for, without snn2hw.
 
 python sinabs_as_pinned.py net.nir x.npz spikes.npz         x [T, N, ...] under `x`; the spikes of every IF node
 """

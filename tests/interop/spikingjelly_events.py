@@ -1,6 +1,6 @@
 """SpikingJelly writes its caches of an event set: `python spikingjelly_events.py MODULE CLASS ROOT TIMESTEPS`.
 
-ROOT/extract holds the published files; SpikingJelly's own code writes ROOT/events_np and two ROOT/frames_number_... Its
+ROOT/extract holds the published files; SpikingJelly's code writes ROOT/events_np and two ROOT/frames_number_... Its
 datasets import torchvision, torchaudio and tqdm, of which this needs nothing: modules stand in for them.
 """
 

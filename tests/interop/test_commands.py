@@ -28,8 +28,8 @@ def folder(tiny: Path) -> Path:
 def test_simulate_runs_a_file_in_another_framework(folder: Path, engine: str) -> None:
     given = ("net.nir", "--engine", engine, "--data", "samples.npz", "--timesteps", 3, "-o", f"{engine}.npz")
     assert f"{engine}: " in cli.succeed("simulate", *given)
-    cli.succeed("simulate", "tiny.lava", "--data", "samples.npz", "-o", "own.npz")
-    ours, theirs = cli.arrays("own.npz"), cli.arrays(f"{engine}.npz")
+    cli.succeed("simulate", "tiny.lava", "--data", "samples.npz", "-o", "ours.npz")
+    ours, theirs = cli.arrays("ours.npz"), cli.arrays(f"{engine}.npz")
     assert ours.keys() <= theirs.keys()
     assert all(np.array_equal(ours[name], theirs[name].reshape(ours[name].shape)) for name in ours)
     assert all(ours[name].dtype == theirs[name].dtype for name in ours)
@@ -63,10 +63,10 @@ def test_compare_ends_with_1_and_names_the_first_difference(folder: Path) -> Non
 
 
 def test_compare_takes_files_of_spikes_and_models(folder: Path) -> None:
-    cli.succeed("simulate", "tiny.lava", "--data", "samples.npz", "-o", "own.npz")
-    assert "Equal" in cli.succeed("compare", "own.npz", "tiny.lava", "--data", "samples.npz")
-    assert "Equal" in cli.succeed("compare", "own.npz", "net.nir@snntorch", "--data", "samples.npz", "--timesteps", 3)
-    given = ("tiny.pt@cycle", "own.npz", "--data", "samples.npz", "--calibrate", "samples.npz")
+    cli.succeed("simulate", "tiny.lava", "--data", "samples.npz", "-o", "ours.npz")
+    assert "Equal" in cli.succeed("compare", "ours.npz", "tiny.lava", "--data", "samples.npz")
+    assert "Equal" in cli.succeed("compare", "ours.npz", "net.nir@snntorch", "--data", "samples.npz", "--timesteps", 3)
+    given = ("tiny.pt@cycle", "ours.npz", "--data", "samples.npz", "--calibrate", "samples.npz")
     assert "Equal" in cli.succeed("compare", *given)
     assert "tiny.pt and tiny.pt@torch" in cli.succeed("compare", "tiny.pt", "tiny.pt@torch", "--data", "samples.npz")
 

@@ -1,4 +1,4 @@
-"""What SpikingJelly's and snnTorch's own exporters write deploys: to a bundle whose every spike Lava confirms."""
+"""What SpikingJelly's and snnTorch's exporters write deploys: to a bundle whose every spike Lava confirms."""
 
 from __future__ import annotations
 
@@ -16,27 +16,14 @@ from snntorch.export_nir import export_to_nir as export_snntorch
 from spikingjelly.activation_based import functional
 from spikingjelly.activation_based import neuron as sj_neuron
 from spikingjelly.activation_based.nir_exchange import export_to_nir as export_spikingjelly
+from test_nir_files import Residual
 from torch import nn
 
 SHAPE, STEPS = (1, 6, 6), 3
 
 
-class Residual(nn.Module):
-    """Convolution, a residual block, pool, linear layer."""
-
-    def __init__(self, neuron: Callable[[], nn.Module]) -> None:
-        super().__init__()
-        self.stem, self.first = nn.Conv2d(1, 3, 3, padding=1), neuron()
-        self.conv, self.second = nn.Conv2d(3, 3, 3, padding=1), neuron()
-        self.pool, self.flat, self.fc = nn.AvgPool2d(2), nn.Flatten(), nn.Linear(27, 4)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        spikes = self.first(self.stem(x))
-        return self.fc(self.flat(self.pool(self.second(self.conv(spikes)) + spikes)))
-
-
 def spikingjelly(neuron: Callable[[], nn.Module]) -> nir.NIRGraph:
-    net = Residual(neuron).eval()
+    net = Residual(SHAPE[0], neuron).eval()
     net.conv.weight.data.mul_(4)
     graph = export_spikingjelly(net, torch.rand(1, *SHAPE), dt=1e-4)
     functional.reset_net(net)

@@ -1,4 +1,4 @@
-"""The integer arithmetic against docs/program.md, said again in plain Python integers and fractions."""
+"""The integer arithmetic against docs/program.md, repeated in plain Python integers and fractions."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class PlainNeuron:
     reset: str
     amount: int
     current_decay: int = 4096
-    u: int = 0
-    v: int = 0
-    owed: int = 0
+
+    def __post_init__(self) -> None:
+        self.u = self.v = self.owed = 0
 
     def step(self, a: int) -> tuple[int, bool]:
         """The membrane before the reset, and whether it spikes."""

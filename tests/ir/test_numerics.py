@@ -1,4 +1,4 @@
-"""Numerics: what chips' files say of their arithmetic, which files are refused, and what program.npz keeps of it."""
+"""Numerics: what chips' files say of their arithmetic, and what program.npz holds of it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,11 @@ from nets import NEURONS, compile_model, random_samples, residual_net
 
 from snn2hw.errors import BundleError, OptionError
 from snn2hw.ir.file import read_program, write_program
-from snn2hw.ir.numerics import load_numerics, numerics_from, read_numerics
+from snn2hw.ir.numerics import load_numerics, numerics_from
 from snn2hw.pipeline import Options
-from snn2hw.targets import FOLDER, all_chips, known_chips, load_target
+from snn2hw.targets import all_chips, known_chips, load_target
 
 GENERIC = "generic-int8"
-
-
-def changed(folder: Path, old: str, new: str) -> Path:
-    """The file of Loihi 2 with a part of its text replaced."""
-    text = (FOLDER / "loihi2.toml").read_text()
-    assert old in text
-    path = folder / "mine.toml"
-    path.write_text(text.replace(old, new))
-    return path
 
 
 def test_loihi_computes_as_lava_does() -> None:
@@ -58,33 +49,6 @@ def test_a_chip_without_limits_has_numerics_but_no_cores() -> None:
 def test_an_unknown_chip_is_told_those_there_are() -> None:
     with pytest.raises(OptionError, match=r"there is no chip 'loihi3'\. Known are generic-int8, loihi1, loihi2"):
         Options(timesteps=4, chip="loihi3")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("input_limit = 131072", "input_limit = -5", "input_limit is -5; it must be 1 to 33554432"),
-        ("input_limit = 131072", "input_limit = 1.5", "input_limit is 1.5"),
-        ("graded_spikes = true", "graded_spikes = 1", "graded_spikes is 1; it must be true or false"),
-        ("decay_bits = 12", "decay_bits = 11", "decay_bits is 11; it must be 12"),
-        ("membrane_shift = 6", "membrane_shift = true", "membrane_shift is True; it must be 6"),
-        ('"towards zero"', '"down"', "leak_rounding is 'down'; it must be 'towards zero'"),
-        ("bias_exponent_max = 7", "bias_exponent_max = 20", "bias_exponent_max is 20: the largest bias leaves 32 bits"),
-        ("weight_bits = 8\n", "", "the key weight_bits of numerics is missing"),
-        ("decay_bits", "decay_bit", "unknown key decay_bit of numerics"),
-        ("[numerics]", "[arithmetic]", r"it has no table \[numerics\]"),
-        ('source = "the fixed', 'origin = "the fixed', "numerics has no source"),
-        ("[limits]", "[limits", "this is not TOML"),
-    ],
-)
-def test_a_wrong_file_is_refused_by_the_name_of_what_is_wrong(tmp_path: Path, old: str, new: str, message: str) -> None:
-    with pytest.raises(OptionError, match=f"mine.toml: {message}"):
-        read_numerics(changed(tmp_path, old, new))
-
-
-def test_a_file_of_other_limits_is_read(tmp_path: Path) -> None:
-    mine = read_numerics(changed(tmp_path, "input_limit = 131072", "input_limit = 4096"))
-    assert mine == replace(load_numerics("loihi2"), chip="mine", input_limit=4096)
 
 
 # program.npz

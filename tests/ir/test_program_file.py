@@ -33,13 +33,13 @@ def test_a_program_is_read_as_it_was_written(tmp_path: Path, gate: str, neuron: 
     again = read_program(tmp_path / "program.npz")
     assert str(again) == str(program)
     assert (again.bounds, again.schedule, again.regions) == (program.bounds, program.schedule, program.regions)
-    for own, read in zip(program.graph, again.graph, strict=True):
-        assert type(own) is type(read) and vars(own).keys() == vars(read).keys()
-        for name, value in vars(own).items():
+    for written, read in zip(program.graph, again.graph, strict=True):
+        assert type(written) is type(read) and vars(written).keys() == vars(read).keys()
+        for name, value in vars(written).items():
             assert np.array_equal(value, getattr(read, name)) and type(value) is type(getattr(read, name)), name
     samples = random_samples(2, seed=1)
-    expected, found = simulate(program, samples), simulate(again, samples)
-    assert all(np.array_equal(expected[name], found[name]) for name in expected)
+    expected, spikes = simulate(program, samples), simulate(again, samples)
+    assert all(np.array_equal(expected[name], spikes[name]) for name in expected)
 
 
 def test_the_file_is_what_the_document_says(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Placement: every neuron on one core, every limit kept, counted as a plain search counts, and near the lower bound."""
+"""Placement: every neuron on one core, within every limit, counted as a plain search counts, near the lower bound."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ chips = st.builds(
 
 
 def reads(program: ir.Program, feed: Feed) -> np.ndarray:
-    """[source neurons, target neurons]: which reads which, found by one spike at a time through weights of 1."""
+    """[source neurons, target neurons]: which reads which, seen by one spike at a time through weights of 1."""
     shape = program.graph[feed.source].shape
     synapse = None if feed.synapse is None else program.graph[feed.synapse]
     if isinstance(synapse, ir.Conv | ir.Linear):
@@ -94,7 +94,7 @@ def reads(program: ir.Program, feed: Feed) -> np.ndarray:
 
 
 def owner(layer: PlacedLayer) -> np.ndarray:
-    """The number of the core that holds each neuron of a layer, found by looking through all boxes."""
+    """The number of the core that holds each neuron of a layer, from a look through all boxes."""
     numbers = np.full(layer.population.shape, -1)
     for offset, core in enumerate(layer.cores):
         inside = tuple(slice(start, end) for start, end in core.box)
@@ -129,11 +129,11 @@ def test_axons_are_those_of_a_search_neuron_by_neuron(program: ir.Program, chip:
     cores = [core for layer in placement.layers for core in layer.cores]
     axons_in, axons_out = [0] * len(cores), [0] * len(cores)
     for layer, feed in every_feed(placement):
-        connected, own = reads(program, feed), owner(layer)
+        connected, owners = reads(program, feed), owner(layer)
         source = placement.by_name.get(feed.source)
         size = math.prod((*program.graph[feed.source].shape, 1, 1)[1:3])
-        for number in sorted(set(own)):
-            sources = np.flatnonzero(connected[:, own == number].any(axis=1))
+        for number in sorted(set(owners)):
+            sources = np.flatnonzero(connected[:, owners == number].any(axis=1))
             axons_in[number] += len({int(index) % size for index in sources})  # one a pixel, its channels share it
             if source is not None:
                 for index in sources:
@@ -148,7 +148,7 @@ def test_traffic_is_that_of_a_count_spike_by_spike(program: ir.Program, chip: Ta
     placement = place(program, chip)
     random = np.random.default_rng(seed)
     spikes = {layer.name: random.integers(0, 4, program.graph[layer.name].shape) for layer in placement.layers}
-    found = traffic(placement, spikes)
+    counted = traffic(placement, spikes)
     cores = [core for layer in placement.layers for core in layer.cores]
     received, links = [0] * len(cores), []
     for layer, feed in every_feed(placement):
@@ -162,10 +162,10 @@ def test_traffic_is_that_of_a_count_spike_by_spike(program: ir.Program, chip: Ta
                 add_message(sums, start, cores[number], count)
                 received[number] += count
         links.append(Link(source=feed.source, target=layer.name, **sums))
-    assert found.links == tuple(links)
-    assert found.received == tuple(received)
-    assert found.total("messages") == sum(received)
-    assert found.uncounted == ()
+    assert counted.links == tuple(links)
+    assert counted.received == tuple(received)
+    assert counted.total("messages") == sum(received)
+    assert counted.uncounted == ()
 
 
 def add_message(sums: dict[str, int], start: Core, end: Core, count: int) -> None:
@@ -273,8 +273,8 @@ def test_a_layer_that_fits_no_core_is_named_with_by_how_much_and_what_helps(
     with pytest.raises(DoesNotFit, match=message) as raised:
         place(program, replace(TINY, **{limit: value}))
     assert str(raised.value).split(":")[0] in {population.name for population in populations_of(program)}
-    if found := re.search(r"takes ([\d,]+) .*, ([\d,]+) more than the ([\d,]+)", str(raised.value)):
-        takes, more, there = (int(text.replace(",", "")) for text in found.groups())
+    if told := re.search(r"takes ([\d,]+) .*, ([\d,]+) more than the ([\d,]+)", str(raised.value)):
+        takes, more, there = (int(text.replace(",", "")) for text in told.groups())
         assert takes - there == more > 0
 
 
@@ -318,9 +318,9 @@ def test_relays_that_nobody_recorded_are_named_and_not_counted() -> None:
     placement = place(program, TINY)
     relays = {layer.name for layer in placement.layers if layer.population.kind == "relay"}
     spikes = {layer.name: np.ones(layer.population.shape, np.int64) for layer in placement.layers}
-    found = traffic(placement, {name: counts for name, counts in spikes.items() if name not in relays})
-    assert set(found.uncounted) == relays != set()
-    assert found.total("messages") < traffic(placement, spikes).total("messages")
+    counted = traffic(placement, {name: counts for name, counts in spikes.items() if name not in relays})
+    assert set(counted.uncounted) == relays != set()
+    assert counted.total("messages") < traffic(placement, spikes).total("messages")
 
 
 # The nets of the paper
@@ -360,8 +360,8 @@ def test_sew_resnets_take_few_more_cores_than_they_must(
 ) -> None:
     """shared: the published lower bounds, which count neurons and read-out alone, kernels shared, boxes whole."""
     placement = place(build(), LOIHI2)
-    own = [layer for layer in placement.layers if layer.population.kind in ("neuron", "readout")]
-    assert sum(layer.population.neurons for layer in own if layer.population.kind == "neuron") == neurons
-    assert sum(len(layer.cores) for layer in own) == shared
+    units = [layer for layer in placement.layers if layer.population.kind in ("neuron", "readout")]
+    assert sum(layer.population.neurons for layer in units if layer.population.kind == "neuron") == neurons
+    assert sum(len(layer.cores) for layer in units) == shared
     assert (placement.lower_bound, placement.cores, placement.chips) == (bound, cores, chips)
     assert shared <= placement.cores <= 1.3 * shared

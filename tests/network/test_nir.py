@@ -38,8 +38,8 @@ def test_a_file_keeps_the_network(tmp_path: Path, gate: str, neuron: str) -> Non
     again = read_nir(path)
     assert same_network(again, traced.network)
     x = torch.rand(3, 2, *SHAPE)
-    for own, read in zip(Reference(traced.network).run(x), Reference(again).run(x), strict=True):
-        assert own.keys() == read.keys() and all(torch.equal(own[name], read[name]) for name in own)
+    for before, after in zip(Reference(traced.network).run(x), Reference(again).run(x), strict=True):
+        assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.parametrize("gate", GATES)
@@ -254,9 +254,10 @@ def test_large_biases_stay_whole() -> None:
     model[4].weight.data.mul_(1e-7)  # then the bias of the read-out is a large number, too
     samples = random_samples(3)
     traced, program = compile_model(model, samples, timesteps=6)
-    expected, own = simulate(program, samples), run_requantised(traced, program, samples)
-    assert np.array_equal(own["2"], expected["2"]) and expected["2"].any()
-    assert np.array_equal(np.rint(own["logits"]), expected["logits"]) and abs(expected["logits"]).min() > 1 << 24
+    expected, requantised = simulate(program, samples), run_requantised(traced, program, samples)
+    assert np.array_equal(requantised["2"], expected["2"]) and expected["2"].any()
+    assert np.array_equal(np.rint(requantised["logits"]), expected["logits"])
+    assert abs(expected["logits"]).min() > 1 << 24
 
 
 def test_a_bias_that_no_layer_can_carry_is_refused() -> None:
@@ -293,5 +294,5 @@ def test_layers_may_have_the_names_that_the_graph_gives_itself() -> None:
         torch.manual_seed(0)
         traced, program = compile_model(net, samples, timesteps=3)
         assert {name.rpartition(".")[2] for name in traced.layers} == {*layers, "neuron", "add"}
-        expected, own = simulate(program, samples), run_requantised(traced, program, samples)
-        assert all(np.array_equal(own[name], expected[name]) for name in expected.keys() - {"logits"})
+        expected, requantised = simulate(program, samples), run_requantised(traced, program, samples)
+        assert all(np.array_equal(requantised[name], expected[name]) for name in expected.keys() - {"logits"})

@@ -116,7 +116,7 @@ GRAPHS: dict[str, Callable[[], nir.NIRGraph]] = {
     "a fractional shortcut": lambda: beside(
         chain((4,), 4, m=if_(4, threshold=0.2), a=affine(4, 4), n=if_(4)), ("m", "half", "n"), scale(0.5, 4)
     ),
-    "a factor of its own for each": lambda: chain((4,), 4, s=scale([1, 0.5, 0.25, 2], 4), n=if_(4, threshold=0.4)),
+    "a factor for each": lambda: chain((4,), 4, s=scale([1, 0.5, 0.25, 2], 4), n=if_(4, threshold=0.4)),
     "concatenation by kernels": lambda: concatenated(),
     "graphs in a graph": lambda: chain(
         IMAGE,
@@ -135,7 +135,7 @@ GRAPHS: dict[str, Callable[[], nir.NIRGraph]] = {
     ),
     "no delay": lambda: chain((4,), 4, n=if_(4, threshold=0.4), d=nir.Delay(delay=full(0, 4))),
     "names with slashes": lambda: renamed(chain((4,), 4, n=if_(4, threshold=0.4), m=if_(4)), n="a/b/c", m="logits"),
-    "neurons of their own gain": lambda: chain(
+    "neurons with a gain each": lambda: chain(
         (4,), 4, n=nir.IF(r=np.float32([5e3, 1e4, 2e4, 4e4]), v_threshold=full(0.9, 4), v_reset=full(0, 4))
     ),
 }
@@ -173,9 +173,9 @@ def test_a_graph_in_normal_form_spikes_as_it_was_written_and_is_deployed(tmp_pat
     before, after = spikes(written, x), spikes(loaded.network, x.reshape(STEPS, 3, *loaded.input_shape))
     for name, node in written.nodes.items():
         if isinstance(node, nir.IF | nir.Threshold):
-            own = {"a/b/c": "a.b.c", "logits": "logits_"}.get(name, name)
+            renamed = {"a/b/c": "a.b.c", "logits": "logits_"}.get(name, name)
             for old, new in zip(before, after, strict=True):
-                assert torch.equal(old[name], new[own].reshape(old[name].shape)), name
+                assert torch.equal(old[name], new[renamed].reshape(old[name].shape)), name
     integrates = any(isinstance(node, nir.I) for node in graph.nodes.values())
     summed = before[-1]["output"] if integrates else sum(step["output"] for step in before)
     assert torch.allclose(summed.reshape(3, -1), sum(step["output"] for step in after).reshape(3, -1), atol=1e-4)
@@ -183,9 +183,11 @@ def test_a_graph_in_normal_form_spikes_as_it_was_written_and_is_deployed(tmp_pat
 
 
 class Residual(nn.Module):
-    def __init__(self, neuron: Callable[[], nn.Module]) -> None:
+    """Convolution, a residual block, pool, linear layer, for images [channels, 6, 6]."""
+
+    def __init__(self, channels: int, neuron: Callable[[], nn.Module]) -> None:
         super().__init__()
-        self.stem, self.first = nn.Conv2d(2, 3, 3, padding=1), neuron()
+        self.stem, self.first = nn.Conv2d(channels, 3, 3, padding=1), neuron()
         self.conv, self.second = nn.Conv2d(3, 3, 3, padding=1), neuron()
         self.pool, self.flat, self.fc = nn.AvgPool2d(2), nn.Flatten(), nn.Linear(27, 4)
 
@@ -206,7 +208,7 @@ SPIKINGJELLY = {
 @pytest.mark.parametrize("neuron", SPIKINGJELLY)
 def test_a_file_of_spikingjelly_computes_as_its_model(tmp_path: Path, neuron: str, dt: float) -> None:
     torch.manual_seed(3)
-    net = Residual(SPIKINGJELLY[neuron]).double().eval()
+    net = Residual(IMAGE[0], SPIKINGJELLY[neuron]).double().eval()
     net.conv.weight.data.mul_(8)
     x = torch.rand(STEPS, 5, *IMAGE, dtype=torch.float64)
     graph = export_spikingjelly(net, x[0], dt=dt)
@@ -215,9 +217,9 @@ def test_a_file_of_spikingjelly_computes_as_its_model(tmp_path: Path, neuron: st
     assert loaded.source.options["dt"] == dt
     with torch.no_grad():
         expected = [net(frame) for frame in x]
-    found = spikes(loaded.network, x)
-    assert torch.allclose(torch.stack([step["output"] for step in found]), torch.stack(expected), atol=1e-9)
-    assert all(any(step[name].any() for step in found) for name in ("first", "second"))
+    emitted = spikes(loaded.network, x)
+    assert torch.allclose(torch.stack([step["output"] for step in emitted]), torch.stack(expected), atol=1e-9)
+    assert all(any(step[name].any() for step in emitted) for name in ("first", "second"))
     if neuron == "IF":
         active_program(loaded)
 
@@ -225,9 +227,9 @@ def test_a_file_of_spikingjelly_computes_as_its_model(tmp_path: Path, neuron: st
 @pytest.mark.parametrize("neuron", ["Leaky", "Synaptic"])
 def test_a_file_of_snntorch_computes_as_its_model(tmp_path: Path, neuron: str) -> None:
     torch.manual_seed(4)
-    own = dict(beta=torch.linspace(0.6, 0.95, 6), threshold=torch.full((6,), 0.3), init_hidden=True)
-    own |= dict(reset_mechanism="zero", reset_delay=False)
-    spiking = snntorch.Leaky(**own) if neuron == "Leaky" else snntorch.Synaptic(alpha=torch.full((6,), 0.7), **own)
+    given = dict(beta=torch.linspace(0.6, 0.95, 6), threshold=torch.full((6,), 0.3), init_hidden=True)
+    given |= dict(reset_mechanism="zero", reset_delay=False)
+    spiking = snntorch.Leaky(**given) if neuron == "Leaky" else snntorch.Synaptic(alpha=torch.full((6,), 0.7), **given)
     net = nn.Sequential(nn.Linear(4, 6), spiking, nn.Linear(6, 3))
     x = torch.rand(6, 5, 4)
     with pytest.warns(DeprecationWarning):
@@ -284,12 +286,12 @@ def test_a_1d_net_takes_signals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     x = np.random.default_rng(0).random((4, 2, 9), dtype=np.float32)
     np.savez("signals.npz", x=x)
     np.savez("images.npz", x=x[:, :, None])
-    found = []
+    fired = []
     for name in ("signals", "images"):
         options = ("--timesteps", 3, "--input-shape", "2,9" if name == "signals" else "2,1,9")
         ended = run(
             "simulate", "signal.nir", "--data", f"{name}.npz", "--calibrate", f"{name}.npz", *options, "-o", name
         )
         assert ended.code == 0 and "1-D signals [2, 9] are taken as images of height 1, [2, 1, 9]" in ended.err
-        found.append(arrays(name)["fire"])
-    assert found[0].any() and np.array_equal(*found)
+        fired.append(arrays(name)["fire"])
+    assert fired[0].any() and np.array_equal(*fired)

@@ -125,12 +125,12 @@ def test_a_quantised_file_with_a_bias_before_a_padded_pool_is_refused(tmp_path: 
 def test_a_head_behind_a_padded_pool_needs_no_bias() -> None:
     layers = {"side": nn.Conv2d(4, 5, 3, bias=False), "padded": nn.AvgPool2d(6, padding=1)}
     model = with_heads(
-        lambda own, middle, end: (own.fc(own.pool(end).flatten(1)), own.pool(own.padded(own.side(middle))).flatten(1)),
+        lambda net, middle, end: (net.fc(net.pool(end).flatten(1)), net.pool(net.padded(net.side(middle))).flatten(1)),
         **layers,
     )
     samples = random_samples(3)
     traced, program = compile_model(model, samples, timesteps=2)
-    own, expected = run_requantised(traced, program, samples), simulate(program, samples)
-    assert np.array_equal(np.rint(own["logits"]), expected["logits"]) and expected["logits"][:, 3:].any()
+    requantised, expected = run_requantised(traced, program, samples), simulate(program, samples)
+    assert np.array_equal(np.rint(requantised["logits"]), expected["logits"]) and expected["logits"][:, 3:].any()
     graph = integer_graph(program.graph)
     assert np.any(graph.nodes["fc"].bias) and not np.any(graph.nodes["side"].bias)

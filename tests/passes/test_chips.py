@@ -10,6 +10,7 @@ import nir
 import numpy as np
 import pytest
 import torch
+from hand_made_graphs import program_of
 from nets import NEURONS, compile_model, random_samples, residual_net
 from nir_graphs import IMAGE, affine, chain, conv, flat, full, if_, inner, load
 from torch import nn
@@ -23,10 +24,8 @@ from snn2hw.ir.numerics import Numerics, load_numerics
 from snn2hw.network.adopt import adopt
 from snn2hw.network.neuron_rule import DT
 from snn2hw.network.write_integers import integer_graph
-from snn2hw.passes.balance_delays import balance_delays
 from snn2hw.passes.bound import bound
 from snn2hw.passes.calibrate import UNCALIBRATED
-from snn2hw.passes.partition import partition
 from snn2hw.passes.quantise import quantise
 from snn2hw.pipeline import Options, compile_network
 from snn2hw.verification.integers import compare_integers
@@ -141,13 +140,7 @@ def integrator(*weights: int, threshold: int = 1000, high: int = 1000, numerics:
             ir.Readout(name="out", inputs=("sum",), shape=(1,), bias=np.array([0]), scale=1.0),
         )
     )
-    return ir.Program(
-        graph=graph,
-        numerics=numerics,
-        bounds=bound(graph, UNCALIBRATED, numerics, timesteps=4),
-        schedule=balance_delays(graph, timesteps=4),
-        regions=partition(graph),
-    )
+    return program_of(graph, numerics, timesteps=4)
 
 
 def frames(*values: float) -> Samples:

@@ -11,6 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from hand_made_graphs import program_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import GATES, NEURONS, SHAPE, compile_model, random_samples, residual_net
@@ -23,7 +24,6 @@ from snn2hw.frontends.torch.trace import trace
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.ir.numerics import load_numerics
 from snn2hw.passes.balance_delays import balance_delays
-from snn2hw.passes.bound import bound
 from snn2hw.passes.calibrate import UNCALIBRATED, Calibration
 from snn2hw.passes.partition import partition
 from snn2hw.pipeline import Options, compile_calibrated
@@ -64,10 +64,10 @@ def reached(program: ir.Program, samples: Samples) -> dict[tuple[str, str], int]
 def test_nothing_ever_exceeds_its_bound(net: dict[str, Any], timesteps: int, seed: int) -> None:
     _, program = compile_model(residual_net(**net), random_samples(4), timesteps=timesteps)
     x = np.random.default_rng(seed).choice([-5.0, 0, 0.2, 1, 5], (3, timesteps, *SHAPE)).astype(np.float32)
-    found = reached(program, Samples(x, None, True))
+    peaks = reached(program, Samples(x, None, True))
     neurons = [node for node in program.graph if isinstance(node, ir.Neuron)]
-    assert {(node.name, what) for node in neurons for what in ("accumulator", "membrane", "payload")} <= found.keys()
-    for (name, what), largest in found.items():
+    assert {(node.name, what) for node in neurons for what in ("accumulator", "membrane", "payload")} <= peaks.keys()
+    for (name, what), largest in peaks.items():
         assert largest <= getattr(program.bounds[name], what), f"{name}: {what}"
 
 
@@ -88,13 +88,7 @@ def one_neuron(reset: Reset, weight: Sequence[int] = (2, -1), *, high: int = 5, 
 
 
 def build(graph: ir.Graph, *, timesteps: int, calibration: Calibration = UNCALIBRATED) -> ir.Program:
-    return ir.Program(
-        graph=graph,
-        numerics=LOIHI2,
-        bounds=bound(graph, calibration, LOIHI2, timesteps=timesteps),
-        schedule=balance_delays(graph, timesteps=timesteps),
-        regions=partition(graph),
-    )
+    return program_of(graph, LOIHI2, timesteps=timesteps, calibration=calibration)
 
 
 def frames(*steps: Sequence[float]) -> Samples:
@@ -112,10 +106,10 @@ def test_the_bound_is_what_the_worst_input_reaches(reset: Reset, membrane: int) 
     assert program.bounds["n"] == ir.Bound(
         kind="proved", accumulator=10, membrane=64 * membrane, payload=1, observed=0.0
     )
-    found = reached(program, frames((5, 0), (5, 0), (5, 0)))
-    assert found[("n", "accumulator")] == 10
-    assert found[("n", "membrane")] == 64 * (membrane - (5 if reset is Reset.SUBTRACT_LATE else 0))
-    assert found[("out", "accumulator")] == {Reset.ZERO: 7 + 6}.get(reset, 2 * 7 + 6)
+    peaks = reached(program, frames((5, 0), (5, 0), (5, 0)))
+    assert peaks[("n", "accumulator")] == 10
+    assert peaks[("n", "membrane")] == 64 * (membrane - (5 if reset is Reset.SUBTRACT_LATE else 0))
+    assert peaks[("out", "accumulator")] == {Reset.ZERO: 7 + 6}.get(reset, 2 * 7 + 6)
     assert program.bounds["out"].accumulator == 3 * (7 + 2)
 
 
@@ -130,8 +124,8 @@ def test_the_bound_counts_bias_decay_and_negative_membranes() -> None:
 def test_the_bound_counts_what_is_subtracted_late() -> None:
     """It fires at 10, and the next step takes 100 off."""
     program = build(one_neuron(Reset.SUBTRACT_LATE, threshold=0, reset_amount=100), timesteps=2)
-    found = reached(program, frames((5, 0), (0, 5)))
-    assert found[("n", "membrane")] == 64 * 95 <= program.bounds["n"].membrane
+    peaks = reached(program, frames((5, 0), (0, 5)))
+    assert peaks[("n", "membrane")] == 64 * 95 <= program.bounds["n"].membrane
 
 
 def test_synapses_are_bounded_with_every_partial_sum() -> None:
@@ -147,9 +141,9 @@ def test_where_the_worst_case_breaks_a_limit_calibration_decides(width: int, tim
     """127 * 5 * 210 > 2^17; twice 127 * 5 * 110 as well, times 64 beyond 2^23."""
     calibration = Calibration(input_range=(0, 5), lattice=1, current={"n": 1000.0}, membrane={"n": 50_000.0}, samples=1)
     graph = one_neuron(Reset.NONE, [127] * width)
-    found = build(graph, timesteps=timesteps, calibration=calibration).bounds["n"]
-    assert found.kind == kind and found.observed == round(50_000 * 64 / LOIHI2.membrane_limit, 6)
-    beyond = found.accumulator >= LOIHI2.input_limit or found.membrane >= LOIHI2.membrane_limit
+    bound_of_n = build(graph, timesteps=timesteps, calibration=calibration).bounds["n"]
+    assert bound_of_n.kind == kind and bound_of_n.observed == round(50_000 * 64 / LOIHI2.membrane_limit, 6)
+    beyond = bound_of_n.accumulator >= LOIHI2.input_limit or bound_of_n.membrane >= LOIHI2.membrane_limit
     assert beyond == (kind == "calibrated")
 
 
@@ -217,9 +211,9 @@ def stages(gate: str) -> str:
     assert list(seen) == ["quantise", "bound", "balance_delays", "partition"]
     schedule = seen["balance_delays"]
     lines = ["== quantise", str(seen["quantise"]), "", "== bound"]
-    for name, own in seen["bound"].items():
-        sign = " signed" if own.signed else ""
-        lines.append(f"{name}: {own.kind} a={own.accumulator} v={own.membrane} payload={own.payload}{sign}")
+    for name, limits in seen["bound"].items():
+        sign = " signed" if limits.signed else ""
+        lines.append(f"{name}: {limits.kind} a={limits.accumulator} v={limits.membrane} payload={limits.payload}{sign}")
     lines += ["", "== balance_delays"]
     for name, latency in schedule.latency.items():
         delays = ",".join(map(str, schedule.delays[name])) or "-"

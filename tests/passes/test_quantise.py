@@ -95,8 +95,8 @@ def test_thresholds_on_the_lattice_tell_above_from_at_least(
 ) -> None:
     """A neuron whose integer threshold stands for `threshold`, where `whole` units are that threshold."""
     scale = whole / float(dtype(threshold))
-    found = integer_threshold(rule_with(float(dtype(threshold)), at_least=at_least), scale).item()
-    assert found == (whole - 1 if at_least else whole)
+    integer = integer_threshold(rule_with(float(dtype(threshold)), at_least=at_least), scale).item()
+    assert integer == (whole - 1 if at_least else whole)
 
 
 @given(written, st.floats(0.01, 1e5), st.sampled_from([-0.5, 0.0, 0.25]))
@@ -104,8 +104,8 @@ def test_thresholds_off_the_lattice_are_rounded_down(threshold: float, scale: fl
     real = Fraction(scale) * (Fraction(threshold) - Fraction(rest))
     if real < 0 or abs(real - round(real)) < Fraction(1, 10**5):
         return
-    found = integer_threshold(rule_with(threshold, rest=rest), scale).item()
-    assert all((v > found) == (v > real) for v in range(found - 2, found + 4))
+    integer = integer_threshold(rule_with(threshold, rest=rest), scale).item()
+    assert all((v > integer) == (v > real) for v in range(integer - 2, integer + 4))
 
 
 @given(st.lists(st.integers(-127, 127), min_size=1), st.sampled_from([1, 2, 16, 64]))
@@ -362,14 +362,14 @@ def with_zero_init(gate: str, bias: float, neuron: str) -> nn.Sequential:
 def test_a_layer_of_zeros_fires_by_its_bias_alone(gate: str, bias: float, neuron: str) -> None:
     model, samples = with_zero_init(gate, bias, neuron), random_samples(4)
     traced, program = compile_model(model, samples, timesteps=6)
-    found, own = simulate(program, samples), run_requantised(traced, program, samples)
+    spikes, requantised = simulate(program, samples), run_requantised(traced, program, samples)
     floats = list(traced.run(torch.from_numpy(samples.steps(6))))
-    assert all(np.array_equal(own[name], found[name]) for name in traced.origin if name in found)
+    assert all(np.array_equal(requantised[name], spikes[name]) for name in traced.origin if name in spikes)
     if gate == "SPIKING":
         return  # its neuron takes the shortcut's spikes too
     for name in ("block0.neuron2", "block1.neuron2"):
-        assert np.array_equal(found[name], np.stack([step[name].numpy() for step in floats], axis=1)), name
-        assert found[name].any() == (bias > 0)
+        assert np.array_equal(spikes[name], np.stack([step[name].numpy() for step in floats], axis=1)), name
+        assert spikes[name].any() == (bias > 0)
 
 
 @pytest.mark.parametrize("threshold", [1.0, 1 / 3, 0.7])

@@ -39,21 +39,21 @@ largest = st.sampled_from([1, 3, 7, 127])
 
 
 def error(weights: list[np.ndarray], scale: float, largest: int) -> float:
-    every = np.concatenate([own.ravel() for own in weights])
+    every = np.concatenate([layer.ravel() for layer in weights])
     return float(np.mean((every - np.clip(round_to_int(scale * every), -largest, largest) / scale) ** 2))
 
 
 @given(layers, largest)
 def test_max_saturates_no_weight_and_uses_the_largest_integer(weights: list[np.ndarray], largest: int) -> None:
     scale = METHODS["max"](weights, largest)
-    assert max(round_to_int(scale * np.abs(own)).max() for own in weights) == largest
+    assert max(round_to_int(scale * np.abs(layer)).max() for layer in weights) == largest
 
 
 @given(layers, largest)
 def test_mse_is_no_further_from_the_weights_than_max(weights: list[np.ndarray], largest: int) -> None:
-    own, widest = (float(METHODS[method](weights, largest)) for method in ("mse", "max"))
-    assert own >= widest * (1 - 1e-12)
-    assert error(weights, own, largest) <= error(weights, widest, largest) + 1e-12
+    closest, widest = (float(METHODS[method](weights, largest)) for method in ("mse", "max"))
+    assert closest >= widest * (1 - 1e-12)
+    assert error(weights, closest, largest) <= error(weights, widest, largest) + 1e-12
 
 
 def test_mse_lets_an_outlier_saturate_and_keeps_the_others() -> None:
@@ -71,7 +71,7 @@ def test_percentile_lets_one_weight_in_a_thousand_saturate_and_counts_no_padding
 @given(layers, largest)
 def test_balanced_gives_every_channel_the_largest_integer(weights: list[np.ndarray], largest: int) -> None:
     scales = METHODS["balanced"](weights, largest)
-    peaks = np.max([round_to_int(scales[:, None] * np.abs(own)).max(axis=1) for own in weights], axis=0)
+    peaks = np.max([round_to_int(scales[:, None] * np.abs(layer)).max(axis=1) for layer in weights], axis=0)
     assert scales.shape == (3,) and (peaks == largest).all()
 
 
@@ -98,15 +98,15 @@ def balanced_scales(program: ir.Program) -> dict[str, tuple[float, ...]]:
 
 def test_balanced_scales_each_channels_weights_threshold_and_bias_alike() -> None:
     traced, program = compile_model(residual_net("ADD", NEURONS["if"]), SAMPLES, timesteps=2, method="balanced")
-    found = balanced_scales(program)
-    assert {"2", "block0.neuron1", "block1.neuron2", "block1.down.2"} <= found.keys()
+    by_neuron = balanced_scales(program)
+    assert {"2", "block0.neuron1", "block1.neuron2", "block1.down.2"} <= by_neuron.keys()
     layer, neuron, real = program.graph["block0.conv1"], program.graph["block0.neuron1"], traced.network.nodes
-    scales = np.array(found["block0.neuron1"])
+    scales = np.array(by_neuron["block0.neuron1"])
     assert len(set(scales)) == len(layer.weight) == 4
     spread = scales.reshape(-1, 1, 1, 1)
     off = np.abs(layer.weight - spread * real["block0.conv1"].weight.astype(np.float64))
     assert off.max() <= 0.5 + 1e-4
-    assert np.abs(layer.weight).reshape(4, -1).max(axis=1).min() > 100  # each channel's own range, on the lattice
+    assert np.abs(layer.weight).reshape(4, -1).max(axis=1).min() > 100  # each channel's range, on the lattice
     assert neuron.threshold.shape == (4, 1, 1)
     assert neuron.threshold.ravel().tolist() == [round(scale) - 1 for scale in scales]  # >= 1 is > one unit below
     bias = neuron.bias_mantissa << neuron.bias_exponent
@@ -169,14 +169,14 @@ def test_every_engine_agrees_at_every_number_of_bits(case: tuple[nn.Module, dict
     except QuantisationError as error:  # few bits hold no weight for the shortcut of a Spiking ResNet
         assert "the shortcut's spikes need a weight of at least 1" in str(error)
         return
-    expected, own = cycle.simulate(program, SAMPLES), run_requantised(traced, program, SAMPLES)
+    expected, requantised = cycle.simulate(program, SAMPLES), run_requantised(traced, program, SAMPLES)
     quick = fast.simulate(program, SAMPLES)
     assert quick.keys() == expected.keys()
     assert all(np.array_equal(quick[name], expected[name]) for name in expected)
-    own["logits"] = np.rint(own["logits"])
-    assert {"2", "logits"} <= own.keys() & expected.keys()
-    for name in own.keys() & expected.keys():
-        assert np.array_equal(own[name], expected[name]), (name, options)
+    requantised["logits"] = np.rint(requantised["logits"])
+    assert {"2", "logits"} <= requantised.keys() & expected.keys()
+    for name in requantised.keys() & expected.keys():
+        assert np.array_equal(requantised[name], expected[name]), (name, options)
 
 
 @pytest.mark.parametrize("neuron", ["if", "lif-reset", "leaky-subtract"])

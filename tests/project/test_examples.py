@@ -30,7 +30,7 @@ def test_trt_against_plain(tmp_path: Path) -> None:
         method: [program_accuracy(tmp_path / "trt" / f"{method}-{seed}") for seed in (0, 1)]
         for method in ("plain", "trt")
     }
-    assert all(f"{50 * sum(found):.1f} ±" in shown for found in accuracies.values())
+    assert all(f"{50 * sum(of_seeds):.1f} ±" in shown for of_seeds in accuracies.values())
     assert accuracies["plain"] != accuracies["trt"]
     assert (tmp_path / "trt" / "compared" / "compare.html").exists()
 

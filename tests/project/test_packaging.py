@@ -37,7 +37,7 @@ def package_folders() -> dict[str, Path]:
 
 
 def expected_files() -> set[str]:
-    """Names that the wheel must hold, besides its own metadata."""
+    """Names that the wheel must hold, besides its metadata."""
     names = set()
     for package, folder in package_folders().items():
         files = [*folder.glob("*.py")]
@@ -152,5 +152,5 @@ def test_every_requirement_is_pinned_to_a_version_that_it_allows() -> None:
 def test_no_file_names_a_folder_of_one_machine() -> None:
     folders = b"|".join([rb"home/\w+", b"opt", b"root", b"tmp/x", b"work"])
     absolute = re.compile(rb"(?<![\w.)}\]-])/(?:" + folders + b")/")
-    found = [path.relative_to(ROOT) for path in repository_files() if absolute.search(path.read_bytes())]
-    assert not found
+    naming = [path.relative_to(ROOT) for path in repository_files() if absolute.search(path.read_bytes())]
+    assert not naming

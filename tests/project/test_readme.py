@@ -7,9 +7,9 @@ from readme import ROOT, blocks, run_blocks
 
 
 def test_every_command_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
-    said = blocks()
-    assert len(said) >= 5
-    for (command, expected), printed in zip(said, run_blocks(tmp_path), strict=True):
+    examples = blocks()
+    assert len(examples) >= 5
+    for (command, expected), printed in zip(examples, run_blocks(tmp_path), strict=True):
         assert _comparable(printed) == _comparable(expected), f"`{command}` now prints:\n{printed}"
 
 

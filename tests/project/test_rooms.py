@@ -26,7 +26,7 @@ LOOSE = {"__init__.py", "__main__.py", "deployment.py", "errors.py", "files.py",
 
 
 def modules() -> Iterator[tuple[str, Path]]:
-    """The room of each module of the package, and its file. What runs in Lava's own environment is not among them."""
+    """The room of each module of the package, and its file. What runs in Lava's environment is not among them."""
     for top in ("snn2hw", "exporters", "targets"):
         for path in sorted((ROOT / top).rglob("*.py")):
             inside = path.relative_to(ROOT / top)
@@ -53,8 +53,8 @@ def imported_rooms(path: Path) -> Iterator[tuple[str, int]]:
 def test_a_room_imports_from_the_floors_below_it(room: str) -> None:
     upwards = [
         f"{path.relative_to(ROOT)}:{line} imports {other}"
-        for own, path in modules()
-        if own == room
+        for importing, path in modules()
+        if importing == room
         for other, line in imported_rooms(path)
         if other != room and FLOORS[other] >= FLOORS[room]
     ]

@@ -1,4 +1,4 @@
-"""A script for a process of its own: a network of neurons and connections in SANA-FE, without snn2hw.
+"""A script for another process: a network of neurons and connections in SANA-FE, without snn2hw.
 
 python in_sanafe.py net.json result.json      Each group of neurons sits on a core of Loihi 1, as its loihi.yaml has it.
 """

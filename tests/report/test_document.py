@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from nets import NEURONS, compile_model, random_samples, residual_net
 from pydantic import TypeAdapter
 
 from snn2hw.data.load import load_samples
@@ -21,6 +22,7 @@ from snn2hw.report import document
 from snn2hw.report.accuracy import wilson
 from snn2hw.report.comparing import read_report, side_by_side
 from snn2hw.report.document import Report, make_report
+from snn2hw.report.network import InputCounter, approximations
 from snn2hw.report.prices import load_profiles
 from snn2hw.report.subject import of_bundle
 
@@ -108,6 +110,26 @@ def test_without_the_model_only_the_program_is_judged(tiny: Path) -> None:
     assert [row.name for row in report.waterfall] == ["program"]
     assert (report.without_model, report.mismatches) == ("its file is not there", ())
     assert report.footprint.model_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("chip", "numbers"),
+    [
+        ("loihi2", "thresholds are whole numbers, biases a mantissa and an exponent"),
+        ("generic-int8", "thresholds and biases are whole numbers"),
+    ],
+)
+def test_approximations_name_the_chip_that_makes_them(chip: str, numbers: str) -> None:
+    model = residual_net("ADD", NEURONS["leaky-subtract"])
+    _, program = compile_model(model, random_samples(2), timesteps=2, chip=chip)
+    rows = approximations(program, InputCounter(program.graph.input))
+    rule, formats = f"the rule of {chip}", f"the formats of {chip}"
+    assert [(row.what, row.reason) for row in rows if row.where == "2" and "calibration" not in row.what] == [
+        ("leak of 819/4096, truncated towards 0 each step", rule),
+        (numbers, formats),
+        ("what a spike subtracts is a whole number", formats),
+    ]
+    assert not any("Loihi" in row.what + row.reason for row in rows)
 
 
 def test_accuracy_at_the_last_step_is_that_of_the_program(tiny: Path) -> None:

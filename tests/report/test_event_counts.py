@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from counted_nets import count
+from hand_made_graphs import program_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nets import GEOMETRIES, SNNTORCH, compile_model, geometry_net, random_samples, residual_net
@@ -25,10 +26,6 @@ from snn2hw.exporters.bundle import read_bundle
 from snn2hw.exporters.lava.simulate import simulate as simulate_in_lava
 from snn2hw.ir.fixed_point import Reset, join_bias
 from snn2hw.ir.numerics import load_numerics
-from snn2hw.passes.balance_delays import balance_delays
-from snn2hw.passes.bound import bound
-from snn2hw.passes.calibrate import UNCALIBRATED
-from snn2hw.passes.partition import partition
 from snn2hw.report.energy import baseline, paper_formula, price_events
 from snn2hw.report.events import EventCounter, Events
 from snn2hw.report.fan_out import fan_out, operations_with_padding
@@ -276,13 +273,7 @@ def one_layer(*, threshold: list[int], bias: list[int]) -> ir.Program:
             ir.Readout(name="logits", inputs=("out",), shape=(2,), bias=np.zeros(2, np.int64), scale=1.0),
         )
     )
-    return ir.Program(
-        graph=graph,
-        numerics=load_numerics(),
-        bounds=bound(graph, UNCALIBRATED, load_numerics(), timesteps=2),
-        schedule=balance_delays(graph, timesteps=2),
-        regions=partition(graph),
-    )
+    return program_of(graph, load_numerics(), timesteps=2)
 
 
 def test_counting_keeps_no_more_for_more_samples() -> None:

@@ -179,7 +179,7 @@ def test_names_are_shown_as_they_are_and_run_nothing(reported: Path, tmp_path: P
 
 
 def test_branches_run_side_by_side() -> None:
-    """A block with a shortcut of its own, and one whose shortcut is the identity."""
+    """A block with a layer on its shortcut, and one whose shortcut is the identity."""
     ways = [
         ("in", "a"),
         ("a", "b"),

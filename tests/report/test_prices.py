@@ -238,30 +238,31 @@ def test_a_file_named_like_a_profile_is_refused(tmp_path: Path) -> None:
         load_profiles((), file)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("value = 2.0", "value = -2.0", "prices.synaptic_operation: value = -2.0; give a number from 0."),
-        ("value = 2.0", "value = nan", "prices.synaptic_operation: value = nan; give a number from 0."),
-        ("value = 2.0", 'value = "2"', "prices.synaptic_operation: value = '2'; give a number from 0."),
-        ("value = 2.0, ", "", "prices.synaptic_operation: value is missing."),
-        ("synaptic_operation =", "spike =", "prices.synaptic_operation is missing."),
-        ("synaptic_operation =", "synop =", "prices.synop: there is no such figure."),
-        ('unit = "pJ"', 'unit = "kJ"', "prices.synaptic_operation: unit = 'kJ'; choose fJ, pJ"),
-        (', source = "page 1"', "", "prices.synaptic_operation: source is missing."),
-        ('source = "page 1"', 'source = ""', "prices.synaptic_operation: source is missing."),
-        (', evidence = "measured" }\nmessage', " }\nmessage", "prices.synaptic_operation: evidence is missing."),
-        ('title = "Mine"', "", "title is missing."),
-        ('graded = "count"', 'graded = "some"', "graded = 'some'; choose count, value, dense."),
-        ('graded = "count"', 'no_price = "secret"\ngraded = "count"', "no_price says that there are no figures"),
-        ('["static power"]', '"static power"', "unpriced must be a list of texts"),
-        ("[prices]", "[costs]", "costs: there is no such entry."),
-        ("[prices]", "[prices", "not a readable TOML file"),
-        ("[prices]", "[times]\nspike = 3\n[prices]", "times.neurons_per_core is missing"),
-        ("[prices]", "[times]\nneurons_per_core = 0\n[prices]", "times.neurons_per_core = 0; give a whole number"),
-        ("[prices]", "[times]\nneurons_per_core = 8\nspike = 3\n[prices]", "times.spike: value is missing."),
-    ],
-)
-def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
-    assert old in MINE
-    assert refused(tmp_path, MINE.replace(old, new, 1)).startswith(message)
+MISTAKES = {
+    ("value = 2.0", "value = -2.0"): "prices.synaptic_operation: value = -2.0; give a number from 0.",
+    ("value = 2.0", "value = nan"): "prices.synaptic_operation: value = nan; give a number from 0.",
+    ("value = 2.0", 'value = "2"'): "prices.synaptic_operation: value = '2'; give a number from 0.",
+    ("value = 2.0, ", ""): "prices.synaptic_operation: value is missing.",
+    ("synaptic_operation =", "spike ="): "prices.synaptic_operation is missing.",
+    ("synaptic_operation =", "synop ="): "prices.synop: there is no such figure.",
+    ('unit = "pJ"', 'unit = "kJ"'): "prices.synaptic_operation: unit = 'kJ'; choose fJ, pJ",
+    (', source = "page 1"', ""): "prices.synaptic_operation: source is missing.",
+    ('source = "page 1"', 'source = ""'): "prices.synaptic_operation: source is missing.",
+    (', evidence = "measured" }\nmessage', " }\nmessage"): "prices.synaptic_operation: evidence is missing.",
+    ('title = "Mine"', ""): "title is missing.",
+    ('graded = "count"', 'graded = "some"'): "graded = 'some'; choose count, value, dense.",
+    ('graded = "count"', 'no_price = "secret"\ngraded = "count"'): "no_price says that there are no figures",
+    ('["static power"]', '"static power"'): "unpriced must be a list of texts",
+    ("[prices]", "[costs]"): "costs: there is no such entry.",
+    ("[prices]", "[prices"): "not a readable TOML file",
+    ("[prices]", "[times]\nspike = 3\n[prices]"): "times.neurons_per_core is missing",
+    ("[prices]", "[times]\nneurons_per_core = 0\n[prices]"): "times.neurons_per_core = 0; give a whole number",
+    ("[prices]", "[times]\nneurons_per_core = 8\nspike = 3\n[prices]"): "times.spike: value is missing.",
+}
+"""What in a file is replaced by what, and the message."""
+
+
+@pytest.mark.parametrize(("change", "message"), MISTAKES.items())
+def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    assert change[0] in MINE
+    assert refused(tmp_path, MINE.replace(*change, 1)).startswith(message)

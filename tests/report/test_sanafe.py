@@ -1,6 +1,6 @@
 """Energy under SANA-FE's prices is what SANA-FE itself spends on the same network, component by component.
 
-SANA-FE (GPL) is installed by `make` into a folder of its own, which only a script in another process imports from.
+SANA-FE (GPL) is installed by `make` into a separate folder, which only a script in another process imports from.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from counted_nets import count, counted_on
+from hand_made_graphs import program_of
 from test_event_counts import connections
 
 from snn2hw import ir
@@ -24,10 +25,6 @@ from snn2hw.ir.fixed_point import Reset, join_bias
 from snn2hw.ir.numerics import load_numerics
 from snn2hw.mapping.place import place
 from snn2hw.mapping.traffic import traffic
-from snn2hw.passes.balance_delays import balance_delays
-from snn2hw.passes.bound import bound
-from snn2hw.passes.calibrate import UNCALIBRATED
-from snn2hw.passes.partition import partition
 from snn2hw.report.energy import price_events
 from snn2hw.report.prices import load_profiles
 from snn2hw.targets import load_target
@@ -105,14 +102,7 @@ def branching_net() -> ir.Program:
         ir.Linear(name="out", inputs=("hidden",), shape=(3,), weight=random.integers(-4, 5, (3, 5))),
         ir.Readout(name="logits", inputs=("out",), shape=(3,), bias=np.array([1, -2, 3]), scale=1.0),
     )
-    graph = ir.Graph(nodes)
-    return ir.Program(
-        graph=graph,
-        numerics=load_numerics(),
-        bounds=bound(graph, UNCALIBRATED, load_numerics(), timesteps=STEPS),
-        schedule=balance_delays(graph, timesteps=STEPS),
-        regions=partition(graph),
-    )
+    return program_of(ir.Graph(nodes), load_numerics(), timesteps=STEPS)
 
 
 def bias_of(node: ir.Neuron | ir.Readout) -> np.ndarray[Any, Any]:
@@ -122,7 +112,7 @@ def bias_of(node: ir.Neuron | ir.Readout) -> np.ndarray[Any, Any]:
 
 
 def sanafe_net(program: ir.Program, x: np.ndarray[Any, Any], cores: dict[str, int] = ON_ONE_TILE) -> dict[str, Any]:
-    """The same neurons and connections, one by one. A branch of a sum has connections of its own to what reads it."""
+    """The same neurons and connections, one by one. Each branch of a sum is connected to what reads it."""
     graph = program.graph
     groups: list[dict[str, Any]] = []
     wires: list[tuple[str, str, list[tuple[int, int, int]]]] = []
@@ -202,7 +192,7 @@ def test_every_component_is_what_sanafe_spends(tmp_path: Path, density: float) -
 
 
 def test_hops_are_those_of_sanafe(tmp_path: Path) -> None:
-    """Every layer on a tile of its own, two tiles in a row, so that messages go along rows and columns."""
+    """One tile for each layer, two tiles in a row, so that messages go along rows and columns."""
     program = branching_net()
     x = np.random.default_rng(1).random((1, STEPS, 1, 4, 4)) < 0.2
     counter = counted_on(program, Samples(x.astype(np.float32), None, True))

@@ -201,7 +201,7 @@ def test_a_weight_that_is_no_number_is_named() -> None:
         trainer.epoch()
 
 
-def test_numbers_that_neurons_hide_stop_the_training_and_the_last_state_is_kept(
+def test_numbers_that_neurons_hide_stop_the_training_and_the_last_state_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Cut):
@@ -332,8 +332,8 @@ from snn2hw.training.distributed import process_group
 with process_group("cpu") as (group, device):
     trainer = t.Trainer(t.without_norm(), t.SHARED_RECIPE, t.TRAIN, group=group, device=device)
     losses = [trainer.epoch().loss for _ in range(2)]
-    found = t.accuracy(trainer.model, t.TEST, 3, group=group)
-    torch.save((losses, found, trainer.model.state_dict()), f"{sys.argv[1]}.{group.rank}")
+    accuracy = t.accuracy(trainer.model, t.TEST, 3, group=group)
+    torch.save((losses, accuracy, trainer.model.state_dict()), f"{sys.argv[1]}.{group.rank}")
 """
 SHARED_RECIPE = replace(RECIPE, shift=0, freeze_norm=False)
 

@@ -12,23 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import adversarial_nets
+import defects_of_forwards
+import defects_of_modules
 import nir
 import pytest
 import torch
-from adversarial_nets import (
-    DEFECTS,
-    FRAMEWORKS,
-    MULTI,
-    RATES,
-    Block,
-    Defect,
-    Drawn,
-    draw,
-    firing_rates,
-    plant,
-    reset,
-    run,
-)
+from adversarial_nets import FRAMEWORKS, MULTI, RATES, Block, Drawn, draw, firing_rates, reset, run
+from planting import Defect, plant
 from torch import Tensor, nn
 
 from snn2hw.engines.fast import simulate
@@ -41,6 +31,7 @@ from snn2hw.network.reference import Reference
 from snn2hw.pipeline import Options, compile_network
 from snn2hw.verification.network_vs_torch import compare_network_on
 
+DEFECTS = defects_of_forwards.DEFECTS | defects_of_modules.DEFECTS
 DRAWS = 5  # of each defect
 PLAIN_DRAWS, PLAIN_TESTS = 500, 10
 ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-7}  # of logits, relative to the largest

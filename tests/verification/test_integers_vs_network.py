@@ -76,11 +76,11 @@ def assert_exact(network: nir.NIRGraph, program: ir.Program, folder: Path | None
             write_graph(graph, folder / f"{name}.nir")
         pairs.append((read_nir(folder / "network.nir"), read_nir(folder / "quantised.nir")))
     for one, other in pairs:
-        found = compare_integers(program, one, other)
-        assert (found.name, found.exact_required) == ("integers-vs-network", True)
-        assert wrong(found) == {} and found.mismatches == 0
-        assert [layer.name for layer in found.layers] == [node.name for node in program.graph]
-        for layer, node in zip(found.layers, program.graph, strict=True):
+        comparison = compare_integers(program, one, other)
+        assert (comparison.name, comparison.exact_required) == ("integers-vs-network", True)
+        assert wrong(comparison) == {} and comparison.mismatches == 0
+        assert [layer.name for layer in comparison.layers] == [node.name for node in program.graph]
+        for layer, node in zip(comparison.layers, program.graph, strict=True):
             numbers = sum(values.size for values in vars(node).values() if isinstance(values, np.ndarray))
             assert layer.compared > 2 * numbers, layer
 
@@ -191,8 +191,8 @@ def test_a_bias_reaches_its_neurons_through_the_layers_of_a_portable_file() -> N
     assert isinstance(again.graph["f"], ir.Conv) and bias["bias_mantissa"].any()
     assert_exact(portable, changed(again, "n", **bias))
     bias["bias_mantissa"] = bias["bias_mantissa"] - 1
-    found = wrong(compare_integers(changed(again, "n", **bias), portable, portable))
-    assert found["n"].detail == "bias_mantissa"
+    differences = wrong(compare_integers(changed(again, "n", **bias), portable, portable))
+    assert differences["n"].detail == "bias_mantissa"
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d"])
@@ -201,11 +201,11 @@ def test_large_nets_are_exact_without_a_copy_of_their_weights(name: str) -> None
     program = compile_network(traced.network, images(1), Options(timesteps=1))
     integers = integer_graph(program.graph)
     tracemalloc.start()
-    found = compare_integers(program, traced.network, integers)
+    comparison = compare_integers(program, traced.network, integers)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     weights = sum(node.weight.size for node in program.graph if isinstance(node, ir.Conv | ir.Linear))
-    assert wrong(found) == {} and found.compared > 2 * weights
+    assert wrong(comparison) == {} and comparison.compared > 2 * weights
     assert peak < weights
 
 
@@ -300,9 +300,9 @@ def test_a_number_off_by_one_is_found_where_it_is(what: str, by: int, place: str
     network, program = leaking()
     by = -1 if what == "a decay of the current" else by  # 4096 is the most
     right = int(getattr(program.graph[name], parameter)[index])
-    found = compare_with(place, network, program, off_by(program, name, parameter, index, by))
-    assert wrong(found).keys() == {name}
-    first = wrong(found)[name]
+    comparison = compare_with(place, network, program, off_by(program, name, parameter, index, by))
+    assert wrong(comparison).keys() == {name}
+    first = wrong(comparison)[name]
     assert (first.sample, first.step, first.cycle) == (None, None, None)
     assert first.detail == (f"quantised.nir: {parameter}" if place == "quantised.nir" else parameter)
     assert (first.index, first.expected, first.actual) == (index, right, right + by)
@@ -345,8 +345,8 @@ def test_a_node_that_does_something_else_is_found(what: str) -> None:
     network, program = spiking()
     mistaken = changed(program, "output" if name == "fc" else name, **fields)
     for written in (program, mistaken)[: 1 if what in NOT_TO_BE_WRITTEN else 2]:
-        found = wrong(compare_integers(mistaken, network, integer_graph(written.graph)))
-        assert found[name].detail.startswith(detail), found[name]
+        differences = wrong(compare_integers(mistaken, network, integer_graph(written.graph)))
+        assert differences[name].detail.startswith(detail), differences[name]
 
 
 @pytest.mark.parametrize("what", STRUCTURES)
@@ -357,17 +357,17 @@ def test_a_file_that_says_something_else_is_found(what: str) -> None:
     name, _, fields = STRUCTURES[what]
     network, program = spiking()
     mistaken = changed(program, "output" if name == "fc" else name, **fields)
-    found = wrong(compare_integers(program, network, integer_graph(mistaken.graph)))
-    assert all(first.detail.startswith("quantised.nir: ") for first in found.values())
-    assert ("output" if name == "fc" else name) in found
+    differences = wrong(compare_integers(program, network, integer_graph(mistaken.graph)))
+    assert all(first.detail.startswith("quantised.nir: ") for first in differences.values())
+    assert ("output" if name == "fc" else name) in differences
 
 
 def test_an_input_that_is_left_out_is_blamed_on_who_lacks_it() -> None:
     """The layer that nothing reads any more is right as it is."""
     network, program = spiking()
     mistaken = changed(program, "block1.neuron2", inputs=("block1.down.0",))
-    found = wrong(compare_integers(mistaken, network, integer_graph(mistaken.graph)))
-    assert {name: first.detail for name, first in found.items()} == {
+    differences = wrong(compare_integers(mistaken, network, integer_graph(mistaken.graph)))
+    assert {name: first.detail for name, first in differences.items()} == {
         "block1.neuron2": "inputs: block1.conv2 is missing among them"
     }
 
@@ -376,8 +376,8 @@ def test_a_node_that_stands_for_nothing_is_found() -> None:
     network, program = spiking()
     more = ir.Merge(name="more", inputs=("2",), shape=(4, 8, 8))
     mistaken = replace(program, graph=ir.Graph((*program.graph.nodes, more)))
-    found = wrong(compare_integers(mistaken, network, integer_graph(mistaken.graph)))
-    assert {name: first.detail for name, first in found.items()} == {
+    differences = wrong(compare_integers(mistaken, network, integer_graph(mistaken.graph)))
+    assert {name: first.detail for name, first in differences.items()} == {
         "more": "nothing in the network stands for this node"
     }
 
@@ -387,20 +387,20 @@ def test_a_node_that_is_left_out_is_found() -> None:
     nodes = [node for node in program.graph if node.name != "block1.add"]
     nodes = [replace(n, inputs=("block1.neuron2",)) if n.name == "average" else n for n in nodes]
     mistaken = replace(program, graph=ir.Graph(tuple(nodes)))
-    found = wrong(compare_integers(mistaken, network, integer_graph(mistaken.graph)))
-    assert found["block1.add"].detail == "nothing stands where a Merge must stand"
-    assert found["average"].detail == "inputs: expected block1.add, not block1.neuron2"
+    differences = wrong(compare_integers(mistaken, network, integer_graph(mistaken.graph)))
+    assert differences["block1.add"].detail == "nothing stands where a Merge must stand"
+    assert differences["average"].detail == "inputs: expected block1.add, not block1.neuron2"
 
 
 @pytest.mark.parametrize(("name", "kind"), [("p", "SumPool"), ("f", "Linear"), ("n", "Neuron"), ("output", "Readout")])
 def test_a_node_of_another_kind_is_found(name: str, kind: str) -> None:
     network = MORE_GRAPHS["a mean that is flattened"]()
     program = compile_network(network, random_samples(4, shape=IMAGE), Options(timesteps=2))
-    own = program.graph[name]
-    merge = ir.Merge(name=name, inputs=own.inputs, shape=own.shape)
-    nodes = tuple(merge if node.name == name else node for node in program.graph)
-    found = wrong(compare_integers(replace(program, graph=ir.Graph(nodes)), network, integer_graph(program.graph)))
-    assert found[name].detail == f"a Merge stands where a {kind} must stand"
+    replaced = program.graph[name]
+    merge = ir.Merge(name=name, inputs=replaced.inputs, shape=replaced.shape)
+    graph = ir.Graph(tuple(merge if node.name == name else node for node in program.graph))
+    differences = wrong(compare_integers(replace(program, graph=graph), network, integer_graph(program.graph)))
+    assert differences[name].detail == f"a Merge stands where a {kind} must stand"
 
 
 @pytest.mark.parametrize("name", ["p", "f"])
@@ -410,8 +410,8 @@ def test_a_pool_or_flatten_between_layer_and_neuron_reads_that_layer_alone(name:
     (source,) = program.graph[name].inputs
     for inputs in ((source, source), ("input",), ()):
         mistaken = changed(program, name, inputs=inputs)
-        found = wrong(compare_integers(mistaken, network, integer_graph(program.graph)))
-        assert found[name].detail.startswith(f"inputs: expected {source}, not ")
+        differences = wrong(compare_integers(mistaken, network, integer_graph(program.graph)))
+        assert differences[name].detail.startswith(f"inputs: expected {source}, not ")
 
 
 @pytest.mark.parametrize("threshold", [1.0, 0.1, 1 / 3, 2 / 3, 1 / 7, 5 / 11])
@@ -424,10 +424,11 @@ def test_a_rule_that_is_lost_at_a_tie_is_found(threshold: float, at_least: bool)
     traced, program = compile_model(model, random_samples(4, shape=(4,)), timesteps=2)
     assert_exact(traced.network, program)
     mistaken = off_by(program, "1", "threshold", (0,), 1 if at_least else -1)
-    found = wrong(compare_with("both", traced.network, program, mistaken))
-    assert found.keys() == {"1"} and found["1"].detail == "threshold"
+    differences = wrong(compare_with("both", traced.network, program, mistaken))
+    assert differences.keys() == {"1"} and differences["1"].detail == "threshold"
     whole = round(program.graph["1"].scale * threshold)
-    assert (found["1"].expected, found["1"].actual) == ((whole - 1, whole) if at_least else (whole, whole - 1))
+    expected, actual = (whole - 1, whole) if at_least else (whole, whole - 1)
+    assert (differences["1"].expected, differences["1"].actual) == (expected, actual)
 
 
 def test_only_weights_at_the_limit_may_be_smaller_than_their_rounding() -> None:
@@ -441,8 +442,8 @@ def test_only_weights_at_the_limit_may_be_smaller_than_their_rounding() -> None:
     assert_exact(traced.network, program)
     for by in (1, -1):
         mistaken = off_by(program, layer.name, "weight", index, by)
-        found = wrong(compare_with("both", traced.network, program, mistaken))
-        assert found.keys() == {layer.name} and found[layer.name].index == index
+        differences = wrong(compare_with("both", traced.network, program, mistaken))
+        assert differences.keys() == {layer.name} and differences[layer.name].index == index
 
 
 def test_a_weight_beyond_the_limit_at_which_others_saturate_is_found() -> None:
@@ -453,9 +454,9 @@ def test_a_weight_beyond_the_limit_at_which_others_saturate_is_found() -> None:
     layer, index = program.graph["block1.conv2"], (5, 3, 1, 0)
     real = traced.network.nodes["block1.conv2"].weight[index] * program.graph["block1.neuron2"].scale
     mistaken = off_by(program, layer.name, "weight", index, round(real) - 7)
-    found = wrong(compare_with("both", traced.network, program, mistaken))
-    assert found.keys() == {layer.name}
-    assert (found[layer.name].index, found[layer.name].expected) == (index, 7)
+    differences = wrong(compare_with("both", traced.network, program, mistaken))
+    assert differences.keys() == {layer.name}
+    assert (differences[layer.name].index, differences[layer.name].expected) == (index, 7)
 
 
 def test_no_weight_has_more_than_8_bits() -> None:
@@ -466,16 +467,16 @@ def test_no_weight_has_more_than_8_bits() -> None:
     real = traced.network.nodes["0"].weight * program.graph.input.scale * 2 * neuron.scale
     twice = {"scale": 2 * neuron.scale, "threshold": 2 * neuron.threshold, "reset_amount": 2 * neuron.reset_amount}
     mistaken = changed(changed(program, "0", weight=np.rint(real)), "1", **twice)
-    found = wrong(compare_with("both", traced.network, program, mistaken))
-    assert found.keys() == {"0"} and abs(found["0"].expected) == 127 and abs(found["0"].actual) > 127
+    differences = wrong(compare_with("both", traced.network, program, mistaken))
+    assert differences.keys() == {"0"} and abs(differences["0"].expected) == 127 and abs(differences["0"].actual) > 127
 
 
 def test_weights_between_groups_are_none() -> None:
     traced, program = compile_model(geometry_net("groups"), SAMPLES, timesteps=2)
     grouped = next(node for node in program.graph if isinstance(node, ir.Conv) and node.groups == 2)
     traced.network.nodes[grouped.name].weight[0, 1, 2, 2] = 1
-    found = wrong(compare_integers(program, traced.network, integer_graph(program.graph)))
-    assert found[grouped.name].detail == "groups: some weights between the 2 groups are not 0"
+    differences = wrong(compare_integers(program, traced.network, integer_graph(program.graph)))
+    assert differences[grouped.name].detail == "groups: some weights between the 2 groups are not 0"
 
 
 def test_the_matrix_of_a_flatten_and_the_rows_of_a_head_are_looked_at() -> None:
@@ -486,8 +487,8 @@ def test_the_matrix_of_a_flatten_and_the_rows_of_a_head_are_looked_at() -> None:
     places = {flattens[0]: (8, 8), flattens[1]: (0, 3), "conv": (7, 2, 0, 0), "grouped": (4, 1, 0, 0)}
     for name, index in places.items():
         mistaken = off_by(program, name, "weight", index, 1)
-        found = wrong(compare_with("both", traced.network, program, mistaken))
-        assert found.keys() == {name} and found[name].index == index
+        differences = wrong(compare_with("both", traced.network, program, mistaken))
+        assert differences.keys() == {name} and differences[name].index == index
 
 
 def trunc(x: Any) -> Any:
@@ -498,8 +499,8 @@ def one_more(inner: Callable[..., Any]) -> Callable[..., Any]:
     """The function with one added to what it returns, to the first of several."""
 
     def more(*args: Any, **options: Any) -> Any:
-        found = inner(*args, **options)
-        return (found[0] + 1, *found[1:]) if isinstance(found, tuple) else found + 1
+        result = inner(*args, **options)
+        return (result[0] + 1, *result[1:]) if isinstance(result, tuple) else result + 1
 
     return more
 
@@ -508,8 +509,8 @@ def undivided(*args: Any) -> Any:
     return replace(pool_step(*args), unit=args[-1])
 
 
-def without_gain(own: currents.Current, gain: Any) -> Any:
-    return own.weight
+def without_gain(current: currents.Current, gain: Any) -> Any:
+    return current.weight
 
 
 def for_chip(**changes: Any) -> Callable[..., Any]:
@@ -549,9 +550,9 @@ def test_a_mistake_of_the_quantiser_is_found_though_all_files_agree(what: str, m
     with monkeypatch.context() as patch:
         patch.setattr(module, name, mistake)
         traced, program = compile_model(model, SAMPLES, timesteps=2)
-    found = wrong(compare_integers(program, traced.network, integer_graph(program.graph)))
-    assert found[layer].detail.startswith(detail)
-    assert not any(first.detail.startswith("quantised.nir") for first in found.values())
+    differences = wrong(compare_integers(program, traced.network, integer_graph(program.graph)))
+    assert differences[layer].detail.startswith(detail)
+    assert not any(first.detail.startswith("quantised.nir") for first in differences.values())
 
 
 @st.composite
@@ -581,10 +582,10 @@ def test_any_number_that_is_off_by_one_is_found(
     network, program, name, what, index, by = case
     if place != "the program" and what == "current_decay" and by > 0:  # it cannot be written
         return
-    found = wrong(compare_with(place, network, program, off_by(program, name, what, index, by)))
-    assert found.keys() == {name}
-    assert found[name].index == index and found[name].detail.endswith(what)
-    assert found[name].detail.startswith("quantised.nir: ") == (place == "quantised.nir")
+    differences = wrong(compare_with(place, network, program, off_by(program, name, what, index, by)))
+    assert differences.keys() == {name}
+    assert differences[name].index == index and differences[name].detail.endswith(what)
+    assert differences[name].detail.startswith("quantised.nir: ") == (place == "quantised.nir")
 
 
 # quantised.nir by itself
@@ -601,9 +602,9 @@ def test_a_decay_stands_twice_in_a_file_and_both_count() -> None:
             node.tau, node.r = (values * decay / (decay + 1) for values in (node.tau, node.r))
         else:
             node.metadata["decay"] = node.metadata["decay"] + 1
-        found = wrong(compare_integers(program, network, integers))
-        assert found.keys() == {"block1.neuron1"}
-        first = found["block1.neuron1"]
+        differences = wrong(compare_integers(program, network, integers))
+        assert differences.keys() == {"block1.neuron1"}
+        first = differences["block1.neuron1"]
         assert (first.detail, first.expected, first.actual) == ("quantised.nir: decay", decay, decay + 1)
 
 
@@ -611,8 +612,8 @@ def test_decays_of_other_neurons_are_no_match() -> None:
     network, program = leaking()
     integers = integer_graph(program.graph)
     integers.nodes["2"].metadata["decay"] = np.arange(3)
-    found = wrong(compare_integers(program, network, integers))
-    assert {name: first.detail for name, first in found.items()} == {
+    differences = wrong(compare_integers(program, network, integers))
+    assert {name: first.detail for name, first in differences.items()} == {
         "2": "quantised.nir: decay: [3] numbers for [4, 8, 8]"
     }
 
@@ -624,21 +625,21 @@ def test_a_bias_before_a_padded_pool_is_another_network(tmp_path: Path) -> None:
     integers = integer_graph(program.graph)
     integers.nodes["a"].bias = integers.nodes["p"].bias / 9
     integers.nodes["p"] = nir.SumPool2d(kernel_size=np.array([3, 3]), stride=np.array([2, 2]), padding=np.array([1, 1]))
-    found = wrong(compare_integers(program, network, integers))
-    assert found.keys() == {"p"} and found["p"].detail.startswith("quantised.nir: it pads what has a bias")
+    differences = wrong(compare_integers(program, network, integers))
+    assert differences.keys() == {"p"} and differences["p"].detail.startswith("quantised.nir: it pads what has a bias")
     integers = integer_graph(program.graph)
     integers.nodes["a"].bias = full(1, 3)
-    found = wrong(compare_integers(program, network, integers))
-    assert found["p"].detail.startswith("quantised.nir: it adds up what has a bias")
+    differences = wrong(compare_integers(program, network, integers))
+    assert differences["p"].detail.startswith("quantised.nir: it adds up what has a bias")
 
 
 def test_a_file_that_cannot_be_laid_out_agrees_with_nothing() -> None:
     network, program = spiking()
     integers = integer_graph(program.graph)
     integers.edges.remove(("fc", "output"))
-    found = compare_integers(program, network, integers)
-    assert all(layer.mismatches for layer in found.layers)
-    assert "output: nothing feeds this Output node" in wrong(found)["0"].detail
+    comparison = compare_integers(program, network, integers)
+    assert all(layer.mismatches for layer in comparison.layers)
+    assert "output: nothing feeds this Output node" in wrong(comparison)["0"].detail
 
 
 @pytest.mark.parametrize("value", [0.5, np.nan])
@@ -646,8 +647,9 @@ def test_a_number_that_is_not_whole_is_wrong_in_a_file(value: float) -> None:
     network, program = spiking()
     integers = integer_graph(program.graph)
     integers.nodes["fc"].weight[1, 2] += value
-    found = wrong(compare_integers(program, network, integers))
-    assert found.keys() == {"fc"} and found["fc"].detail == "quantised.nir: weight" and found["fc"].index == (1, 2)
+    differences = wrong(compare_integers(program, network, integers))
+    assert differences.keys() == {"fc"}
+    assert (differences["fc"].detail, differences["fc"].index) == ("quantised.nir: weight", (1, 2))
 
 
 @pytest.mark.parametrize("what", NUMBERS)
@@ -657,8 +659,8 @@ def test_a_quantised_network_must_hold_the_programs_own_numbers(what: str, tmp_p
     network = integer_graph(program.graph)
     assert_exact(network, program, tmp_path)
     mistaken = off_by(program, name, parameter, index, -1)
-    found = wrong(compare_with("both", network, program, mistaken))
-    assert found.keys() == {name} and found[name].detail == parameter and found[name].index == index
+    differences = wrong(compare_with("both", network, program, mistaken))
+    assert differences.keys() == {name} and differences[name].detail == parameter and differences[name].index == index
 
 
 def test_a_network_that_says_what_no_program_can_is_no_match(tmp_path: Path) -> None:
@@ -669,8 +671,8 @@ def test_a_network_that_says_what_no_program_can_is_no_match(tmp_path: Path) -> 
     other.nodes["block0.conv1"].weight[1, 2, 0, 0] *= -1
     assert wrong(compare_integers(program, other, integer_graph(program.graph))).keys() == {"block0.conv1"}
     other.nodes["block0.neuron1"].v_threshold = np.full((4, 8, 8), np.nan)
-    found = wrong(compare_integers(program, other, integer_graph(program.graph)))
-    assert "v_threshold holds a value that is not finite" in found["block0.neuron1"].detail
+    differences = wrong(compare_integers(program, other, integer_graph(program.graph)))
+    assert "v_threshold holds a value that is not finite" in differences["block0.neuron1"].detail
 
 
 Edge = tuple[str, str]
@@ -709,16 +711,16 @@ def test_a_network_of_another_wiring_is_no_match(what: str) -> None:
     changes, without, name, detail = NETWORKS[what]
     network, program = spiking()
     other = rewired(network, *without, **changes)
-    found = wrong(compare_integers(program, other, integer_graph(program.graph)))
-    assert found[name].detail.startswith(detail), found[name]
+    differences = wrong(compare_integers(program, other, integer_graph(program.graph)))
+    assert differences[name].detail.startswith(detail), differences[name]
 
 
 def test_spikes_and_averages_do_not_add_up(tmp_path: Path) -> None:
     nodes = dict(n=if_(*IMAGE, threshold=0.4), p=average(3, 1, 1), a=conv(2, 2, 3, 3), m=if_(*IMAGE))
     network = load(chain(IMAGE, IMAGE, **nodes), tmp_path).network
     program = compile_network(network, random_samples(4, shape=IMAGE), Options(timesteps=2))
-    found = wrong(compare_integers(program, rewired(network, more=(("n", "a"),)), integer_graph(program.graph)))
-    assert found["a"].detail == "it adds up integers of different units"
+    differences = wrong(compare_integers(program, rewired(network, more=(("n", "a"),)), integer_graph(program.graph)))
+    assert differences["a"].detail == "it adds up integers of different units"
 
 
 def test_weighted_sums_of_a_whole_image_are_not_flattened(tmp_path: Path) -> None:
@@ -730,16 +732,16 @@ def test_weighted_sums_of_a_whole_image_are_not_flattened(tmp_path: Path) -> Non
     readout = replace(program.graph["output"], inputs=("n",))
     mistaken = ir.Graph((program.graph["input"], program.graph["a"], flatten, neuron, readout))
     other = chain(IMAGE, 108, a=network.nodes["a"], f=network.nodes["f"], n=if_(108))
-    found = wrong(compare_integers(replace(program, graph=mistaken), other, integer_graph(program.graph)))
-    assert found["f"].detail == "it flattens weighted sums of several places in an image"
+    differences = wrong(compare_integers(replace(program, graph=mistaken), other, integer_graph(program.graph)))
+    assert differences["f"].detail == "it flattens weighted sums of several places in an image"
 
 
 def test_a_bias_that_a_pool_would_pad_matches_no_program(tmp_path: Path) -> None:
     network = load(biased_behind_a_pool(), tmp_path).network
     program = compile_network(network, random_samples(4, shape=IMAGE), Options(timesteps=2))
     network.nodes["a"].bias = full(1, 3)
-    found = wrong(compare_integers(program, network, integer_graph(program.graph)))
-    assert found["p"].detail.startswith("it pads a layer that has a bias")
+    differences = wrong(compare_integers(program, network, integer_graph(program.graph)))
+    assert differences["p"].detail.startswith("it pads a layer that has a bias")
 
 
 FILES: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -756,8 +758,8 @@ FILES: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_a_file_with_other_nodes_is_no_match(what: str) -> None:
     changes, name, detail = FILES[what]
     network, program = spiking()
-    found = wrong(compare_integers(program, network, rewired(integer_graph(program.graph), **changes)))
-    assert found[name].detail.startswith(f"quantised.nir: {detail}"), found[name]
+    differences = wrong(compare_integers(program, network, rewired(integer_graph(program.graph), **changes)))
+    assert differences[name].detail.startswith(f"quantised.nir: {detail}"), differences[name]
 
 
 def test_a_bias_where_no_neuron_takes_it_up_is_no_match() -> None:
@@ -770,11 +772,11 @@ def test_a_bias_where_no_neuron_takes_it_up_is_no_match() -> None:
     network = nir.NIRGraph(
         nodes=traced.network.nodes | {counting: biased}, edges=traced.network.edges, type_check=False
     )
-    found = wrong(compare_integers(program, network, integer_graph(program.graph)))
-    assert found[counting].detail.startswith("bias: it emits integers")
+    differences = wrong(compare_integers(program, network, integer_graph(program.graph)))
+    assert differences[counting].detail.startswith("bias: it emits integers")
     integers = integer_graph(program.graph)
     integers.nodes[counting].bias = np.ones(len(biased.weight))
-    found = wrong(compare_integers(program, traced.network, integers))
-    assert {first.detail for first in found.values()} == {
+    differences = wrong(compare_integers(program, traced.network, integers))
+    assert {first.detail for first in differences.values()} == {
         "quantised.nir: what it reads has a bias, which only neurons can take up"
     }

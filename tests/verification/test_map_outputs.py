@@ -29,6 +29,11 @@ def labelled(folder: Path, monkeypatch: pytest.MonkeyPatch, graph: nir.NIRGraph)
     return y
 
 
+def are_right(y: np.ndarray) -> np.ndarray:
+    """Whether the logits of spikes.npz choose these labels, [N]."""
+    return arrays("spikes.npz")["logits"].reshape(len(y), 3).argmax(axis=1) == y
+
+
 OF_LABELLED = ("--data", "samples.npz")
 
 
@@ -60,8 +65,8 @@ def test_a_sweep_of_a_net_that_ends_in_a_map_is_refused(tmp_path: Path, monkeypa
 def test_a_net_that_ends_in_a_map_is_verified_without_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labelled(tmp_path, monkeypatch, classes())
     out = succeed("verify", "net.lava", *OF_LABELLED, "--json", "verify.json")
-    found = json.loads(Path("verify.json").read_text())
-    assert (found["verdict"], found["accuracy"]) == ("exact", None)
+    result = json.loads(Path("verify.json").read_text())
+    assert (result["verdict"], result["accuracy"]) == ("exact", None)
     assert "for the model gives a map [3, 6, 6]" in out
 
 
@@ -72,27 +77,24 @@ def test_class_scores_may_keep_the_axes_of_an_image(
     y = labelled(tmp_path, monkeypatch, classes(6, 6))
     of = ("net.nir", "--timesteps", STEPS) if engine == "reference" else ("net.lava",)
     out = succeed("simulate", *of, *OF_LABELLED, "--engine", engine, "-o", "spikes.npz")
-    right = int((arrays("spikes.npz")["logits"].reshape(6, 3).argmax(axis=1) == y).sum())
-    assert f"{right} of 6 samples right" in out
+    assert f"{are_right(y).sum()} of 6 samples right" in out
 
 
-def test_a_report_takes_class_scores_that_keep_the_axes_of_an_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """Whether the simulation is right, [N], of a net whose class scores keep the axes of an image."""
     y = labelled(tmp_path, monkeypatch, classes(6, 6))
     succeed("simulate", "net.lava", *OF_LABELLED, "-o", "spikes.npz")
+    return are_right(y)
+
+
+def test_a_report_takes_class_scores_that_keep_the_axes_of_an_image(right: np.ndarray) -> None:
     succeed("report", "net.lava", *OF_LABELLED, "-o", "out")
-    found = json.loads(Path("out/report.json").read_text())
-    right = int((arrays("spikes.npz")["logits"].reshape(6, 3).argmax(axis=1) == y).sum())
-    assert [row["correct"] for row in found["waterfall"]] == [right] == [found["over_time"][-1]["correct"]]
+    report = json.loads(Path("out/report.json").read_text())
+    assert [row["correct"] for row in report["waterfall"]] == [right.sum()] == [report["over_time"][-1]["correct"]]
 
 
-def test_class_scores_that_keep_the_axes_of_an_image_are_verified_with_their_accuracy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    y = labelled(tmp_path, monkeypatch, classes(6, 6))
-    succeed("simulate", "net.lava", *OF_LABELLED, "-o", "spikes.npz")
+def test_class_scores_that_keep_the_axes_of_an_image_are_verified_with_their_accuracy(right: np.ndarray) -> None:
     succeed("verify", "net.lava", *OF_LABELLED, "--json", "verify.json")
-    found = json.loads(Path("verify.json").read_text())
-    right = (arrays("spikes.npz")["logits"].reshape(6, 3).argmax(axis=1) == y).mean()
-    assert found["verdict"] == "exact" and found["accuracy"]["program"] == found["accuracy"]["lava"] == right
+    result = json.loads(Path("verify.json").read_text())
+    assert result["verdict"] == "exact" and result["accuracy"]["program"] == result["accuracy"]["lava"] == right.mean()

@@ -1,4 +1,4 @@
-"""network-vs-torch: the user's own module and the float network agree, or it is said where and why not."""
+"""network-vs-torch: the user's module and the float network agree, or where and why not is told."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_state_that_survives_a_reset_is_found_by_the_second_run() -> None:
 def test_a_mean_over_the_batch_is_found_even_on_one_sample() -> None:
     net = residual_net("ADD", NEURONS["if"])
     traced = trace(net, SHAPE)
-    mixed = Wired(lambda own, x: own.net(x.mean(0, keepdim=True).expand_as(x)), net=net)
+    mixed = Wired(lambda model, x: model.net(x.mean(0, keepdim=True).expand_as(x)), net=net)
     model = UserModel(module=mixed, neurons=(), multi_step=False, heads=((),))
     assert compare_network(traced.network, model, inputs(count=1)).mismatches > 0
 
@@ -185,9 +185,9 @@ def test_a_neuron_that_is_called_twice_a_step_is_told() -> None:
     net = residual_net("ADD", NEURONS["if"])
     traced = trace(net, SHAPE)
 
-    def twice(own: Any, x: Tensor) -> Any:
-        own.net[2](own.net[0](x))
-        return own.net(x)
+    def twice(model: Any, x: Tensor) -> Any:
+        model.net[2](model.net[0](x))
+        return model.net(x)
 
     model = UserModel(module=Wired(twice, net=net), neurons=("net.2",), multi_step=False, heads=((),))
     nodes = {f"net.{name}" if name == "2" else name: node for name, node in traced.network.nodes.items()}
@@ -199,10 +199,10 @@ def test_a_neuron_that_is_called_twice_a_step_is_told() -> None:
 
 
 def test_a_model_that_cannot_run_in_float64_runs_in_its_own_arithmetic_and_says_so() -> None:
-    def picky(own: Any, x: Tensor) -> Any:
+    def picky(model: Any, x: Tensor) -> Any:
         if x.dtype != torch.float32:
             raise TypeError("float32 only")
-        return own.net(x)
+        return model.net(x)
 
     net = residual_net("ADD", NEURONS["if"])
     traced = trace(net, SHAPE)
@@ -213,7 +213,7 @@ def test_a_model_that_cannot_run_in_float64_runs_in_its_own_arithmetic_and_says_
 
 
 def test_a_model_that_raises_whatever_it_gets_is_not_compared() -> None:
-    def broken(own: Any, x: Tensor) -> Any:
+    def broken(model: Any, x: Tensor) -> Any:
         raise RuntimeError("out of order")
 
     net = residual_net("ADD", NEURONS["if"])

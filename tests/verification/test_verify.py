@@ -15,6 +15,7 @@ import pytest
 import torch
 from cli import arrays, succeed
 from conftest import TIMESTEPS
+from trained_nets import NETS, PROCESSES, TRAINED, exported, verified
 
 from snn2hw.data.named import digits_test
 from snn2hw.exporters.bundle import write_manifest
@@ -26,8 +27,6 @@ from snn2hw.verification import verify
 from snn2hw.verification.comparison import Comparison, LayerComparison
 from snn2hw.verification.verify import Verification
 
-TRAINED = Path(__file__).parents[2] / "examples" / "digits"
-NETS = ("add", "and", "iand", "spiking")
 BUNDLE = Path("tiny.lava")
 VERIFY = ("verify", BUNDLE, "--data", "samples.npz", "--json", "verify.json")
 Text = dict[str, Any]
@@ -36,12 +35,12 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 def read_program() -> tuple[Text, Arrays]:
     """The JSON and the arrays of program.npz."""
-    found = arrays(BUNDLE / "program.npz")
-    return json.loads(str(found.pop("program"))), found
+    entries = arrays(BUNDLE / "program.npz")
+    return json.loads(str(entries.pop("program"))), entries
 
 
 def seal() -> None:
-    """Write the sha256 of every file anew: what is wrong now is only found by running it."""
+    """Write the sha256 of every file anew: only running it shows what is wrong now."""
     write_manifest(BUNDLE, json.loads((BUNDLE / "manifest.json").read_text()))
 
 
@@ -85,16 +84,16 @@ CHANGES: tuple[Callable[[Text, Arrays], str], ...] = (
 
 def latencies(text: Text) -> dict[str, int]:
     """Synapses on the longest path to each node."""
-    found: dict[str, int] = {}
+    latency: dict[str, int] = {}
     for entry in text["nodes"]:
-        arrival = max((found[edge["source"]] for edge in entry["inputs"]), default=0)
-        found[entry["name"]] = arrival + (entry["kind"] in ("conv", "linear", "scale", "sum_pool"))
-    return found | {"logits": found["output"]}
+        arrival = max((latency[edge["source"]] for edge in entry["inputs"]), default=0)
+        latency[entry["name"]] = arrival + (entry["kind"] in ("conv", "linear", "scale", "sum_pool"))
+    return latency | {"logits": latency["output"]}
 
 
 def differences(expected: Arrays, actual: Arrays, text: Text) -> dict[str, dict[str, Any]]:
-    """What verify has to say of each layer: found by looking at one value after the other."""
-    found = {}
+    """What verify has to say of each layer: one value after the other."""
+    layers = {}
     for name, latency in latencies(text).items():
         if name not in expected:
             continue
@@ -117,8 +116,8 @@ def differences(expected: Arrays, actual: Arrays, text: Text) -> dict[str, dict[
                     "actual": given,
                     "detail": "",
                 }
-        found[name] = {"name": name, "compared": expected[name].size, "mismatches": mismatches, "first": first}
-    return found
+        layers[name] = {"name": name, "compared": expected[name].size, "mismatches": mismatches, "first": first}
+    return layers
 
 
 def simulated() -> Arrays:
@@ -129,18 +128,18 @@ def simulated() -> Arrays:
 def diverged() -> tuple[dict[str, Any], str]:
     """Verify, which must find something; return its comparisons by name, and what it printed."""
     out = succeed(*VERIFY, code=1)
-    found = json.loads(Path("verify.json").read_text())
-    assert found["verdict"] == "diverged"
+    result = json.loads(Path("verify.json").read_text())
+    assert result["verdict"] == "diverged"
     assert "Verdict: diverged for these 5 samples." in out
-    return {comparison["name"]: comparison for comparison in found["comparisons"]}, out
+    return {comparison["name"]: comparison for comparison in result["comparisons"]}, out
 
 
 def check_first(comparison: dict[str, Any], wanted: dict[str, dict[str, Any]], layer: str, out: str) -> None:
     """Every layer's first difference is the right one, and the first of all, in `layer`, is printed."""
-    assert {found["name"]: found for found in comparison["layers"]} == wanted
-    assert comparison["mismatches"] == sum(found["mismatches"] for found in wanted.values()) > 0
-    changed = [found for found in wanted.values() if found["first"]]
-    first = min(changed, key=lambda found: found["first"]["cycle"])
+    assert {entry["name"]: entry for entry in comparison["layers"]} == wanted
+    assert comparison["mismatches"] == sum(entry["mismatches"] for entry in wanted.values()) > 0
+    changed = [entry for entry in wanted.values() if entry["first"]]
+    first = min(changed, key=lambda entry: entry["first"]["cycle"])
     assert first["name"] == layer
     actual, expected = comparison["name"].split("-vs-")
     where = first["first"]
@@ -292,28 +291,18 @@ def test_only_required_comparisons_that_ran_and_agree_make_a_verdict_exact(
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
-    """Exports a trained net for a number of steps, once."""
-    folder = tmp_path_factory.mktemp("trained")
-
-    def export(net: str, timesteps: int) -> Path:
-        bundle = folder / f"{net}-{timesteps}.lava"
-        if not bundle.exists():
-            model = TRAINED / f"{net}.pt"
-            steps = ("--timesteps", timesteps)
-            succeed("export", model, "--target", "lava", "-o", bundle, "--calibrate", "digits", *steps)
-        return bundle
-
-    return export
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trained")
 
 
-def verify_exact(bundle: Path, timesteps: int, samples: int, processes: str) -> None:
-    result = bundle.with_suffix(f".{processes}.json")
-    options = ("--samples", samples, "--processes", processes, "--json", result)
-    succeed("verify", bundle, "--data", "digits", *options)
-    found = json.loads(result.read_text())
-    assert (found["verdict"], found["samples"], found["timesteps"]) == ("exact", samples, timesteps)
-    by_name = {comparison["name"]: comparison for comparison in found["comparisons"]}
+@pytest.mark.parametrize("timesteps", [1, 4, 8])
+@pytest.mark.parametrize("net", NETS)
+@PROCESSES
+def test_a_trained_net_is_exact(net: str, timesteps: int, processes: str, samples: int, folder: Path) -> None:
+    bundle = exported(folder, net, timesteps=timesteps)
+    result = verified(bundle, processes=processes, samples=samples)
+    assert (result["verdict"], result["samples"], result["timesteps"]) == ("exact", samples, timesteps)
+    by_name = {comparison["name"]: comparison for comparison in result["comparisons"]}
     assert list(by_name) == [NETWORK, INTEGERS, LAVA, TORCH, FLOAT]
     for comparison in (by_name[LAVA], by_name[TORCH]):
         layers = {layer["name"]: layer["compared"] for layer in comparison["layers"]}
@@ -322,36 +311,19 @@ def verify_exact(bundle: Path, timesteps: int, samples: int, processes: str) -> 
         sizes = {entry["name"]: int(np.prod(shapes[entry["name"]])) for entry in program["recorded"]}
         wanted = {name: samples * timesteps * size for name, size in sizes.items()} | {"logits": samples * 10}
         assert layers == wanted  # every layer, neuron and step
-    assert all(found["spikes"].values()), f"{[name for name, count in found['spikes'].items() if not count]} are silent"
-
-
-@pytest.mark.parametrize("timesteps", [1, 4, 8])
-@pytest.mark.parametrize("net", NETS)
-def test_a_trained_net_is_exact_in_fused_processes(
-    net: str, timesteps: int, trained: Callable[[str, int], Path]
-) -> None:
-    verify_exact(trained(net, timesteps), timesteps, 5, "fused")
-
-
-@pytest.mark.parametrize("timesteps", [1, 4, 8])
-@pytest.mark.parametrize("net", NETS)
-def test_a_trained_net_is_exact_in_structural_processes(
-    net: str, timesteps: int, trained: Callable[[str, int], Path]
-) -> None:
-    verify_exact(trained(net, timesteps), timesteps, 2, "structural")
+    silent = [name for name, count in result["spikes"].items() if not count]
+    assert not silent
 
 
 @pytest.mark.parametrize("net", NETS)
-def test_quantising_costs_at_most_one_percentage_point_of_accuracy(
-    net: str, trained: Callable[[str, int], Path], tmp_path: Path
-) -> None:
+def test_quantising_costs_at_most_one_percentage_point_of_accuracy(net: str, folder: Path, tmp_path: Path) -> None:
     content = torch.load(TRAINED / f"{net}.pt", weights_only=True)
     model = build_model(content["arch"], content["config"])
     model.load_state_dict(content["state_dict"])
     test = digits_test()
     float_accuracy = accuracy(model, test, 4)
     assert float_accuracy > 0.95
-    succeed("simulate", trained(net, 4), "--data", "digits", "-o", tmp_path / "spikes.npz")
+    succeed("simulate", exported(folder, net, timesteps=4), "--data", "digits", "-o", tmp_path / "spikes.npz")
     classes = arrays(tmp_path / "spikes.npz")["logits"].argmax(axis=1)
     assert len(classes) == len(test.y) == 359
     assert (classes == test.y.numpy()).mean() >= float_accuracy - 0.01

@@ -10,11 +10,12 @@ from engine import Job
 from own_models import Models, model_of
 from processes.parts import Source
 from processes.regions import REGION_PROCESSES, AbstractRegion
+from processes.structural import StructuralRegionModel
 from program import Array
 
 
 class RunConfig(Loihi2SimCfg):
-    """Chooses models: the user's own, those of the wanted kind for regions, fixed point for stock Processes."""
+    """Chooses models: the user's, or those of the wanted kind, for regions; fixed point for stock Processes."""
 
     def __init__(self, kind: str, models: Models = ()) -> None:
         super().__init__(select_tag="fixed_pt")
@@ -23,8 +24,9 @@ class RunConfig(Loihi2SimCfg):
     def select(self, process: Any, proc_models: list[Any]) -> Any:
         """The model of a Process."""
         if isinstance(process, AbstractRegion):
-            own = model_of(process.proc_params["region"], self.models)
-            return own or next(model for model in proc_models if self.kind in model.tags)
+            if user_model := model_of(process.proc_params["region"], self.models):
+                return user_model
+            return StructuralRegionModel if self.kind == "structural" else proc_models[0]
         return super().select(process, proc_models)
 
 

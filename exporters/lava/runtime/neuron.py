@@ -33,10 +33,10 @@ def check_range(value: Array, limit: int, *, quantity: str, layer: str, index: t
     if value.max() < limit and value.min() > -limit:
         return
     place = np.unravel_index(int(np.argmax(np.abs(lava_order(value).astype(np.int64)))), value.shape[::-1])
-    found = int(lava_order(value)[place])
+    reached = int(lava_order(value)[place])
     raise RangeError(
         f"layer {layer}: sample {index[0]}, step {index[1]}: the {quantity} of neuron {[int(i) for i in place]} is "
-        f"{found}, outside the limit of +-{limit - 1}. Calibrate with data like this or use smaller weights, then "
+        f"{reached}, outside the limit of +-{limit - 1}. Calibrate with data like this or use smaller weights, then "
         "export again."
     )
 
@@ -74,7 +74,7 @@ class NeuronState:
         current_keep = DECAY_ONE - parameter(node.current_decay)
         self.remembers = bool(current_keep.any())
         self.has_bias, self.leaks = bool(node.bias.any()), bool(node.decay.any())
-        # Rows are done some at a time, so that all passes over them find them in the core's own cache.
+        # Rows are done some at a time, so that all passes over them find them in the core's cache.
         rows = max(1, PART * shape[0] // self.v.size)
         parameters = (
             parameter(node.bias),
@@ -86,8 +86,8 @@ class NeuronState:
         self.parts = []
         for start in range(0, shape[0], rows):
             part = slice(start, start + rows)
-            own = [p[part] if p.ndim and len(p) == shape[0] else p for p in parameters]
-            self.parts.append(_Part(part, self.v[part], self.u[part], *own))
+            of_part = [p[part] if p.ndim and len(p) == shape[0] else p for p in parameters]
+            self.parts.append(_Part(part, self.v[part], self.u[part], *of_part))
         self.current = np.empty_like(self.v[:rows])
         self.spikes = np.empty(self.current.shape, bool)
 

@@ -1,4 +1,4 @@
-"""Process models of the user's own: --models FILE.py. docs/lava.md of snn2hw says what such a model must do."""
+"""Process models of the user: --models FILE.py. docs/lava.md of snn2hw says what such a model must do."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Models = tuple[type[Any], ...]
 
 def load_models(path: Path) -> Models:
     """The process models that FILE.py lists as MODELS. Raises ProgramError."""
-    spec = importlib.util.spec_from_file_location("own", path)
+    spec = importlib.util.spec_from_file_location("user_models", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise ProgramError(f"--models {path}: there is no such Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["own"] = module
+    sys.modules["user_models"] = module
     spec.loader.exec_module(module)
     models = getattr(module, "MODELS", None)
     processes = tuple(REGION_PROCESSES.values())
@@ -43,5 +43,5 @@ def check_models(program: Program, models: Models) -> None:
     used = {model_of(region, models) for region in program.regions}
     for model in models:
         if model not in used:
-            found = ", ".join(f"{region.name} ({region.kind})" for region in program.regions)
-            raise ProgramError(f"--models: {model.__name__} replaces no region of this program, which has {found}")
+            regions = ", ".join(f"{region.name} ({region.kind})" for region in program.regions)
+            raise ProgramError(f"--models: {model.__name__} replaces no region of this program, which has {regions}")

@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, signals: Signals, progress: _JsonProgress | _LineProgress) -> str | None:
-    """Run the program; what kept it from its end, or None."""
+    """Run the program; why it did not come to its end, or None."""
     try:
         from program import ProgramError
         from supervisor import Request, supervise
@@ -74,17 +74,17 @@ def _run(options: argparse.Namespace, signals: Signals, progress: _JsonProgress 
         return f"numpy is installed, but cannot be imported: {cause}"
 
     request = Request(
-        program=options.program.resolve(),
         input=options.input,
         output=options.output,
-        processes=options.processes,
+        program=options.program.resolve(),
         samples=options.samples,
+        saturate=options.saturate,
+        processes=options.processes,
+        lava_processes=options.lava_processes,
+        models=options.models and options.models.resolve(),
         deadline=options.deadline,
         stall=options.stall,
         parent=options.parent,
-        lava_processes=options.lava_processes,
-        models=options.models and options.models.resolve(),
-        saturate=options.saturate,
     )
     try:
         supervise(request, signals, progress.show)
@@ -94,7 +94,7 @@ def _run(options: argparse.Namespace, signals: Signals, progress: _JsonProgress 
 
 
 def _with_cause(problem: str) -> str:
-    """A message that begins with what the machine lacked, where a traceback in it says so in its own words."""
+    """A message that begins with what the machine lacked, where a traceback in it says so."""
     for cause, signs in CAUSES.items():
         if any(sign in problem for sign in signs):
             return f"{cause}\n{problem}"

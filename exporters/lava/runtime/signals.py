@@ -28,7 +28,7 @@ class Signals:
             raise Interrupted(f"interrupted by {signal.Signals(self.received).name}; nothing was written")
 
     def ignore(self) -> None:
-        """From now on nothing is left to end. Python itself would take the handlers away before its own end."""
+        """From now on nothing is left to end. Python itself would take the handlers away before it ends."""
         for number in NUMBERS:
             signal.signal(number, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""The program in nothing but Lava's own processes, for those who must: --stock-only.
+"""The program in nothing but Lava's processes, for those who must: --stock-only.
 
 It is wiring.py with the processes that Lava has instead of this project's:
 

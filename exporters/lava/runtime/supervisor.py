@@ -32,24 +32,24 @@ LOG_LINES = 20
 
 @dataclass(frozen=True)
 class Request:
-    """One run: files, kind of process models (fused, structural, stock), number of samples, and limits in seconds.
+    """One run: files, number of samples, kind of process models (fused, structural, stock), and limits in seconds.
 
     `deadline` is for the whole run; `stall` is the longest time in which no process finishes a cycle. `parent` is a
-    process whose end ends the run. `lava_processes` limits the fused processes; `models` is a file of the user's own;
+    process whose end ends the run. `lava_processes` limits the fused processes; `models` is a file of the user;
     `saturate` lets values outside the input's range be clipped.
     """
 
-    program: Path
     input: Path
     output: Path
-    processes: str
+    program: Path
     samples: int | None
+    saturate: bool
+    processes: str
+    lava_processes: int | None
+    models: Path | None
     deadline: float | None
     stall: float
     parent: int | None
-    lava_processes: int | None
-    models: Path | None
-    saturate: bool
 
 
 def supervise(request: Request, signals: Signals, on_progress: Callable[[int, int], None]) -> None:

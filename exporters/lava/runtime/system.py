@@ -27,7 +27,7 @@ FEWER = "--processes fused --lava-processes N"
 
 
 def _control_process(option: int, value: int) -> None:
-    """prctl(2); it exists on Linux alone, and elsewhere the supervisor's own clean-up has to do."""
+    """prctl(2); it exists on Linux alone, and elsewhere the supervisor's clean-up has to do."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
@@ -75,7 +75,7 @@ def is_alive(process: int) -> bool:
 
 
 def name_shared_memory(prefix: str) -> None:
-    """Let the names of all shared memory and semaphores that this process makes start with `prefix`, to be found by."""
+    """Let the names of all shared memory and semaphores that this process makes start with `prefix`."""
     multiprocessing.current_process()._config["semprefix"] = f"/{prefix}"  # type: ignore[attr-defined]
     module = multiprocessing.shared_memory
     module._SHM_NAME_PREFIX = f"/{prefix}"  # type: ignore[attr-defined]
@@ -83,7 +83,7 @@ def name_shared_memory(prefix: str) -> None:
 
 
 def unlink_shared_memory(prefix: str) -> None:
-    """Remove all that `name_shared_memory` named. On other systems Python's own tracker does it."""
+    """Remove all that `name_shared_memory` named. On other systems Python's tracker does it."""
     if SHARED_MEMORY.is_dir():
         for pattern in (f"{prefix}*", f"sem.{prefix}*"):
             for path in SHARED_MEMORY.glob(pattern):

@@ -98,7 +98,7 @@ class Wiring:
         """Record what a node emits."""
         shape = self.nodes[name].shape[::-1]
         recorder = self.keep(Recorder(name=f"{name} (recorder)", shape=shape, job=self.job, node=name))
-        connect(self.outputs[name], recorder.s_in)
+        connect(self.outputs[name], recorder.a_in)
 
     def _delayed(self, source: str, cycles: int) -> AbstractPort:
         if cycles == 0:

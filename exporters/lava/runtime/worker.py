@@ -47,7 +47,7 @@ def work(folder: Path) -> int:
     try:
         _run(folder, job)
     except Exception as error:
-        # What Lava passes on from a process carries that process's own traceback.
+        # What Lava passes on from a process carries that process's traceback.
         report(folder, error, getattr(error, "trace", None) or traceback.format_exc())
         _exit()
     return 0
@@ -77,8 +77,8 @@ def _run(folder: Path, job: dict[str, Any]) -> None:
     models = load_models(Path(job["models"])) if job["models"] else ()
     check_models(program, models)
     if kind == "fused":
-        own = [region.name for region in program.regions if model_of(region, models)]
-        program = replace(program, regions=group_regions(program, job["lava_processes"] or default_limit(), own))
+        alone = [region.name for region in program.regions if model_of(region, models)]
+        program = replace(program, regions=group_regions(program, job["lava_processes"] or default_limit(), alone))
     run = Job(program, job["samples"], recording_paths(folder, program))
     payloads = np.load(folder / "input.npy", mmap_mode="r")
     stock = StockNetwork(run, payloads) if kind == "stock" else None
@@ -100,12 +100,12 @@ def _run(folder: Path, job: dict[str, Any]) -> None:
 def check_lava() -> None:
     """Raise ProgramError unless the one version of Lava is installed that this code was tested with."""
     try:
-        found = importlib.metadata.version("lava-nc")
+        installed = importlib.metadata.version("lava-nc")
     except importlib.metadata.PackageNotFoundError:
-        found = "none"
-    if found != LAVA_VERSION:
+        installed = "none"
+    if installed != LAVA_VERSION:
         raise ProgramError(
-            f"this needs lava-nc {LAVA_VERSION}, {sys.executable} has {found}: "
+            f"this needs lava-nc {LAVA_VERSION}, {sys.executable} has {installed}: "
             f"{sys.executable} -m pip install lava-nc=={LAVA_VERSION} 'numpy<2'"
         )
 
@@ -177,7 +177,7 @@ class Watch:
 
 
 def _exit() -> NoReturn:
-    """End at once. Python's own exit would wait for the Lava processes, which wait for each other."""
+    """End at once. Python's exit would wait for the Lava processes, which wait for each other."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(FAILED)

@@ -36,9 +36,9 @@ def analyse(asked: Analyse) -> None:
     if asked.json_file is not None:
         document = {
             "schema": SCHEMA,
-            "identity": [asdict(found) for found in identities],
-            "gradients": [asdict(found) for found in gradients],
-            "layers": [asdict(found) for found in layers],
+            "identity": [asdict(condition) for condition in identities],
+            "gradients": [asdict(course) for course in gradients],
+            "layers": [asdict(layer) for layer in layers],
         }
         write_text(asked.json_file, json.dumps(document, indent=1) + "\n")
     if asked.output is not None:
@@ -65,28 +65,28 @@ def _of_model(model: str, asked: Analyse) -> list[LayerActivity]:
         return activity(loaded, samples, progress=lambda done, of: bars("model", done, of))
 
 
-def _show_identities(found: Sequence[Condition]) -> None:
+def _show_identities(identities: Sequence[Condition]) -> None:
     table = Table(
         "connect",
         *NEURONS,
         title="Thresholds at which a block with the papers' start is the identity",
         title_justify="left",
     )
-    for connect in dict.fromkeys(condition.connect for condition in found):
-        table.add_row(connect, *(str(condition) for condition in found if condition.connect == connect))
+    for connect in dict.fromkeys(condition.connect for condition in identities):
+        table.add_row(connect, *(str(condition) for condition in identities if condition.connect == connect))
     console.console.print(table)
 
 
-def _show_gradients(found: Sequence[Course]) -> None:
-    depth = len(found[0].norms) - 1
+def _show_gradients(gradients: Sequence[Course]) -> None:
+    depth = len(gradients[0].norms) - 1
     table = Table(
         "connect",
         *(f"slope {alpha / 2:g}" for alpha in ALPHAS),
         title=f"What is left of a gradient after {depth} blocks that are the identity, by the surrogate's slope",
         title_justify="left",
     )
-    for connect in dict.fromkeys(course.connect for course in found):
-        table.add_row(connect, *(f"{course.ratio:.4g}" for course in found if course.connect == connect))
+    for connect in dict.fromkeys(course.connect for course in gradients):
+        table.add_row(connect, *(f"{course.ratio:.4g}" for course in gradients if course.connect == connect))
     console.console.print(table)
 
 
@@ -94,7 +94,7 @@ def _show_activity(model: str, layers: Sequence[LayerActivity]) -> None:
     table = Table("layer", title=f"Layers of {escape(model)}", title_justify="left")
     for heading in ("emitted a neuron and step", "silent neurons", "gradient over the last layer's"):
         table.add_column(heading, justify="right")
-    for found in layers:
-        gradient = "" if found.gradient is None else f"{found.gradient:.3g}"
-        table.add_row(escape(found.layer), f"{found.rate:.4f}", f"{100 * found.silent:.1f} %", gradient)
+    for layer in layers:
+        gradient = "" if layer.gradient is None else f"{layer.gradient:.3g}"
+        table.add_row(escape(layer.layer), f"{layer.rate:.4f}", f"{100 * layer.silent:.1f} %", gradient)
     console.console.print(table)

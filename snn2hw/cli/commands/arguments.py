@@ -125,7 +125,7 @@ def take_samples(
 
 
 def with_labels_for(samples: Samples, output: Shape) -> Samples:
-    """The samples; without their labels, and it is said, where the model's `output` is a map of classes."""
+    """The samples; without their labels, and people are told, where the model's `output` is a map of classes."""
     if samples.y is None or not is_map(output):
         return samples
     console.say(

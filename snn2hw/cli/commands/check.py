@@ -14,8 +14,8 @@ from snn2hw.exporters.export import blockers_of, choose
 from snn2hw.files import check_file, write_text
 
 
-def check(asked: Check) -> list[Blocker]:
-    """Find, print and write everything that stops a model from being deployed."""
+def check(asked: Check) -> int:
+    """Find, print and write everything that stops a model from being deployed; return 1 if anything does."""
     target = choose(asked.target)
     check_file(asked.json_file)
     blockers: list[Blocker] = []
@@ -41,4 +41,4 @@ def check(asked: Check) -> list[Blocker]:
             "conventions": {name: vars(kind) for name, kind in conventions.items()},
         }
         write_text(asked.json_file, json.dumps(document, indent=1) + "\n")
-    return blockers
+    return 1 if blockers else 0

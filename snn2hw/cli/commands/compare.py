@@ -32,11 +32,11 @@ TORCH, FAST = "torch", "fast"
 SIMULATORS = {FAST: fast.simulate, "cycle": cycle.simulate}
 
 
-def compare(asked: Compare) -> bool:
-    """Run both sides on the same samples, print and write the comparison; True if they are equal."""
+def compare(asked: Compare) -> int:
+    """Run both sides on the same samples, print and write the comparison; return 1 if they differ."""
     check_file(asked.json_file)
     sides = (asked.a, asked.b)
-    steps = asked.options.timesteps or next((found for side in sides if (found := _timesteps(side)) is not None), None)
+    steps = asked.options.timesteps or next((count for count in map(_timesteps, sides) if count is not None), None)
     asked = replace(asked, options=replace(asked.options, timesteps=steps))
     with console.bars() as bars:
         left, right = (run(side, asked, bars) for side in sides)
@@ -46,7 +46,7 @@ def compare(asked: Compare) -> bool:
     console.show_comparison(result, asked.a, asked.b)
     if asked.json_file is not None:
         write_text(asked.json_file, json.dumps(result.to_json(asked.a, asked.b), indent=1) + "\n")
-    return result.equal
+    return 0 if result.equal else 1
 
 
 def run(side: str, asked: Compare, bars: Bars) -> ir.Spikes:
@@ -93,12 +93,12 @@ def read_spikes(path: Path) -> ir.Spikes:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            found: ir.Spikes = {name: file[name] for name in file.files}
+            spikes: ir.Spikes = {name: file[name] for name in file.files}
     except Exception as error:  # a damaged archive leads zipfile, zlib and numpy into errors of many types
         raise DataError(f"{path}: this is not a readable spikes.npz ({error}). Write it with simulate -o.") from None
-    if "logits" not in found:
+    if "logits" not in spikes:
         raise DataError(f"{path}: it holds no logits, so no engine wrote it. Write it with simulate -o.")
-    return found
+    return spikes
 
 
 def _timesteps(side: str) -> int | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 
 from snn2hw.cli import console
+from snn2hw.cli.asked import Doctor
 from snn2hw.exporters import Part, runnable_backends
 
 
-def doctor() -> bool:
-    """Print what is installed; True if nothing is missing."""
+def doctor(_: Doctor) -> int:
+    """Print what is installed; return 1 if something is missing."""
     parts = []
     for name in ("torch", "nir", "snntorch", "numpy", "scikit-learn"):
         try:
@@ -19,4 +20,4 @@ def doctor() -> bool:
     for backend in runnable_backends().values():
         parts += backend.parts()
     console.show_doctor(parts)
-    return all(part.present is not None for part in parts)
+    return 1 if any(part.present is None for part in parts) else 0

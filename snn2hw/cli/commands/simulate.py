@@ -10,6 +10,7 @@ from typing import Any
 from snn2hw import ir
 from snn2hw.cli import console
 from snn2hw.cli.asked import Simulate
+from snn2hw.cli.backend_names import targets_of
 from snn2hw.cli.commands.arguments import (
     check_device,
     compile_model,
@@ -106,7 +107,8 @@ def _simulate_file(asked: Simulate) -> None:
     """Run a .nir file in another framework, or as snn2hw reads it."""
     if not asked.model.endswith(".nir"):
         raise OptionError(
-            f"--engine {asked.engine} runs .nir files. Write one: snn2hw export {asked.model} --target nir."
+            f"--engine {asked.engine} runs .nir files. Write one: snn2hw export {asked.model} --target "
+            f"{targets_of('.nir')}."
         )
     path = Path(asked.model)
     graph = read_nir(path)

@@ -66,7 +66,7 @@ def sweep(asked: Asked) -> None:
 
 def parse_bits(text: str) -> tuple[int, ...]:
     """Numbers and ranges of bits, as in 3-8 or 2,4,8. Raises OptionError for anything else."""
-    found: list[int] = []
+    bits: list[int] = []
     for part in text.split(","):
         match = RANGE.fullmatch(part.strip())
         if match is None:
@@ -74,35 +74,35 @@ def parse_bits(text: str) -> tuple[int, ...]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise OptionError(f"--bits {text}: {first} to {last} holds no number. Write the smaller one first.")
-        found += range(first, last + 1)
-    return tuple(sorted(set(found)))
+        bits += range(first, last + 1)
+    return tuple(sorted(set(bits)))
 
 
-def show(found: Sweep) -> None:
+def show(result: Sweep) -> None:
     """A row for each method and a column for each number of bits: accuracy, and the points lost; the best stand out."""
-    of = f" of head {escape(found.head)}" if found.head else ""
+    of = f" of head {escape(result.head)}" if result.head else ""
     table = Table(
         "calibration",
-        title=f"Accuracy{of} on {found.samples} samples of {escape(found.data)}, T={found.timesteps}; float "
-        f"{100 * found.accuracy(found.float_correct):.2f} %",
+        title=f"Accuracy{of} on {result.samples} samples of {escape(result.data)}, T={result.timesteps}; float "
+        f"{100 * result.accuracy(result.float_correct):.2f} %",
         title_justify="left",
     )
     best = {}
-    for bits in found.bits:
+    for bits in result.bits:
         table.add_column(f"{bits} bits", justify="right")
         best[bits] = max(
-            (p.correct for p in found.points if p.weight_bits == bits and p.correct is not None), default=-1
+            (p.correct for p in result.points if p.weight_bits == bits and p.correct is not None), default=-1
         )
-    for method in found.methods:
+    for method in result.methods:
         cells = []
-        for point in (point for point in found.points if point.method == method):
+        for point in (point for point in result.points if point.method == method):
             if point.correct is None:
                 cells.append("none")
                 continue
-            cell = f"{100 * found.accuracy(point.correct):.2f} ({0.0 - found.lost(point.correct):+.2f})"
+            cell = f"{100 * result.accuracy(point.correct):.2f} ({0.0 - result.lost(point.correct):+.2f})"
             cells.append(f"[bold]{cell}[/]" if point.correct == best[point.weight_bits] else cell)
         table.add_row(method, *cells)
     console.console.print(table)
-    for point in found.points:
+    for point in result.points:
         if point.refused is not None:
             console.say(f"{point.method}, {point.weight_bits} bits: {point.refused}")

@@ -1,4 +1,4 @@
-"""snn2hw train: networks of this project's own family."""
+"""snn2hw train: networks of the papers' family."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def train(asked: Train) -> None:
         seed=asked.seed,
         tuning=tuning,
     )
-    with process_group(asked.device) as (group, own), console.bars() as bars:
+    with process_group(asked.device) as (group, device), console.bars() as bars:
         try:
             result = run(
                 job,
@@ -82,7 +82,7 @@ def train(asked: Train) -> None:
                 asked.output,
                 resume=asked.resume,
                 log=asked.log,
-                device=own,
+                device=device,
                 group=group,
                 on_batch=(lambda done, of: bars("batches", done, of)) if group.leads else None,
                 on_epoch=(lambda epoch: bars("epochs", epoch.number, epoch.epochs)) if group.leads else None,
@@ -170,10 +170,11 @@ def _tuning(asked: Train, bits: int) -> Tuning:
 
 def _trained(start: Path, recipe: Recipe) -> tuple[str, dict[str, Any], Recipe]:
     """What a checkpoint holds, and the recipe with its time steps."""
-    found = read_checkpoint(start)
-    if found.arch is None or found.config is None:
+    checkpoint = read_checkpoint(start)
+    if checkpoint.arch is None or checkpoint.config is None:
         raise ModelError(f"{start}: this is no network of this project's own family, which alone can be trained here.")
-    return found.arch, dict(found.config), replace(recipe, timesteps=int(found.config["timesteps"]))
+    config = dict(checkpoint.config)
+    return checkpoint.arch, config, replace(recipe, timesteps=int(config["timesteps"]))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

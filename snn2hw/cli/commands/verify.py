@@ -13,9 +13,12 @@ from snn2hw.files import check_file, write_text
 from snn2hw.verification.provenance import model_of
 from snn2hw.verification.verify import verify as verify_bundle
 
+EXIT_CODES = {"exact": 0, "diverged": 1, "incomplete": 3}
+"""By the verdict."""
 
-def verify(asked: Verify) -> str:
-    """Verify a bundle; print and write the result; return the verdict."""
+
+def verify(asked: Verify) -> int:
+    """Verify a bundle; print and write the result; return the exit code."""
     asked.run_options.check()
     check_file(asked.json_file)
     bundle = read_bundle(asked.bundle)
@@ -44,4 +47,4 @@ def verify(asked: Verify) -> str:
     if asked.json_file is not None:
         of = {"program_sha256": bundle.manifest["sha256"]["program.npz"], "data_sha256": samples.sha256}
         write_text(asked.json_file, json.dumps(result.to_json() | of | {"conventions": conventions}, indent=1) + "\n")
-    return result.verdict
+    return EXIT_CODES[result.verdict]

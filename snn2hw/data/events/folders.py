@@ -12,17 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Generator
 
+from snn2hw.data.events import readers
 from snn2hw.data.events.frames import By, make_frames
-from snn2hw.data.events.readers import (
-    Reader,
-    Size,
-    read_aedat2,
-    read_aedat3,
-    read_frames,
-    read_labels,
-    read_n_mnist,
-    read_npz,
-)
 from snn2hw.data.folders import Entry, FolderDataset, files_in, in_fixed_order, shown
 from snn2hw.errors import DataError, OptionError
 
@@ -40,11 +31,11 @@ class EventSet:
     """
 
     title: str
-    size: Size
+    size: readers.Size
     classes: tuple[str, ...]
     samples: dict[str, int]
     find: Find
-    read: Reader
+    read: readers.Reader
     tree: str
 
     def label(self, name: str, choice: Choice) -> int:
@@ -79,8 +70,8 @@ Find = Callable[[str, Path, Choice], list[Entry] | None]
 class ReadEvents:
     """Reads one sample's events and counts them into frames."""
 
-    read: Reader
-    size: Size
+    read: readers.Reader
+    size: readers.Size
     timesteps: int
     by: By
 
@@ -97,7 +88,7 @@ class ReadFrames:
     shape: tuple[int, ...]
 
     def __call__(self, entry: Entry, _generator: Generator | None) -> NDArray[np.float32]:
-        return read_frames(Path(entry.path), self.shape)
+        return readers.read_frames(Path(entry.path), self.shape)
 
 
 def open_events(name: str, folder: Path, choice: Choice) -> FolderDataset:
@@ -119,7 +110,7 @@ def open_events(name: str, folder: Path, choice: Choice) -> FolderDataset:
         read = ReadFrames((choice.timesteps, *shape))
     elif (cached := folder / "events_np").is_dir():
         entries = _cached(name, cached, choice)
-        read = ReadEvents(read_npz, known.size, choice.timesteps, choice.by)
+        read = ReadEvents(readers.read_npz, known.size, choice.timesteps, choice.by)
     else:
         published = known.find(name, folder, choice)
         if published is None:
@@ -194,7 +185,7 @@ def _find_gestures(name: str, folder: Path, choice: Choice) -> list[Entry] | Non
         Entry(str(file), known.label(str(label.gesture - 1), choice), (label.start, label.end))
         for file in files
         if file not in missing
-        for label in read_labels(labels[file])
+        for label in readers.read_labels(labels[file])
     ]
 
 
@@ -225,37 +216,37 @@ EVENT_SETS = {
         size=(128, 128),
         classes=tuple(map(str, range(11))),
         samples={"train": 1176, "test": 288},
-        find=_find_gestures,
-        read=read_aedat3,
         tree="""    FOLDER/trials_to_train.txt, trials_to_test.txt
     FOLDER/user01_fluorescent.aedat (AEDAT 3.1), user01_fluorescent_labels.csv, ...
 all of DvsGesture.tar.gz, in FOLDER, FOLDER/DvsGesture or FOLDER/extract/DvsGesture; or what SpikingJelly writes:
     FOLDER/events_np/train/0/user01_fluorescent_0.npz, ... (train and test, classes 0 to 10)
     FOLDER/frames_number_16_split_by_number/train/0/user01_fluorescent_0.npz, ...""",
+        find=_find_gestures,
+        read=readers.read_aedat3,
     ),
     "cifar10-dvs": EventSet(
         title="CIFAR10-DVS",
         size=(128, 128),
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         samples={"all": 10_000},
-        find=_find_cifar10,
-        read=read_aedat2,
         tree="""    FOLDER/airplane/cifar10_airplane_0.aedat (AEDAT 2.0), ... (10 classes of 1000)
 in FOLDER or FOLDER/extract; or what SpikingJelly writes:
     FOLDER/events_np/airplane/cifar10_airplane_0.npz, ...
     FOLDER/frames_number_16_split_by_number/airplane/cifar10_airplane_0.npz, ...""",
+        find=_find_cifar10,
+        read=readers.read_aedat2,
     ),
     "n-mnist": EventSet(
         title="N-MNIST",
         size=(34, 34),
         classes=tuple(map(str, range(10))),
         samples={"train": 60_000, "test": 10_000},
-        find=_find_n_mnist,
-        read=read_n_mnist,
         tree="""    FOLDER/Train/0/00002.bin, ... (60,000 files of digits 0 to 9)
     FOLDER/Test/0/00004.bin, ... (10,000 files)
 in FOLDER or FOLDER/extract; or what SpikingJelly writes:
     FOLDER/events_np/train/0/00002.npz, ... (train and test)
     FOLDER/frames_number_16_split_by_number/train/0/00002.npz, ...""",
+        find=_find_n_mnist,
+        read=readers.read_n_mnist,
     ),
 }

@@ -1,7 +1,7 @@
 """Files of event cameras: the events that each format holds, as arrays.
 
-DVS128 Gesture is AEDAT 3.1, CIFAR10-DVS is AEDAT 2.0 (both: inivation.gitlab.io, "AEDAT file formats"), N-MNIST has a
-format of its own (garrickorchard.com/datasets/n-mnist); SpikingJelly caches events of all three as .npz.
+DVS128 Gesture is AEDAT 3.1, CIFAR10-DVS is AEDAT 2.0 (both: inivation.gitlab.io, "AEDAT file formats"), N-MNIST has
+another format (garrickorchard.com/datasets/n-mnist); SpikingJelly caches events of all three as .npz.
 """
 
 from __future__ import annotations

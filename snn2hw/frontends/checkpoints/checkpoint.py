@@ -42,14 +42,14 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, hints: Hints | None = None, *, trust_pickle: bool = False) -> Checkpoint:
-    """Build the model of a checkpoint: this project's own, weights that state_dict.py recognises, or a whole module.
+    """Build the model of a checkpoint: one of this project, weights that state_dict.py recognises, or a whole module.
 
     Args:
         hints: what the user says about a network whose file does not.
         trust_pickle: let the file run code, as a pickled module needs.
     Raises:
         ModelError: the file is damaged, holds code, is of another kind or version, or does not fit its architecture.
-        OptionError: something must be said by a hint, or a hint contradicts the file.
+        OptionError: hints are missing, or a hint contradicts the file.
     """
     hints = hints or Hints()
     content = read_torch_file(path, trust_pickle=trust_pickle)

@@ -48,7 +48,7 @@ def recognise(state: Mapping[str, Tensor], args: Arguments, hints: Hints) -> Rec
         hints: what the user says.
     Raises:
         ModelError: the tensors belong to none of these networks.
-        OptionError: something must be said by an option, all of it listed; or a hint contradicts the file.
+        OptionError: options are missing, all of them listed; or a hint contradicts the file.
     """
     if hints.input_shape is not None and len(hints.input_shape) != 3:
         raise OptionError(f"--input-shape {','.join(map(str, hints.input_shape))}: these networks take C,H,W.")

@@ -1,7 +1,7 @@
 """What each framework's spiking neuron means, written as a NIR neuron: one file a framework.
 
-A neuron is recognised by what its class is: one of a framework's own, by package and name, or derived from one, so that
-no framework is imported and no namesake taken for the real thing. A derived class is read as the framework's class;
+A neuron is recognised by what its class is: a framework's, by package and name, or derived from it, so that no
+framework is imported and no namesake taken for the real thing. A derived class is read as the framework's class;
 against_rule.py then tries whether that is what it computes. What NIR does not know of firing and resets travels in the
 metadata (neuron_rule.py).
 """
@@ -36,7 +36,6 @@ __all__ = [
 
 _FRAMEWORKS = {"snntorch": snntorch, "spikingjelly": spikingjelly, "norse": norse, "sinabs": sinabs}
 _READERS: dict[str, dict[str, Reader]] = {name: framework.READERS for name, framework in _FRAMEWORKS.items()}
-_REFUSE = {name: framework.refuse for name, framework in _FRAMEWORKS.items()}
 _BUILT_HERE = "snn2hw.models.neurons"  # with SpikingJelly's names and meaning
 _NAMES = frozenset(name for readers in _READERS.values() for name in readers)
 
@@ -49,7 +48,7 @@ def reader_of(module: nn.Module) -> Reader | None:
         foreign = type(neuron).__name__ in _NAMES and not any(reader_of(part) for part in neuron.children())
         return _refusing(_namesake(type(neuron))) if foreign else None
     reader = _READERS[framework].get(kind.__name__)
-    problem = None if reader else _REFUSE[framework](kind)
+    problem = None if reader else _refusal(framework, kind)
     missing = [name for name in reader.required_attributes if not hasattr(neuron, name)] if reader else []
     if missing:
         problem = _another_version(kind, missing)
@@ -65,7 +64,7 @@ def framework_class(kind: type) -> tuple[type | None, str]:
     """
     for base in kind.__mro__:
         framework = "spikingjelly" if base.__module__ == _BUILT_HERE else package_of(base)
-        if framework in _READERS and (base.__name__ in _READERS[framework] or _REFUSE[framework](base)):
+        if framework in _READERS and (base.__name__ in _READERS[framework] or _refusal(framework, base)):
             return base, framework
     return None, ""
 
@@ -117,7 +116,7 @@ def reset_state(model: nn.Module) -> None:
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The framework's own module behind what may stand for it in a traced model."""
+    """The framework's module behind what may stand for it in a traced model."""
     return module.inner if isinstance(module, Wrapper) else module
 
 
@@ -126,6 +125,13 @@ def _reader(module: nn.Module) -> Reader:
     if reader is None:
         raise KeyError(type(module).__name__)
     return reader
+
+
+def _refusal(framework: str, kind: type) -> NeuronProblem | None:
+    """Why a class of a framework that has no reader cannot be deployed; None for one that is no neuron."""
+    file = _FRAMEWORKS[framework]
+    problem: NeuronProblem | None = file.refuse(kind) if kind.__module__.startswith(file.LAYERS) else None
+    return problem
 
 
 def _namesake(kind: type) -> NeuronProblem:

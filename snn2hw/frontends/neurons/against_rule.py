@@ -29,7 +29,7 @@ _SAME = 1e-9
 """How near to the threshold, relative to it, rounding may decide in float64."""
 _SAME_FLOAT32 = 1e-5
 _NEAR, _NEAR_FLOAT32 = 1e-6, 1e-4  # how near to the threshold currents are drawn
-_WHOLE = 2**17  # neurons of a layer that is run in its own size where something was put into it
+_WHOLE = 2**17  # neurons of a layer that is run in its full size where something was put into it
 _NO_CAUSE = Suspect(what="", advice="Build it by its constructor alone; if it is built so, report this with the model")
 
 
@@ -52,10 +52,10 @@ def check_against_rule(path: str, module: nn.Module, node: Neuron) -> Blocker | 
     Both run from reset, on currents that are the same in every call, and the object a second time behind the reset that
     its users call. It must emit 0 and 1 alone. A difference is excused where the membrane lies within 1e-9 of the
     threshold, relative to it, and rounding could have turned the decision: the rule then goes on with the object's
-    choice. The object runs in float64, or, where it cannot, in its own dtype, with 1e-5 in place of 1e-9.
+    choice. The object runs in float64, or, where it cannot, in its dtype, with 1e-5 in place of 1e-9.
 
     It runs in the smallest size that its parameters allow, two neurons along an axis where all are alike; one that
-    something was put into, or that cannot run so, in its own size. It is left as it was (see borrowed).
+    something was put into, or that cannot run so, in its full size. It is left as it was (see borrowed).
     """
     neuron, reader = unwrapped(module), reader_of(module)
     if reader is None or reader.refused:

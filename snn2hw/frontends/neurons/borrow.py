@@ -18,10 +18,10 @@ _AS_THEY_ARE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType,
 def borrowed(module: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
     """Within it a module holds copies of its tensors and states, on the CPU, in eval mode; behind it, what it had.
 
-    It stays the same object: a copy would be another one than a hook, a bound method or a function around its own
+    It stays the same object: a copy would be another one than a hook, a bound method or a function around its
     forward refers to, and some classes lose what was set on the instance as they are copied. Hooks themselves are
-    called, not copied: what they write elsewhere stays written. No gradients are kept, and torch's random numbers go on
-    as if nothing had been drawn.
+    called, not copied: what they write elsewhere stays written. There are no gradients, and torch's random numbers go
+    on as if nothing had been drawn.
 
     dtype: that of all its floating tensors, in attributes too; None leaves them as they are.
     """

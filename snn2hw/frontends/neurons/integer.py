@@ -1,4 +1,4 @@
-"""The integer rule as a torch module, for models whose own neurons cannot compute it."""
+"""The integer rule as a torch module, for models whose neurons cannot compute it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OFF_LATTICE = 1e-3  # membrane units; float64 stays within 1e-7, so anything nea
 
 
 class IntegerNeuron(nn.Module):
-    """Takes the real currents of the model's own layers and answers with the spikes of an integer neuron.
+    """Takes the real currents of the model's layers and answers with the spikes of an integer neuron.
 
     The currents of layers with whole weights, and biases in 1/64, are whole numbers of membrane units once multiplied
     by 64 * `lattice` (input units per real unit; broadcasts to the neurons' shape). Rounding recovers them exactly, and

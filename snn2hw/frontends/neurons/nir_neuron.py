@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import nir
 import numpy as np
 
@@ -48,7 +50,12 @@ def write_neuron(
     metadata: dict[str, object] = {FIRES: AT_LEAST} if at_least else {}
     if reset is not Reset.ZERO:
         metadata |= {RESET: reset.value, RESET_AMOUNT: full(amount)}
-    v_threshold, v_reset = full(just_below(threshold) if at_least else threshold), full(rest)
+    v_rest = full(rest)
+    firing: dict[str, Any] = {
+        "v_threshold": full(just_below(threshold) if at_least else threshold),
+        "v_reset": v_rest,
+        "metadata": metadata,
+    }
     if current_keep is not None and np.any(current_keep != 0):
         _check_share("current", current_keep)
         if np.any(current_keep == 1):
@@ -59,26 +66,17 @@ def write_neuron(
             tau_mem=full(tau_mem, np.float64),
             tau_syn=full(tau_syn, np.float64),
             r=full(r, np.float64),
-            v_leak=v_reset,
-            v_threshold=v_threshold,
-            v_reset=v_reset,
-            metadata=metadata,
+            v_leak=v_rest,
+            **firing,
         )
         node.w_in = full(w_in, np.float64)  # its constructor would fill an array
         return node
     if np.all(keep == 1):
-        return nir.IF(r=full(gain / DT), v_threshold=v_threshold, v_reset=v_reset, metadata=metadata)
+        return nir.IF(r=full(gain / DT), **firing)
     if np.any(keep == 1):
         raise NeuronProblem("some of its neurons have a leak and some have none", "Use one kind per layer")
     tau, r = _time_constant(keep, gain)
-    return nir.LIF(
-        tau=full(tau, np.float64),
-        r=full(r, np.float64),
-        v_leak=v_reset,
-        v_threshold=v_threshold,
-        v_reset=v_reset,
-        metadata=metadata,
-    )
+    return nir.LIF(tau=full(tau, np.float64), r=full(r, np.float64), v_leak=v_rest, **firing)
 
 
 def _check_share(what: str, keep: Float) -> None:

@@ -14,20 +14,12 @@ from torch import Tensor, nn
 from snn2hw.data.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
-from snn2hw.frontends.neurons.reader import (
-    NeuronProblem,
-    Reader,
-    Suspect,
-    Wrapper,
-    number_or_range,
-    numbers,
-    package_of,
-    spikes_of,
-    spread,
-)
+from snn2hw.frontends.neurons.parameters import number_or_range, numbers, spread
+from snn2hw.frontends.neurons.reader import NeuronProblem, Reader, Suspect, Wrapper, package_of, spikes_of
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.neuron_rule import Neuron
 
+LAYERS = "norse.torch.module"  # modules whose names begin so define the layers
 _USE = "Use norse's LIFBoxCell or IAFCell"
 _TIMED = (
     "it takes all time steps at once",
@@ -45,7 +37,7 @@ _REASONS = {
 
 
 class Cell(Wrapper):
-    """A neuron of norse that keeps its own state: one step [N, ...] a call, whether norse gives it a time axis or not.
+    """A neuron of norse that holds its state: one step [N, ...] a call, whether norse gives it a time axis or not.
 
     Returns (spikes, None): what the caller takes for the state and hands back is ignored.
     """
@@ -150,8 +142,8 @@ def _suspects(module: Any) -> list[Suspect]:
 
 
 def refuse(kind: type) -> NeuronProblem | None:
-    """Why a class of this framework that has no reader cannot be deployed; None for one that is no neuron."""
-    if not kind.__module__.startswith("norse.torch.module") or kind.__name__ == "SequentialState":
+    """Why a class of LAYERS that has no reader cannot be deployed; None for one that is no neuron."""
+    if kind.__name__ == "SequentialState":
         return None
     if "Recurrent" in kind.__name__:
         reason, advice = "it feeds its spikes back to its input", _USE

@@ -1,4 +1,4 @@
-"""What this package says about a framework's neuron, and the tools with which its parameters are read."""
+"""What this package says about a framework's neuron."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snn2hw.data.aliases import Shape
 from snn2hw.deployment import Convention
-from snn2hw.network.neuron_rule import Float, Neuron, compact
+from snn2hw.network.neuron_rule import Neuron
 
 
 class NeuronProblem(Exception):
@@ -69,7 +69,7 @@ def _no_suspects(module: Any) -> list[Suspect]:
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """All that is asked about one class of neurons; each function takes the framework's own module.
+    """All that is asked about one class of neurons; each function takes the framework's module.
 
     to_nir: the NIR node, or NeuronProblem. reset_state: back to the start, for inputs of any shape. returns_state:
     whether it returns (spikes, state) instead of spikes. wrap: what stands for it in a traced model. keeping_state:
@@ -97,30 +97,6 @@ class Reader:
 def package_of(definition: object) -> str:
     """The package that a class or function, or the class of an object, comes from."""
     return str(getattr(definition, "__module__", "")).partition(".")[0]
-
-
-def numbers(value: object) -> np.ndarray:
-    """A parameter, tensor [*shape] or number [], as a float64 array of that shape."""
-    return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
-
-
-def spread(label: str, value: object, shape: Shape) -> Float:
-    """A parameter as the framework broadcasts it over [N, *shape], in the fewest numbers that say it."""
-    values = numbers(value)
-    try:
-        return compact(np.broadcast_to(values, (1, *shape))[0])
-    except ValueError:
-        raise NeuronProblem(
-            f"{label} of shape {list(values.shape)} does not fit neurons of shape {list(shape)}",
-            f"Give {label} one value, or one per channel as [C, 1, 1]",
-        ) from None
-
-
-def number_or_range(values: object) -> str:
-    """One number, or the range of several, for people to read."""
-    array = numbers(values)
-    low, high = float(array.min()), float(array.max())
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def numpy_dtype(dtype: torch.dtype) -> type[np.floating]:

@@ -15,26 +15,18 @@ from torch import Tensor, nn
 from snn2hw.data.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
-from snn2hw.frontends.neurons.reader import (
-    NeuronProblem,
-    Reader,
-    Suspect,
-    Wrapper,
-    number_or_range,
-    numbers,
-    package_of,
-    spikes_of,
-    spread,
-)
+from snn2hw.frontends.neurons.parameters import number_or_range, numbers, spread
+from snn2hw.frontends.neurons.reader import NeuronProblem, Reader, Suspect, Wrapper, package_of, spikes_of
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.neuron_rule import Float, Neuron
 
+LAYERS = "sinabs."  # modules whose names begin so define the layers
 _NAMES = ("IAF", "IAFSqueeze", "LIF", "LIFSqueeze")
 _RESHAPING = ("FlattenTime", "UnflattenTime", "Repeat")
 
 
 class Step(Wrapper):
-    """A neuron of sinabs that takes one step [N, ...] a call; its state stays in its own buffers."""
+    """A neuron of sinabs that takes one step [N, ...] a call; its state stays in its buffers."""
 
     @property
     def v_threshold(self) -> Any:
@@ -59,7 +51,7 @@ class Step(Wrapper):
 def _lif(module: Any, shape: Shape, dtype: type[np.floating]) -> Neuron:
     """i = alpha_syn (i + x), or x without tau_syn; v = alpha v + (1 - alpha) i, or + i with norm_input=False.
 
-    alpha = exp(-1 / tau), of IAF 1. MembraneSubtract takes off the threshold or its own value.
+    alpha = exp(-1 / tau), of IAF 1. MembraneSubtract takes off the threshold or its subtract_value.
     """
     kind = type(module).__name__
     fires = getattr(module.spike_fn, "__name__", type(module.spike_fn).__name__)
@@ -154,9 +146,7 @@ def _suspects(module: Any) -> list[Suspect]:
 
 
 def refuse(kind: type) -> NeuronProblem | None:
-    """Why a class of this framework that has no reader cannot be deployed; None for one that is no neuron."""
-    if not kind.__module__.startswith("sinabs."):
-        return None
+    """Why a class of LAYERS that has no reader cannot be deployed; None for one that is no neuron."""
     if kind.__name__ in _RESHAPING:
         return NeuronProblem(
             f"sinabs's {kind.__name__} rearranges the time axis, which one step does not have",
@@ -169,8 +159,9 @@ def refuse(kind: type) -> NeuronProblem | None:
     return NeuronProblem(f"sinabs's {kind.__name__} is not supported: {reason}", f"Use {', '.join(_NAMES)}")
 
 
-READERS = {
-    name: Reader(
+READERS = dict.fromkeys(
+    _NAMES,
+    Reader(
         to_nir=_lif,
         convention=_convention,
         reset_state=_reset_state,
@@ -178,6 +169,5 @@ READERS = {
         run=_run,
         restart=_restart,
         suspects=_suspects,
-    )
-    for name in _NAMES
-}
+    ),
+)

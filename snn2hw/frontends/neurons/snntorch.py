@@ -16,10 +16,12 @@ from torch import nn
 from snn2hw.data.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
-from snn2hw.frontends.neurons.reader import NeuronProblem, Reader, Suspect, numbers, package_of, spread
+from snn2hw.frontends.neurons.parameters import numbers, spread
+from snn2hw.frontends.neurons.reader import NeuronProblem, Reader, Suspect, package_of
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.neuron_rule import Float, Neuron
 
+LAYERS = "snntorch._neurons"  # modules whose names begin so define the layers
 _RESETS = {"zero": Reset.ZERO, "subtract": Reset.SUBTRACT_LATE, "none": Reset.NONE}
 _REASONS = {
     "Alpha": "its membrane is the difference of two filtered currents",
@@ -153,9 +155,7 @@ def _suspects(module: Any) -> list[Suspect]:
 
 
 def refuse(kind: type) -> NeuronProblem | None:
-    """Why a class of this framework that has no reader cannot be deployed; None for one that is no neuron."""
-    if not kind.__module__.startswith("snntorch._neurons"):
-        return None
+    """Why a class of LAYERS that has no reader cannot be deployed; None for one that is no neuron."""
     reason = _REASONS.get(kind.__name__, "no NIR neuron computes the same")
     return NeuronProblem(
         f"snnTorch's {kind.__name__} is not supported: {reason}", f"Use {', '.join(READERS)} with init_hidden=True"

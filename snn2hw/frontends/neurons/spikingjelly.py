@@ -13,19 +13,12 @@ from torch import Tensor
 from snn2hw.data.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons.nir_neuron import write_neuron
-from snn2hw.frontends.neurons.reader import (
-    NeuronProblem,
-    Reader,
-    Suspect,
-    number_or_range,
-    numbers,
-    package_of,
-    spikes_of,
-    spread,
-    step_by_step,
-)
+from snn2hw.frontends.neurons.parameters import number_or_range, numbers, spread
+from snn2hw.frontends.neurons.reader import NeuronProblem, Reader, Suspect, package_of, spikes_of, step_by_step
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.neuron_rule import Float, Neuron
+
+LAYERS = "spikingjelly."  # modules whose names begin so define the layers
 
 
 def _if(module: Any, shape: Shape, dtype: type[np.floating]) -> Neuron:
@@ -109,9 +102,8 @@ def _suspects(module: Any) -> list[Suspect]:
 
 
 def refuse(kind: type) -> NeuronProblem | None:
-    """Why a class of this framework that has no reader cannot be deployed; None for one that is no neuron."""
-    root, _, inside = kind.__module__.partition(".")
-    if root != "spikingjelly" or "neuron" not in inside.split(".") or not kind.__name__.endswith("Node"):
+    """Why a class of LAYERS that has no reader cannot be deployed; None for one that is no neuron."""
+    if "neuron" not in kind.__module__.split(".") or not kind.__name__.endswith("Node"):
         return None
     return NeuronProblem(
         f"SpikingJelly's {kind.__name__} is not supported: no NIR neuron computes the same", f"Use {', '.join(READERS)}"

@@ -7,28 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from . import records
 from .fields import Entry
-from .records import (
-    Array,
-    Bound,
-    Conv,
-    Edge,
-    Head,
-    Input,
-    Limits,
-    Linear,
-    Merge,
-    Neuron,
-    Node,
-    Pair,
-    ProgramError,
-    Readout,
-    Scale,
-    Shape,
-    SumPool,
-    Synapse,
-    Threshold,
-)
+from .records import Array, Node, Pair, ProgramError, Shape
 
 RESETS = ("zero", "subtract", "subtract_late", "none")
 BOUND_KINDS = ("proved", "calibrated")
@@ -36,7 +17,7 @@ BOUND_LIMIT = 1 << 31  # channels carry int32
 
 
 def read_node(
-    entry: Entry, arrays: Mapping[str, Array], nodes: Mapping[str, Node], timesteps: int, limits: Limits
+    entry: Entry, arrays: Mapping[str, Array], nodes: Mapping[str, Node], timesteps: int, limits: records.Limits
 ) -> Node:
     """Read one node; `nodes` holds those before it. Raises ProgramError."""
     name, kind = entry.text("name"), entry.text("kind")
@@ -48,9 +29,9 @@ def read_node(
     for item in entry.items("inputs"):
         item.owner = entry.owner
         source = item.text("source")
-        if source not in nodes or isinstance(nodes[source], Readout):
+        if source not in nodes or isinstance(nodes[source], records.Readout):
             raise ProgramError(f"{entry.owner} reads {source!r}, which is no node before it")
-        inputs.append(Edge(source, item.integer("delay", low=0)))
+        inputs.append(records.Edge(source, item.integer("delay", low=0)))
     base: dict[str, Any] = {
         "name": name,
         "shape": shape,
@@ -83,12 +64,12 @@ def read_node(
         return entry.integer("accumulator_bound", low=0, high=BOUND_LIMIT - 1)
 
     big, no_memory, threshold = BOUND_LIMIT - 1, 1 << limits.decay_bits, limits.threshold_limit - 1
-    node: Synapse
+    node: records.Synapse
     if kind == "input":
         low, high = entry.integer("low", low=-big, high=0), entry.integer("high", low=0, high=big)
-        return Input(**base, scale=entry.number("scale"), low=low, high=high)
+        return records.Input(**base, scale=entry.number("scale"), low=low, high=high)
     if kind == "conv":
-        node = Conv(
+        node = records.Conv(
             **base,
             accumulator_bound=bound(),
             weight=array("weight", -big, big),
@@ -98,12 +79,12 @@ def read_node(
             groups=entry.integer("groups", low=1),
         )
     elif kind == "linear":
-        node = Linear(**base, accumulator_bound=bound(), weight=array("weight", -big, big))
+        node = records.Linear(**base, accumulator_bound=bound(), weight=array("weight", -big, big))
     elif kind == "scale":
         factor = entry.integer("factor", low=-big, high=big)
-        node = Scale(**base, accumulator_bound=bound(), factor=factor)
+        node = records.Scale(**base, accumulator_bound=bound(), factor=factor)
     elif kind == "sum_pool":
-        node = SumPool(
+        node = records.SumPool(
             **base,
             accumulator_bound=bound(),
             kernel=entry.pair("kernel", low=1),
@@ -112,7 +93,7 @@ def read_node(
         )
     elif kind == "neuron":
         return _check_inputs(
-            Neuron(
+            records.Neuron(
                 **base,
                 scale=_read_scales(entry, shape),
                 reset=entry.choice("reset", RESETS),
@@ -128,23 +109,23 @@ def read_node(
         )
     elif kind == "threshold":
         level = entry.integer("threshold", low=-threshold, high=threshold)
-        return _check_inputs(Threshold(**base, threshold=level), nodes)
+        return _check_inputs(records.Threshold(**base, threshold=level), nodes)
     elif kind == "merge":
-        return _check_inputs(Merge(**base), nodes)
+        return _check_inputs(records.Merge(**base), nodes)
     elif kind == "readout":
         offset = entry.integer("reset_offset", low=0, high=timesteps - 1)
         bias = per_neuron("bias", -(1 << 62), 1 << 62)
         scale, heads = entry.number("scale"), _read_heads(entry, shape)
-        return _check_inputs(Readout(**base, scale=scale, reset_offset=offset, bias=bias, heads=heads), nodes)
+        return _check_inputs(records.Readout(**base, scale=scale, reset_offset=offset, bias=bias, heads=heads), nodes)
     else:
         raise ProgramError(f"node {name} has kind {kind!r}, which this code does not know")
     return _check_synapse(node, nodes)
 
 
-def _read_bound(entry: Entry) -> Bound:
+def _read_bound(entry: Entry) -> records.Bound:
     bound = entry.entry("bound")
     observed = bound.get("observed")
-    return Bound(
+    return records.Bound(
         kind=bound.choice("kind", BOUND_KINDS),
         accumulator=bound.integer("accumulator", low=0),
         membrane=bound.integer("membrane", low=0),
@@ -161,18 +142,20 @@ def _read_scales(entry: Entry, shape: Shape) -> float | tuple[float, ...]:
     return entry.numbers("scale", length=shape[0])
 
 
-def _read_heads(entry: Entry, shape: Shape) -> tuple[Head, ...]:
+def _read_heads(entry: Entry, shape: Shape) -> tuple[records.Head, ...]:
     """The heads of a read-out; none where the model returns one output."""
-    heads: list[Head] = []
+    heads: list[records.Head] = []
     for item in entry.items("heads") if "heads" in entry.value else ():
         start, stop = item.integer("start", low=0), item.integer("stop", low=1, high=shape[0])
         if start >= stop:
             raise ProgramError(f"{entry.owner}: a head goes from {start} to {stop}")
-        heads.append(Head(name=item.text("name"), start=start, stop=stop, scale=item.number("scale")))
+        heads.append(records.Head(name=item.text("name"), start=start, stop=stop, scale=item.number("scale")))
     return tuple(heads)
 
 
-def _check_inputs(node: Neuron | Threshold | Merge | Readout, nodes: Mapping[str, Node]) -> Node:
+def _check_inputs(
+    node: records.Neuron | records.Threshold | records.Merge | records.Readout, nodes: Mapping[str, Node]
+) -> Node:
     for edge in node.inputs:
         if nodes[edge.source].shape != node.shape:
             raise ProgramError(
@@ -181,22 +164,22 @@ def _check_inputs(node: Neuron | Threshold | Merge | Readout, nodes: Mapping[str
     return node
 
 
-def _check_synapse(node: Synapse, nodes: Mapping[str, Node]) -> Node:
+def _check_synapse(node: records.Synapse, nodes: Mapping[str, Node]) -> Node:
     """Compare a synapse's shape with the one that its parameters and its input give."""
     shapes = {nodes[edge.source].shape for edge in node.inputs}
     if len(shapes) != 1:
         raise ProgramError(f"node {node.name} sums inputs of different shapes: {sorted(shapes)}")
     shape = shapes.pop()
     expected: Shape
-    if isinstance(node, Linear):
+    if isinstance(node, records.Linear):
         if node.weight.ndim != 2 or node.weight.shape[1] != np.prod(shape):
             raise ProgramError(f"node {node.name}: weight {node.weight.shape} does not fit the input {shape}")
         expected = (node.weight.shape[0],)
-    elif isinstance(node, Scale):
+    elif isinstance(node, records.Scale):
         expected = shape
     elif len(shape) != 3:
         raise ProgramError(f"node {node.name} needs an input [C, H, W], got {shape}")
-    elif isinstance(node, SumPool):
+    elif isinstance(node, records.SumPool):
         expected = (shape[0], *_spatial(shape, node.kernel, node.stride, node.padding, (1, 1)))
     else:
         weight, groups = node.weight, node.groups

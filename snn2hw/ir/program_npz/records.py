@@ -82,19 +82,16 @@ class BaseNode:
 
 
 @dataclass(frozen=True)
-class Input(BaseNode):
-    """The payload of the step: clip(rint(x / scale), low, high)."""
+class BaseSynapse(BaseNode):
+    """What all synapses share: the largest absolute value that a sum, or a part of it, can take."""
 
-    scale: float
-    low: int
-    high: int
+    accumulator_bound: int
 
 
 @dataclass(frozen=True)
-class Conv(BaseNode):
+class Conv(BaseSynapse):
     """2-D cross-correlation; weight [O, I/groups, kh, kw]; pairs are (vertical, horizontal)."""
 
-    accumulator_bound: int
     weight: Array = field(repr=False)
     stride: Pair
     padding: Pair
@@ -103,29 +100,35 @@ class Conv(BaseNode):
 
 
 @dataclass(frozen=True)
-class Linear(BaseNode):
+class Linear(BaseSynapse):
     """weight [O, I] times the input flattened in C order."""
 
-    accumulator_bound: int
     weight: Array = field(repr=False)
 
 
 @dataclass(frozen=True)
-class Scale(BaseNode):
+class Scale(BaseSynapse):
     """factor times the input."""
 
-    accumulator_bound: int
     factor: int
 
 
 @dataclass(frozen=True)
-class SumPool(BaseNode):
+class SumPool(BaseSynapse):
     """The sum of each window; pairs are (vertical, horizontal)."""
 
-    accumulator_bound: int
     kernel: Pair
     stride: Pair
     padding: Pair
+
+
+@dataclass(frozen=True)
+class Input(BaseNode):
+    """The payload of the step: clip(rint(x / scale), low, high)."""
+
+    scale: float
+    low: int
+    high: int
 
 
 @dataclass(frozen=True)
@@ -226,8 +229,8 @@ class Program:
         return samples * self.timesteps + max(node.latency for node in self.nodes.values())
 
     def is_aligned(self) -> bool:
-        """Whether every input of a node has the latency that the node's own asks for, and every state is set to 0 in
-        the cycle that answers the first step of a sample. What the exporter writes is."""
+        """Whether every input of a node has the latency that the node's latency asks for, and every state is set to
+        0 in the cycle that answers the first step of a sample. What the exporter writes is."""
         for node in self.nodes.values():
             arrival = node.latency - isinstance(node, SYNAPSES)
             if any(self.nodes[edge.source].latency + edge.delay != arrival for edge in node.inputs):

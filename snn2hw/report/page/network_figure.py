@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -24,8 +23,7 @@ ROW = 40  # pixels from one unit to the next
 CURVE = 12  # straight pieces of a bent line
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """From one unit to another, through synapses or none, with the delay of the whole way in cycles."""
 
     source: str
@@ -110,7 +108,7 @@ def places(names: list[str], lines: list[Line]) -> tuple[dict[str, int], dict[st
 
 
 def _bend(line: Line, rows: dict[str, int], columns: dict[str, int]) -> list[tuple[float, float]]:
-    """Points of a line; it bows to the right where it would run through the units of its own column."""
+    """Points of a line; it bows to the right where it would run through the units of its column."""
     x0, x1, y0, y1 = columns[line.source], columns[line.target], rows[line.source], rows[line.target]
     if y1 - y0 == 1 or x0 != x1:
         return [(x0, y0), (x1, y1)] if x0 == x1 else _curve(x0, y0, x1, y1, 0.0)
@@ -143,7 +141,7 @@ def _lines(lines: list[Line], rows: dict[str, int], columns: dict[str, int], *, 
 
 
 def _delays(lines: list[Line], rows: dict[str, int], columns: dict[str, int]) -> go.Scatter:
-    """The delays beside their lines; a trace of its own, since Plotly leaves out points of lines."""
+    """The delays beside their lines; another trace, since Plotly leaves out points of lines."""
     middles = [points[len(points) // 2] for points in (_bend(line, rows, columns) for line in lines)]
     return go.Scatter(
         x=[x for x, _ in middles],
@@ -215,7 +213,7 @@ def _units(
 
 
 def _legend(kind: str, symbol: str) -> go.Scatter:
-    """An entry of its own: the marks themselves have many colours."""
+    """An entry by itself: the marks themselves have many colours."""
     name = {"merge": "sum of spikes (ADD)", "threshold": "gate or pool"}.get(kind, kind)
     return go.Scatter(
         x=[None], y=[None], mode="markers", marker={"symbol": symbol, "color": GREY, "size": 12}, name=name

@@ -46,7 +46,7 @@ def plot(traces: Sequence[Any], *, height: int, x: str = "", y: str = "", **layo
 
 def layer_plot(traces: Sequence[Any], layers: Sequence[str], *, x: str, **layout: Any) -> Plot:
     """A figure of one row a layer, the first on top; its traces are horizontal."""
-    # A range of its own: Plotly would leave room for marks, a share of the height, which is much above many layers.
+    # A range that is given: Plotly would leave room for marks, a share of the height, which is much above many layers.
     ends = [len(layers) - 0.5, -0.5]
     rows = {"categoryorder": "array", "categoryarray": [label(name) for name in layers], "range": ends}
     height = 90 + ROW * len(layers)

@@ -191,12 +191,12 @@ def model(program: dict[str, Any], arrays: dict[str, np.ndarray], x: np.ndarray)
             values: dict[str, np.ndarray] = {}
             for node in nodes:
                 total = sum(values[edge["source"]] for edge in node["inputs"])
-                own = {
+                parameters = {
                     key.split(":")[1]: a.astype(np.int64)
                     for key, a in arrays.items()
                     if key.split(":")[0] == node["name"]
                 }
-                values[node["name"]] = respond(node, own, total, step, states)
+                values[node["name"]] = respond(node, parameters, total, step, states)
             for name in spikes:
                 spikes[name].append(values[name])
         logits.append(states[nodes[-1]["name"]])
@@ -208,36 +208,38 @@ def model(program: dict[str, Any], arrays: dict[str, np.ndarray], x: np.ndarray)
     }
 
 
-def respond(node: dict[str, Any], own: dict[str, np.ndarray], x: Any, real: np.ndarray, states: dict[str, Any]) -> Any:
+def respond(
+    node: dict[str, Any], parameters: dict[str, np.ndarray], x: Any, real: np.ndarray, states: dict[str, Any]
+) -> Any:
     name, kind = node["name"], node["kind"]
     if kind == "input":
         return np.clip(np.rint(real.astype(np.float64) / node["scale"]), node["low"], node["high"]).astype(np.int64)
     if kind == "conv":
-        return correlate(x, own["weight"], node["stride"], node["padding"], node["dilation"], node["groups"])
+        return correlate(x, parameters["weight"], node["stride"], node["padding"], node["dilation"], node["groups"])
     if kind == "sum_pool":
         ones = np.ones((len(x), 1, *node["kernel"]), np.int64)
         return correlate(x, ones, node["stride"], node["padding"], [1, 1], len(x))
     if kind == "linear":
-        return own["weight"] @ x.ravel()
+        return parameters["weight"] @ x.ravel()
     if kind == "scale":
         return node["factor"] * x
     if kind == "threshold":
         return (x > node["threshold"]).astype(np.int64)
     if kind == "readout":
-        states[name] = states.get(name, 0) + x + own["bias"]
+        states[name] = states.get(name, 0) + x + parameters["bias"]
         return states[name]
     if kind == "merge":
         return x
-    threshold, reset = own["threshold"] * 64, node["reset"]
+    threshold, reset = parameters["threshold"] * 64, node["reset"]
     u, v, owed = states.get(name, (np.zeros(x.shape, np.int64),) * 3)
     u = (
-        np.sign(u) * (np.abs(u) * (4096 - own["current_decay"]) >> 12)
+        np.sign(u) * (np.abs(u) * (4096 - parameters["current_decay"]) >> 12)
         + 64 * x
-        + own["bias_mantissa"] * 2 ** own["bias_exponent"]
+        + parameters["bias_mantissa"] * 2 ** parameters["bias_exponent"]
     )
-    v = np.sign(v) * (np.abs(v) * (4096 - own["decay"]) >> 12) - owed + u
+    v = np.sign(v) * (np.abs(v) * (4096 - parameters["decay"]) >> 12) - owed + u
     spike = v > threshold
-    taken = spike * own["reset_amount"] * 64
+    taken = spike * parameters["reset_amount"] * 64
     if reset == "zero":
         v = v * ~spike
     if reset == "subtract":

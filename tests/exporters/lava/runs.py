@@ -37,7 +37,7 @@ def small_bundle(folder: Path) -> Path:
 
 
 class Run:
-    """A run of run.py with temporary files of its own, by which everything that belongs to it is found."""
+    """A run of run.py with its own folder of temporary files, which marks everything that belongs to it."""
 
     def __init__(self, bundle: Path, *options: str, folder: Path | None = None, prefix: tuple[str, ...] = ()) -> None:
         self.bundle = bundle
@@ -75,14 +75,14 @@ class Run:
 
     def processes(self) -> list[int]:
         """All processes of this run but its first, zombies not counted."""
-        mark, found = f"TMPDIR={self.folder}".encode(), []
+        mark, numbers = f"TMPDIR={self.folder}".encode(), []
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 if mark in (path / "environ").read_bytes() and int(path.name) != self.process.pid:
-                    found.append(int(path.name))
+                    numbers.append(int(path.name))
             except OSError:
                 continue
-        return found
+        return numbers
 
     def end(self) -> tuple[int, str]:
         """Wait for the run to end by itself; its exit code and message. Everything must be gone with it."""

@@ -1,4 +1,4 @@
-"""Lava's own environment: which Python it is made with, that it is made once, and what is said when it cannot be."""
+"""Lava's environment: which Python it is made with, that it is made once, and the message when it cannot be."""
 
 from __future__ import annotations
 

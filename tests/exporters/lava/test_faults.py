@@ -95,23 +95,20 @@ def test_a_killed_worker(start: Start) -> None:
     assert message.startswith(f"error: the Lava worker was killed by SIGKILL{NO_MEMORY}\n")
 
 
-def test_a_stuck_lava_process_and_a_deadline(start: Start) -> None:
-    run = start("--deadline", "8")
+@pytest.mark.parametrize(
+    ("limit", "seconds", "problem"),
+    [
+        ("--deadline", 8, "the run did not end within its deadline of 8 s"),
+        ("--stall", 6, "no Lava process finished a cycle for 6 s"),
+    ],
+)
+def test_a_stuck_lava_process(limit: str, seconds: int, problem: str, start: Start) -> None:
+    run = start(limit, str(seconds))
     run.wait_for_cycles()
     os.kill(run.lava_process("block"), signal.SIGSTOP)
     code, message = run.end()
     assert code == 2
-    assert message.startswith("error: the run did not end within its deadline of 8 s. In cycle ")
-    assert "block" in message.partition("the others wait for:")[2]
-
-
-def test_a_stuck_lava_process_and_no_deadline(start: Start) -> None:
-    run = start("--stall", "6")
-    run.wait_for_cycles()
-    os.kill(run.lava_process("block"), signal.SIGSTOP)
-    code, message = run.end()
-    assert code == 2
-    assert message.startswith("error: no Lava process finished a cycle for 6 s. In cycle ")
+    assert message.startswith(f"error: {problem}. In cycle ")
     assert "block" in message.partition("the others wait for:")[2]
 
 
@@ -152,7 +149,7 @@ def test_a_signal_at_any_moment_of_the_start(number: signal.Signals, start: Star
 
 
 def listens(pid: int) -> bool:
-    """Whether a process has a handler of its own for SIGTERM."""
+    """Whether a process handles SIGTERM itself."""
     caught = int(Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0], 16)
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 

@@ -210,12 +210,12 @@ def test_fewer_processes_than_the_regions_can_share(bundle: Path) -> None:
         assert done.stderr.endswith(f"argument --lava-processes: {wrong} is not between 2 and 300\n")
 
 
-@pytest.mark.parametrize("found", ["0.9.0", "0.10.1"])
-def test_another_version_of_lava(found: str, bundle: Path) -> None:
-    (bundle / "sitecustomize.py").write_text(f"import importlib.metadata as m\nm.version = lambda name: {found!r}\n")
+@pytest.mark.parametrize("version", ["0.9.0", "0.10.1"])
+def test_another_version_of_lava(version: str, bundle: Path) -> None:
+    (bundle / "sitecustomize.py").write_text(f"import importlib.metadata as m\nm.version = lambda name: {version!r}\n")
     message = refused(bundle, PYTHONPATH=str(bundle))
     assert message.startswith("error: this needs lava-nc 0.10.0, ")
-    assert f" has {found}: " in message
+    assert f" has {version}: " in message
 
 
 def test_another_python() -> None:

@@ -35,7 +35,7 @@ def start(bundle: Path) -> Iterator[Callable[..., Run]]:
 
 
 def test_the_next_run_removes_what_killed_ones_left(bundle: Path, start: Callable[..., Run]) -> None:
-    """All of a run is killed at once, Python's own tracker of shared memory too. A run that lives is left alone."""
+    """All of a run is killed at once, Python's tracker of shared memory too. A run that lives is left alone."""
     living = start()
     living.wait_for_cycles()
     for pid in living.processes():  # they would take the time of the others
@@ -44,9 +44,9 @@ def test_the_next_run_removes_what_killed_ones_left(bundle: Path, start: Callabl
     killed = start(folder=living.folder)
     killed.wait_for_cycles()
     (left,) = set(living.folder.iterdir()) - before
-    own = [pid for pid in killed.processes() if str(left).encode() in Path(f"/proc/{pid}/environ").read_bytes()]
+    descendants = [pid for pid in killed.processes() if str(left).encode() in Path(f"/proc/{pid}/environ").read_bytes()]
     for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in (killed.process.pid, *own):
+        for pid in (killed.process.pid, *descendants):
             os.kill(pid, number)
     killed.process.wait(PATIENCE)
     partial = bundle / f".spikes.npz.{killed.process.pid}"
@@ -82,8 +82,8 @@ def test_runs_in_a_row_leave_nothing_in_the_host(bundle: Path, monkeypatch: pyte
 def own_shared_memory() -> list[Path]:
     """Shared memory and semaphores of runs whose supervisor is gone: other tests run at the same time."""
     marks = re.compile(r"(?:sem\.)?s2h(\d+)_")
-    found = ((path, marks.match(path.name)) for path in Path("/dev/shm").iterdir())
-    return [path for path, mark in found if mark and not Path("/proc", mark[1]).exists()]
+    marked = ((path, marks.match(path.name)) for path in Path("/dev/shm").iterdir())
+    return [path for path, mark in marked if mark and not Path("/proc", mark[1]).exists()]
 
 
 def test_the_host_ends_a_run_that_it_is_interrupted_in(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hand_made_graphs import program_of
 
 from snn2hw import ir
 from snn2hw.data.samples import Samples
@@ -16,10 +17,6 @@ from snn2hw.exporters.lava.run_time import copy_run_time
 from snn2hw.ir.file import write_program
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.ir.numerics import load_numerics
-from snn2hw.passes.balance_delays import balance_delays
-from snn2hw.passes.bound import bound
-from snn2hw.passes.calibrate import UNCALIBRATED
-from snn2hw.passes.partition import partition
 
 GENERIC = load_numerics("generic-int8")
 
@@ -43,13 +40,7 @@ def integrator(folder: Path) -> ir.Program:
             ir.Readout(name="out", inputs=("sum",), shape=(1,), bias=np.array([0]), scale=1.0),
         )
     )
-    program = ir.Program(
-        graph=graph,
-        numerics=GENERIC,
-        bounds=bound(graph, UNCALIBRATED, GENERIC, timesteps=4),
-        schedule=balance_delays(graph, timesteps=4),
-        regions=partition(graph),
-    )
+    program = program_of(graph, GENERIC, timesteps=4)
     copy_run_time(folder / "lava")
     write_program(program, folder / "program.npz")
     return program

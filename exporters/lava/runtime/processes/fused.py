@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.decorator import implements, requires
 from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
@@ -16,11 +16,12 @@ from engine import RegionEngine
 from processes.regions import Chain, Layer, Pool, Readout, ResidualBlock
 
 
-class FusedRegionModel(PyLoihiProcessModel):
+@implements(protocol=LoihiProtocol)
+@requires(CPU)
+class FusedModel(PyLoihiProcessModel):
     """Runs the region's engine. A region whose exit lags behind its entry sends before it receives."""
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
@@ -30,53 +31,45 @@ class FusedRegionModel(PyLoihiProcessModel):
         """Run one cycle."""
         self.engine.begin()
         if self.engine.sends_first:
-            self.s_out.send(self.engine.output)
+            self.send()
         self.engine.finish(self.s_in.recv())
         if not self.engine.sends_first:
-            self.s_out.send(self.engine.output)
+            self.send()
+
+    def send(self) -> None:
+        """Send what the exit emits, if anyone reads it."""
 
 
-@implements(proc=ResidualBlock, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fused")
-class FusedResidualBlockModel(FusedRegionModel):
+class FusedSendingModel(FusedModel):
+    """A model with an output."""
+
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def send(self) -> None:
+        """Send what the exit emits."""
+        self.s_out.send(self.engine.output)
+
+
+@implements(proc=ResidualBlock)
+class FusedResidualBlockModel(FusedSendingModel):
     """A residual block in one model."""
 
 
-@implements(proc=Layer, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fused")
-class FusedLayerModel(FusedRegionModel):
+@implements(proc=Layer)
+class FusedLayerModel(FusedSendingModel):
     """A layer in one model."""
 
 
-@implements(proc=Pool, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fused")
-class FusedPoolModel(FusedRegionModel):
+@implements(proc=Pool)
+class FusedPoolModel(FusedSendingModel):
     """A pool in one model."""
 
 
-@implements(proc=Chain, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fused")
-class FusedChainModel(FusedRegionModel):
+@implements(proc=Chain)
+class FusedChainModel(FusedSendingModel):
     """A chain of regions in one model."""
 
 
-@implements(proc=Readout, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fused")
-class FusedReadoutModel(PyLoihiProcessModel):
+@implements(proc=Readout)
+class FusedReadoutModel(FusedModel):
     """The read-out in one model; it has nowhere to send to."""
-
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-
-    def __init__(self, proc_params: Any) -> None:
-        super().__init__(proc_params)
-        self.engine = RegionEngine(proc_params["job"], proc_params["region"])
-
-    def run_spk(self) -> None:
-        """Run one cycle."""
-        self.engine.begin()
-        self.engine.finish(self.s_in.recv())

@@ -14,7 +14,7 @@ from engine import Job
 from neuron import check_range
 from program import Array, Neuron, lava_parameter
 
-# What Lava's own neuron holds: beyond the first it wraps, beyond the second it saturates, and biases lose bits.
+# What Lava's neuron holds: beyond the first it wraps, beyond the second it saturates, and biases lose bits.
 LAVA_INPUT_LIMIT = 1 << 17  # in input units
 LAVA_MEMBRANE_LIMIT = 1 << 23  # in 1/64 of one
 LAVA_BIAS_MANTISSA_MAX = 4095
@@ -46,7 +46,7 @@ class CheckedLIFReset(LIFReset):
 
 
 class CheckedLIFResetModel(PyLifResetModelBitAcc):
-    """Lava's own arithmetic; what it takes off the membrane, and when, is up to the reset."""
+    """Lava's arithmetic; what it takes off the membrane, and when, is up to the reset."""
 
     # The decorator that usually says so refuses a model whose parent implements a Process. Tags, resources and protocol
     # are the parent's.
@@ -78,7 +78,7 @@ class CheckedLIFResetModel(PyLifResetModelBitAcc):
     def subthr_dynamics(self, activation_in: Array) -> None:
         """Integrate as Lava does, but let the bias of a current with a memory go through it.
 
-        Raises RangeError where a sample leaves the limits of the chip. Where these are Lava's, its own arithmetic runs.
+        Raises RangeError where a sample leaves the limits of the chip. Where these are Lava's, its arithmetic runs.
         """
         index = self.clock.index(self.time_step)
         bias = self.node_bias if self.remembers else np.int64(0)

@@ -18,6 +18,12 @@ from engine import Delays, Job, ReadoutState, Recording
 from program import Array, lava_order
 
 
+@implements(protocol=LoihiProtocol)
+@requires(CPU)
+class PartModel(PyLoihiProcessModel):
+    """A model in numpy."""
+
+
 class Source(AbstractProcess):
     """Emits the payloads, one step per cycle, and zeros when no sample is left.
 
@@ -29,9 +35,8 @@ class Source(AbstractProcess):
         self.s_out = OutPort(shape=payloads.shape[:1:-1])
 
 
-@implements(proc=Source, protocol=LoihiProtocol)
-@requires(CPU)
-class SourceModel(PyLoihiProcessModel):
+@implements(proc=Source)
+class SourceModel(PartModel):
     """Source in numpy."""
 
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
@@ -59,9 +64,8 @@ class Delay(AbstractProcess):
         self.s_out = OutPort(shape=shape)
 
 
-@implements(proc=Delay, protocol=LoihiProtocol)
-@requires(CPU)
-class DelayModel(PyLoihiProcessModel):
+@implements(proc=Delay)
+class DelayModel(PartModel):
     """Delay in numpy."""
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
@@ -78,20 +82,30 @@ class DelayModel(PyLoihiProcessModel):
         self.fifo.slot(self.time_step)[...] = self.s_in.recv()
 
 
-class Recorder(AbstractProcess):
-    """Writes what `node` emits into its memory map. `shape` is in Lava's order."""
+class Receiver(AbstractProcess):
+    """Takes what comes and sends nothing. `shape` is in Lava's order."""
+
+    def __init__(self, *, shape: tuple[int, ...], **parameters: Any) -> None:
+        super().__init__(**parameters)
+        self.a_in = InPort(shape=shape)
+
+
+class ReceiverModel(PartModel):
+    """The models of these, in numpy."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+
+
+class Recorder(Receiver):
+    """Writes what `node` emits into its memory map."""
 
     def __init__(self, *, name: str, shape: tuple[int, ...], job: Job, node: str) -> None:
-        super().__init__(name=name, job=job, node=node)
-        self.s_in = InPort(shape=shape)
+        super().__init__(name=name, shape=shape, job=job, node=node)
 
 
-@implements(proc=Recorder, protocol=LoihiProtocol)
-@requires(CPU)
-class RecorderModel(PyLoihiProcessModel):
+@implements(proc=Recorder)
+class RecorderModel(ReceiverModel):
     """Recorder in numpy."""
-
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
@@ -99,23 +113,19 @@ class RecorderModel(PyLoihiProcessModel):
 
     def run_spk(self) -> None:
         """Store the spikes of this cycle."""
-        self.recording.write(self.time_step, self.s_in.recv())
+        self.recording.write(self.time_step, self.a_in.recv())
 
 
-class Accumulator(AbstractProcess):
-    """The read-out node by itself: adds up the logits of each sample. `shape` is in Lava's order."""
+class Accumulator(Receiver):
+    """The read-out node by itself: adds up the logits of each sample."""
 
     def __init__(self, *, name: str, shape: tuple[int, ...], job: Job) -> None:
-        super().__init__(name=name, job=job)
-        self.a_in = InPort(shape=shape)
+        super().__init__(name=name, shape=shape, job=job)
 
 
-@implements(proc=Accumulator, protocol=LoihiProtocol)
-@requires(CPU)
-class AccumulatorModel(PyLoihiProcessModel):
+@implements(proc=Accumulator)
+class AccumulatorModel(ReceiverModel):
     """Accumulator in numpy."""
-
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)

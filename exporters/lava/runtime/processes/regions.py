@@ -1,4 +1,4 @@
-"""One Lava Process per region of the program. Each has two models, chosen by tag: fused and structural."""
+"""One Lava Process per region of the program. Each has a fused model, and one structural model serves them all."""
 
 from __future__ import annotations
 
@@ -14,40 +14,31 @@ class AbstractRegion(AbstractProcess):
 
     def __init__(self, *, name: str, job: Job, region: Region) -> None:
         super().__init__(name=name, job=job, region=region)
-        nodes = job.program.nodes
-        self.s_in = InPort(shape=nodes[region.entry].shape[::-1])
+        self.s_in = InPort(shape=job.program.nodes[region.entry].shape[::-1])
 
 
-class ResidualBlock(AbstractRegion):
+class SendingRegion(AbstractRegion):
+    """A region that others read."""
+
+    def __init__(self, *, name: str, job: Job, region: Region) -> None:
+        super().__init__(name=name, job=job, region=region)
+        self.s_out = OutPort(shape=job.program.nodes[region.exit].shape[::-1])
+
+
+class ResidualBlock(SendingRegion):
     """Two branches from one entry, balanced by delays, and the gate or neuron in which they meet."""
 
-    def __init__(self, *, name: str, job: Job, region: Region) -> None:
-        super().__init__(name=name, job=job, region=region)
-        self.s_out = OutPort(shape=job.program.nodes[region.exit].shape[::-1])
 
-
-class Layer(AbstractRegion):
+class Layer(SendingRegion):
     """Synapses and the neuron that they feed."""
 
-    def __init__(self, *, name: str, job: Job, region: Region) -> None:
-        super().__init__(name=name, job=job, region=region)
-        self.s_out = OutPort(shape=job.program.nodes[region.exit].shape[::-1])
 
-
-class Pool(AbstractRegion):
+class Pool(SendingRegion):
     """A pool: sums of windows, with or without a threshold."""
 
-    def __init__(self, *, name: str, job: Job, region: Region) -> None:
-        super().__init__(name=name, job=job, region=region)
-        self.s_out = OutPort(shape=job.program.nodes[region.exit].shape[::-1])
 
-
-class Chain(AbstractRegion):
+class Chain(SendingRegion):
     """Several regions, each fed by the one before it."""
-
-    def __init__(self, *, name: str, job: Job, region: Region) -> None:
-        super().__init__(name=name, job=job, region=region)
-        self.s_out = OutPort(shape=job.program.nodes[region.exit].shape[::-1])
 
 
 class Readout(AbstractRegion):
