@@ -20,13 +20,17 @@ class UnsupportedError(ModelError):
 
 
 class Blocker:
-    """One construct that stops a deployment: where it is, what is wrong, what to change."""
+    """One construct that stops a deployment: where it is, what is wrong, what to change.
 
-    def __init__(self, *, layer: str, problem: str, advice: str) -> None:
-        self.layer, self.problem, self.advice = layer, problem, advice
+    layer: its path in the model. line: FILE:LINE of the user's code for what stands there and is no layer, else "".
+    """
+
+    def __init__(self, *, layer: str, problem: str, advice: str, line: str = "") -> None:
+        self.layer, self.problem, self.advice, self.line = layer, problem, advice, line
 
     def __str__(self) -> str:
-        return f"{self.layer}: {self.problem}. {self.advice}"
+        place = f" ({self.line})" if self.line else ""
+        return f"{self.layer}: {self.problem}{place}. {self.advice}"
 
 
 class NotTheModel(ModelError):

@@ -14,7 +14,6 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from snn2hw.frontends.neurons import is_spiking_neuron, reset_state
 from snn2hw.frontends.torch.trace import Traced
 from snn2hw.models.blocks import GATES, BasicBlock, zero_initialise
 from snn2hw.models.neurons import IFNode, NeuronFactory
@@ -83,18 +82,19 @@ def through_layers(traced: Traced, x: Tensor) -> dict[str, float]:
     Of the largest mean logits of the first head, summed over the samples; the slopes are those of the model's
     surrogates. x: [T, N, *input shape].
     """
-    module, paths = traced.module, sorted(traced.layers)
-    neurons = {path: module.get_submodule(path) for path in paths if is_spiking_neuron(module.get_submodule(path))}
-    reset_state(module)
     with torch.enable_grad():
         x = x.to(traced.dtype).requires_grad_()
-        frames = [x] if traced.multi_step else list(x)
-        outputs, norms = _watch(list(neurons.values()), lambda: [_first(module(frame)) for frame in frames])
-        logits = outputs[0] if traced.multi_step else torch.stack(outputs)
-        mean = logits.mean(dim=0) if logits.dim() == 3 else logits
-        at_layers = norms(mean.max(dim=1).values.sum())
-    reset_state(module)
-    return dict(zip(neurons, at_layers, strict=True))
+        outputs: list[Tensor] = []
+        spikes: dict[str, list[Tensor]] = {path: [] for path in traced.neurons}
+        for run, _ in traced.runs(x):
+            outputs.append(_first(run.returned))
+            for path, emissions in traced.origin.items():
+                if path in spikes:
+                    spikes[path] += [run.seen[emission.call] for emission in emissions]
+        logits, time = torch.stack(outputs), traced.heads[0].time
+        mean = logits.mean(dim=0) if time is None else logits.mean(dim=(0, 1 + time))
+        at_layers = _norms(mean.max(dim=1).values.sum(), list(spikes.values()))
+    return dict(zip(spikes, at_layers, strict=True))
 
 
 def _first(returned: object) -> Tensor:
@@ -120,12 +120,14 @@ def _watch(modules: Sequence[nn.Module], run: Callable[[], Outputs]) -> tuple[Ou
         for hook in hooks:
             hook.remove()
 
-    def norms(loss: Tensor) -> list[float]:
-        flat = [tensor for group in outputs for tensor in group]
-        gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
-        return [_norm([next(gradients) for _ in group]) for group in outputs]
+    return returned, lambda loss: _norms(loss, outputs)
 
-    return returned, norms
+
+def _norms(loss: Tensor, groups: Sequence[Sequence[Tensor]]) -> list[float]:
+    """The norm of a loss's gradient at each group of tensors, all of a group together."""
+    flat = [tensor for group in groups for tensor in group]
+    gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
+    return [_norm([next(gradients) for _ in group]) for group in groups]
 
 
 def _norm(gradients: Sequence[Tensor | None]) -> float:

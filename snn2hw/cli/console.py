@@ -118,7 +118,8 @@ def show_blockers(blockers: list[Blocker]) -> None:
     title = "1 blocker" if len(blockers) == 1 else f"{len(blockers)} blockers"
     table = Table("layer", "problem", "what to do", title=title, title_justify="left")
     for blocker in blockers:
-        table.add_row(escape(blocker.layer), escape(blocker.problem), escape(blocker.advice))
+        place = f"{blocker.layer}\n{blocker.line}" if blocker.line else blocker.layer
+        table.add_row(escape(place), escape(blocker.problem), escape(blocker.advice))
     console.print(table)
 
 

@@ -8,6 +8,7 @@ import typer
 
 from snn2hw.errors import OptionError
 from snn2hw.frontends.options import ModelOptions
+from snn2hw.frontends.torch.time_in import WAYS, TimeIn
 
 WeightsOption = Annotated[str | None, typer.Option(help="Weights file for package.module:factory.")]
 TrustOption = Annotated[
@@ -44,6 +45,13 @@ def model_options(
     dt: Annotated[
         float | None, typer.Option(help="Time step of a .nir file's network in seconds: 0.0001 unless given.")
     ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="How the model takes time, where that is not found out: step (one step a call), first ([T, N, ...]), "
+            "second ([N, T, ...]) or inside (a loop of its own over one input)."
+        ),
+    ] = None,
 ) -> ModelOptions:
     """The options of a model, of what the command line says. Raises OptionError."""
     return ModelOptions(
@@ -56,7 +64,15 @@ def model_options(
         neuron=neuron,
         trust_pickle=trust_pickle,
         dt=dt,
+        time=_time(time),
     )
+
+
+def _time(text: str | None) -> TimeIn | None:
+    way = next((way for way in WAYS if way == text), None)
+    if text is not None and way is None:
+        raise OptionError(f"--time {text}: give {', '.join(WAYS[:-1])} or {WAYS[-1]}.")
+    return way
 
 
 def _shape(text: str) -> tuple[int, ...]:

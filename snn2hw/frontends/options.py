@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from snn2hw.frontends.torch.time_in import TimeIn
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
@@ -18,3 +20,4 @@ class ModelOptions:
     neuron: str | None = None
     trust_pickle: bool = False
     dt: float | None = None
+    time: TimeIn | None = None

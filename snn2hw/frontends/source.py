@@ -22,6 +22,7 @@ from snn2hw.frontends.checkpoints.hints import Hints
 from snn2hw.frontends.checkpoints.torch_file import ENDINGS, search_here
 from snn2hw.frontends.nir_model import NirModel
 from snn2hw.frontends.options import ModelOptions
+from snn2hw.frontends.torch.time_in import SAYINGS
 from snn2hw.frontends.torch.trace import Traced, trace
 from snn2hw.frontends.torch.user_model import UserModel
 from snn2hw.network.layout import only
@@ -72,7 +73,7 @@ def load_model(model: str, options: ModelOptions, *, default_timesteps: int | No
         checkpoint = read_checkpoint(Path(model), hints, trust_pickle=options.trust_pickle)
         known_shape = _required(checkpoint.input_shape or options.input_shape, "--input-shape C,H,W", model)
         shape = _agree("input shape", options.input_shape, known_shape)
-        steps = _required(options.timesteps or checkpoint.timesteps or default_timesteps, "--timesteps T", model)
+        steps = options.timesteps or checkpoint.timesteps or default_timesteps
         return _traced(checkpoint.model, model, shape, steps, Path(model), options, checkpoint.data, checkpoint.notes)
     if given := hints.of_network():
         are, them = ("is", "it") if len(given) == 1 else ("are", "them")
@@ -86,7 +87,7 @@ def load_model(model: str, options: ModelOptions, *, default_timesteps: int | No
             weights = read_weights(Path(options.weights), trust_pickle=options.trust_pickle)
             notes = load_weights(module, weights, options.weights)
         shape = _required(options.input_shape, "--input-shape C,H,W", model)
-        steps = _required(options.timesteps or default_timesteps, "--timesteps T", model)
+        steps = options.timesteps or default_timesteps
         file = Path(options.weights) if options.weights else None
         return _traced(module, model, shape, steps, file, options, None, notes)
     raise ModelError(
@@ -99,25 +100,29 @@ def _traced(
     module: nn.Module,
     model: str,
     shape: Shape,
-    timesteps: int,
+    asked_steps: int | None,
     file: Path | None,
     options: ModelOptions,
     data: str | None,
     notes: tuple[str, ...],
 ) -> LoadedModel:
     notes += conversions(module.state_dict(), torch.float32)
-    traced = trace(module.float(), shape)
+    traced = trace(module.float(), shape, timesteps=asked_steps, time=options.time)
+    if traced.steps is not None and options.timesteps not in (None, traced.steps):
+        raise OptionError(
+            f"{model}: --timesteps {options.timesteps}, but the model itself takes {traced.steps} steps in each call. "
+            "Leave it out, or change the model."
+        )
+    if traced.time != "step" and not neurons.is_multi_step(module):  # SpikingJelly's own mode says it already
+        notes = (*notes, SAYINGS[traced.time])
+    timesteps = traced.steps or _required(asked_steps, "--timesteps T", model)
     check_finite(traced.network, model)
-    conventions = {
-        path: neurons.convention(traced.module.get_submodule(path))
-        for path in sorted(traced.layers)
-        if neurons.is_spiking_neuron(traced.module.get_submodule(path))
-    }
+    conventions = {path: neurons.convention(traced.module.get_submodule(path)) for path in traced.neurons}
     return LoadedModel(
         network=traced.network,
         traced=traced,
         model=traced.user_model,
-        input_shape=shape,
+        input_shape=input_shape_of(traced.network),
         timesteps=timesteps,
         source=_source(model, file, options, shape, timesteps),
         data=data,
@@ -157,7 +162,7 @@ def _nir_file(model: str, options: ModelOptions, default_timesteps: int | None) 
         network = normalise(written, dt=DT if options.dt is None else options.dt)
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from None
-    shape = tuple(int(n) for n in np.ravel(network.nodes[only(network, nir.Input)].input_type["input"]))
+    shape = input_shape_of(network)
     asked = options.input_shape
     if asked is not None and len(asked) == 2 and _has_conv1d(written):
         asked = (asked[0], 1, asked[1])
@@ -190,6 +195,11 @@ def _nir_file(model: str, options: ModelOptions, default_timesteps: int | None) 
         conventions=conventions,
         notes=what_changed(written, network),
     )
+
+
+def input_shape_of(network: nir.NIRGraph) -> Shape:
+    """Shape of one step of one sample; lines [C, L] are images of height 1."""
+    return tuple(int(n) for n in np.ravel(network.nodes[only(network, nir.Input)].input_type["input"]))
 
 
 def _has_conv1d(graph: nir.NIRGraph) -> bool:

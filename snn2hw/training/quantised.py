@@ -67,7 +67,7 @@ class QuantisationAware(nn.Module):
         graph = quantise(traced.network, self.calibration, load_numerics(), **self.options, method=self.method)
         self.input = graph.input
         self.levels = _levels(traced, graph)
-        targets = _parameters(self.model, traced, requantise(traced, integer_graph(graph)).module)
+        targets = _parameters(self.model, traced, requantise(traced, integer_graph(graph)))
         known = dict(self.model.named_parameters())
         self.substitutes = {name: known[name] + (values - known[name]).detach() for name, values in targets.items()}
 
@@ -83,23 +83,20 @@ class QuantisationAware(nn.Module):
         return logits
 
 
-def _parameters(model: nn.Module, traced: Traced, quantised: nn.Module) -> dict[str, Tensor]:
+def _parameters(model: nn.Module, traced: Traced, quantised: Traced) -> dict[str, Tensor]:
     """What the parameters of each layer, with its BatchNorm, must be for `model` to compute what `quantised` does."""
     parameters: dict[str, Tensor] = {}
-    for path in sorted(traced.layers):
-        layer, quantised_layer = model.get_submodule(path), quantised.get_submodule(path)
-        if not isinstance(layer, nn.Conv2d | nn.Linear):
-            continue
-        weight: Tensor = quantised_layer.get_parameter("weight")
+    for path, holder in traced.holders.items():
+        layer: Any = model.get_submodule(path)
+        weight, bias = quantised.substitutes[holder.calls[0]]
         if (norm_path := traced.norms.get(path)) is None:
             if layer.bias is not None:
-                parameters[f"{path}.bias"] = quantised_layer.get_parameter("bias")
+                parameters[f"{path}.bias"] = bias
         else:
             norm: Any = model.get_submodule(norm_path)
-            identity = quantised.get_submodule(norm_path)
             gain = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach().double()
             mean = norm.running_mean if layer.bias is None else norm.running_mean - layer.bias.detach()
-            parameters[f"{norm_path}.bias"] = identity.get_parameter("bias") + mean * gain
+            parameters[f"{norm_path}.bias"] = bias + mean * gain
             spread = gain.reshape(-1, *[1] * (weight.dim() - 1))
             weight = torch.where(spread == 0, layer.weight, weight / spread)
         parameters[f"{path}.weight"] = weight

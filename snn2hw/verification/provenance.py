@@ -44,6 +44,7 @@ def model_of(
         neuron=exported_with.get("neuron"),
         trust_pickle=trust_pickle,
         dt=exported_with.get("dt"),
+        time=exported_with.get("time"),
     )
     try:
         loaded = load_model(name, options)

@@ -323,8 +323,8 @@ def test_a_forward_with_branches_is_explained() -> None:
         "class Net(nn.Module):\n    def forward(self, x):\n        return x if x.sum() > 0 else -x\n"
     )
     message = fail("export", f"{module('branching', code)}:Net", *SAID)
-    assert message.startswith("Net: its forward cannot be traced (")
-    assert "without branches or loops" in message
+    assert message.startswith("Net: its forward decides by the values of the data (")
+    assert "branching.py:4)" in message
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,25 @@
-"""snnTorch, norse and sinabs: what is refused is named, with its reason and the change to make."""
+"""snnTorch, norse and sinabs: which loops over time deploy; what is refused is named, with its reason and the change to
+make.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import snntorch
 import torch
 from framework_nets import NORSE, SIZE, SNNTORCH, Factory, Written, cell, chain, layer, linear, norse, sinabs, snn
+from nets import random_samples, run_requantised
 from spikingjelly.activation_based import neuron as sj_neuron
 from torch import Tensor, nn
 
-from snn2hw.errors import ModelError, UnsupportedError
+from snn2hw.engines.cycle import simulate
+from snn2hw.errors import UnsupportedError
 from snn2hw.frontends.torch.trace import trace
+from snn2hw.pipeline import Options, compile_network
+from snn2hw.verification.network_vs_torch import compare_network
 
 LEAKY, LIFBOX = SNNTORCH["leaky-subtract"], NORSE["lifbox"]
 
@@ -31,6 +38,15 @@ def loop_without_states(net: Any, x: Tensor, state: Any) -> Any:
 
 
 def norse_loop(net: Any, x: Tensor, state: Any) -> Any:
+    total, first, second = 0, None, None
+    for _ in range(5):
+        spikes, first = net.lif1(net.fc1(x), first)
+        spikes, second = net.lif2(net.fc2(spikes), second)
+        total = total + spikes
+    return total / 5
+
+
+def last_step_alone(net: Any, x: Tensor, state: Any) -> Any:
     for _ in range(5):
         spikes, state = net.lif1(net.fc1(x), state)
     return net.lif2(net.fc2(spikes))[0]
@@ -40,46 +56,57 @@ def with_state(net: Any, x: Tensor, state: Any) -> Any:
     return net.lif2(net.fc2(net.lif1(net.fc1(x), net.lif1.mem)[0]))
 
 
-ONE_STEP = ", write forward for one time step, and leave the loop over time steps to the caller"
-KEPT = r"\. Keep the state in the neuron \(init_hidden=True\)" + ONE_STEP
+LOOPS: dict[str, Factory] = {
+    "snnTorch, with states": lambda: Written(loop, lambda: snntorch.Leaky(beta=0.8)),
+    "snnTorch, without": lambda: Written(loop_without_states, LEAKY),
+    "norse": lambda: Written(norse_loop, LIFBOX),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_loop_of_the_models_own_over_one_input_is_deployed_exactly(name: str) -> None:
+    traced = trace(LOOPS[name](), (4,))
+    assert (traced.time, traced.steps, set(traced.neurons)) == ("inside", 5, {"lif1", "lif2"})
+    samples = random_samples(20, shape=(4,))
+    verdict = compare_network(traced.network, traced.user_model, torch.from_numpy(samples.steps(5)))
+    assert verdict.compared and (verdict.mismatches, verdict.note) == (0, ""), verdict.first()
+    program = compile_network(traced.network, samples, Options(timesteps=5))
+    spikes, expected = simulate(program, samples), run_requantised(traced, program, samples)
+    for neuron in ("lif1", "lif2"):
+        assert 0 < spikes[neuron].mean() < 1
+        np.testing.assert_array_equal(spikes[neuron], expected[neuron])
+    np.testing.assert_array_equal(spikes["logits"], np.rint(expected["logits"]))
+
+
+PAIR = r"1: this {} returns its state beside its spikes, .*\(snnTorch: init_hidden=True and output=False"
 REFUSED: dict[str, tuple[Factory, str]] = {
-    "loop": (
-        lambda: Written(loop, lambda: snntorch.Leaky(beta=0.8)),
-        "lif1: the neuron is called 5 times in one forward, with its state as an argument" + KEPT + "\nlif2: .*",
-    ),
-    "loop without states": (
-        lambda: Written(loop_without_states, LEAKY),
-        "lif1: the neuron is called 5 times in one forward" + KEPT + "\nlif2: .*",
-    ),
     "one call with a state": (
         lambda: Written(with_state, lambda: snntorch.Leaky(beta=0.8)),
-        "lif1: the neuron is called once in one forward, with its state as an argument" + KEPT,
+        r"lif1: Leaky leaves its state to its caller .*Keep the state in the neuron \(init_hidden=True\)",
     ),
     "a tuple for spikes": (
         lambda: nn.Sequential(linear(4, SIZE), LEAKY(output=True), linear(SIZE, 3)),
-        "2: its input is not a tensor",
+        PAIR.format("Leaky"),
     ),
-    "norse's loop": (
-        lambda: Written(norse_loop, LIFBOX),
-        "lif1: the neuron is called 5 times .*Call it without a state, which snn2hw then keeps, or .*SequentialState"
-        + ONE_STEP,
+    "the last step alone": (
+        lambda: Written(last_step_alone, LIFBOX),
+        "lif2: this neuron runs in step 4, but not in step 0.* Call it in every step",
     ),
     **{
         f"{kind} without init_hidden": (
             lambda kind=kind, options=options: chain("snntorch", lambda: getattr(snntorch, kind)(**options)),
-            rf"1: {kind} leaves its state to its caller .*Keep the state in the neuron \(init_hidden=True\)",
+            PAIR.format(kind),
         )
         for kind, options in {"Leaky": {"beta": 1}, "Synaptic": {"alpha": 1, "beta": 1}}.items()
     },
 }
 
 
-def test_a_loop_over_the_steps_of_the_input_is_refused_with_the_neurons_that_it_serves() -> None:
+def test_a_loop_over_the_steps_of_the_input_that_drops_the_states_is_refused() -> None:
     def loop_over_input(net: Any, x: Tensor, state: Any) -> Any:
         return [net.lif1(net.fc1(frame)) for _, frame in zip(range(x.size(0)), x, strict=True)]
 
-    message = "init_hidden=True.* leave the loop over time to the caller. Here the caller keeps the state of lif1, lif2"
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(UnsupportedError, match=r"^lif1: the neuron starts anew in step 1.* Pass the state"):
         trace(Written(loop_over_input, lambda: snntorch.Leaky(beta=0.8)), (4,))
 
 

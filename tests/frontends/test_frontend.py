@@ -31,7 +31,6 @@ from torch import Tensor, nn
 
 from snn2hw.data.samples import Samples
 from snn2hw.engines.cycle import simulate
-from snn2hw.errors import UnsupportedError
 from snn2hw.frontends.neurons import to_nir
 from snn2hw.frontends.torch.trace import Traced, trace
 from snn2hw.network.neuron_rule import rule_of
@@ -156,7 +155,8 @@ def test_average_pools(pool: nn.Module, over: str) -> None:
     layers = [conv, neuron, pool, NEURON()] if over == "spikes" else [conv, pool, neuron]
     model = single(*layers, features=4 * pool(torch.zeros(1, 8, 8)).numel())
     means = assert_graph_is_model(trace(model, SHAPE), images())
-    assert len(means) == len(layers) - 2 + 1 and all(mean > 0 for mean in means.values()), means
+    assert means.keys() == {str(place) for place, layer in enumerate(model) if isinstance(layer, sj_neuron.IFNode)}
+    assert all(mean > 0 for mean in means.values()), means
 
 
 @pytest.mark.parametrize(
@@ -217,15 +217,18 @@ def test_a_convolution_and_norm_used_twice_are_two_layers_with_the_same_weights(
     assert not np.array_equal(program.graph["conv"].weight, program.graph["conv@2"].weight)  # different scales
 
 
-def test_every_channel_may_have_its_own_decay_and_threshold() -> None:
-    beta, threshold = torch.tensor([0.5, 0.9, 1.3, 0.0]), torch.tensor([0.2, 0.4, 0.8, 0.1])
+@pytest.mark.parametrize("largest", [0.95, 1.0, 1.3], ids=["a leak", "none", "none, by clamping"])
+def test_every_channel_may_have_its_own_decay_and_threshold(largest: float) -> None:
+    beta, threshold = torch.tensor([0.5, 0.9, largest, 0.0]), torch.tensor([0.2, 0.3, 0.25, 0.1])
     neuron = leaky(beta.reshape(4, 1, 1), "subtract", threshold=threshold.reshape(4, 1, 1))
-    with pytest.raises(UnsupportedError, match="1: some of its neurons have a leak and some have none"):
-        trace(single(nn.Conv2d(2, 4, 3), neuron(), features=4 * 36), SHAPE)
-    neuron = leaky(beta.clamp(0, 0.95).reshape(4, 1, 1), "subtract", threshold=threshold.reshape(4, 1, 1))
-    traced = trace(single(nn.Conv2d(2, 4, 3), neuron(), features=4 * 36), SHAPE)
+    model = single(nn.Conv2d(2, 4, 3), neuron(), features=4 * 36)
+    model[0].bias.data.fill_(0.15)  # so that every channel fires
+    samples = random_samples(3, steps=4)
+    traced, program = compile_model(model, samples, timesteps=4)
     assert_graph_is_model(traced, images())
     assert np.unique(traced.network.nodes["1"].tau).size == 4
+    integers, requantised = simulate(program, samples), run_requantised(traced, program, samples)
+    assert np.array_equal(requantised["1"], integers["1"]) and integers["1"].any(axis=(0, 1, 3, 4)).all()
 
 
 @pytest.mark.parametrize("beta", [0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99])

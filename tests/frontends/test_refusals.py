@@ -12,6 +12,7 @@ from nets import NEURONS, SHAPE, Wired
 from torch import Tensor, nn
 
 from snn2hw.errors import UnsupportedError
+from snn2hw.frontends.torch.refusals import OPERATION_REASONS, USERS_NAMES, users_name
 from snn2hw.frontends.torch.trace import trace
 
 Wire = Callable[[Any, Tensor], Any]
@@ -29,17 +30,6 @@ def conv(outputs: int, kernel: int) -> nn.Conv2d:
     return nn.Conv2d(4, outputs, kernel)
 
 
-class Standardised(nn.Conv2d):
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight - self.weight.mean(), self.bias)
-
-
-def old_name(self: Any, x: Tensor) -> Tensor:
-    y = x.flatten(1)
-    x.mul_(self.b(x))
-    return y
-
-
 REFUSED: dict[str, tuple[Wire, dict[str, nn.Module], str, str]] = {
     "sigmoid": (lambda self, x: x * torch.sigmoid(self.m(x)), {"m": conv(4, 1)}, "model", "real numbers .* neuron"),
     "softmax": (lambda self, x: self.m(x), {"m": nn.Softmax(1)}, "m", "Softmax .* normalises .* BatchNorm2d"),
@@ -47,8 +37,16 @@ REFUSED: dict[str, tuple[Wire, dict[str, nn.Module], str, str]] = {
     "matmul": (lambda self, x: x @ self.a(x), {}, "model", r"multiplies activations .* AND of spikes \(a \* b\)"),
     "upsample": (lambda self, x: self.m(x), {"m": nn.Upsample(scale_factor=2)}, "m", "NIR has no node"),
     "interpolate": (lambda self, x: F.interpolate(x, scale_factor=2), {}, "model", "interpolate .* NIR has no node"),
-    "logic": (lambda self, x: torch.logical_and(x, self.a(x)), {}, "model", r"truth values\. Write a \* b for AND"),
-    "a part": (lambda self, x: x[:, :2], {}, "model", "a part of a tensor is taken"),
+    "bilinear": (
+        lambda self, x: F.interpolate(x, size=4, mode="bilinear"), {}, "model", "operation interpolate .* NIR has no",
+    ),
+    "a norm of vectors": (lambda self, x: x / x.norm(dim=1, keepdim=True), {}, "model", "operation norm .* normalises"),
+    "windows": (lambda self, x: F.unfold(x, 2), {}, "model", "operation unfold .* windows"),
+    "the largest": (lambda self, x: x.topk(2, 1)[0], {}, "model", "topk .* looks for the largest .* MaxPool2d"),
+    "a choice": (lambda self, x: torch.where(self.a(x) > 0, x, self.b(x)), {}, "model", "where .* chooses .* Gate"),
+    "hard swish": (lambda self, x: self.m(x), {"m": nn.Hardswish()}, "m", "hardswish of Hardswish .* real numbers"),
+    "logic": (lambda self, x: (x > 0).any(1), {}, "model", r"any .* truth values\. Write a \* b for AND"),
+    "a part": (lambda self, x: x[:, :2], {}, "output", "a part of a layer.* Return them as they are"),
     "relu of currents": (lambda self, x: F.relu(self.m(x)), {"m": conv(4, 3)}, "model.relu", "ReLU over values that"),
     "relu of a negation": (lambda self, x: F.relu(1 - x - self.a(x)), {}, "model.relu", "positive without any spike"),
     "nor": (
@@ -58,10 +56,6 @@ REFUSED: dict[str, tuple[Wire, dict[str, nn.Module], str, str]] = {
         lambda self, x: x * ((1 - self.a(x)) + (1 - self.b(x))), {}, "model.iand", "where nothing spikes",
     ),
     "relu that is 0": (lambda self, x: F.relu(-x), {}, "model.relu", "always 0"),
-    "cat of currents": (lambda self, x: torch.cat([self.m(x), x], 1), {"m": conv(4, 1)}, "model.cat", "neuron behind"),
-    "cat in space": (
-        lambda self, x: torch.cat([x, x], 2), {}, "model", "cat over dimension 2. Join spikes along their",
-    ),
     "padding before a neuron": (lambda self, x: self.fire(F.pad(x, (1, 1))), {}, "fire", "directly before a Conv2d"),
     "padding before a sum": (lambda self, x: F.pad(self.a(x), (1, 1)) + F.pad(x, (1, 1)), {}, "model", "zero padding"),
     "padding at the end": (lambda self, x: F.pad(x, (1, 1)), {}, "output", "zero padding"),
@@ -70,15 +64,16 @@ REFUSED: dict[str, tuple[Wire, dict[str, nn.Module], str, str]] = {
     ),
     "padding with 1": (lambda self, x: self.a(F.pad(x, (1, 1), value=1.0)), {}, "model", "padding with 1"),
     "cropping": (lambda self, x: self.a(F.pad(x, (-1, 1))), {}, "model", "negative padding"),
-    "uneven average": (lambda self, x: F.avg_pool2d(F.pad(x, (0, 1)), 2), {}, "avg_pool2d", "Pad evenly"),
-    "computed weights": (lambda self, x: F.conv2d(x, 2 * self.m.weight), {"m": conv(4, 3)}, "model", "m.weight. Call"),
-    "another forward": (lambda self, x: self.a(self.m(x)), {"m": Standardised(4, 4, 3)}, "m", "m.weight"),
-    "a fixed batch": (lambda self, x: x.view(1, -1), {}, "model", r"fixes the batch size\. Write x\.flatten\(1\)"),
-    "a lost batch": (lambda self, x: F.max_pool2d(x, 8).squeeze(), {}, "model", "squeeze from .* mixes in the batch"),
-    "another shape": (lambda self, x: x.view(x.size(0), 2, 2, 64), {}, "model", r"from \[4, 8, 8\] to \[2, 2, 64\]"),
-    "a size as a number": (lambda self, x: x * x.size(1), {}, "model", "combined with a number read off a shape"),
-    "an old name": (lambda self, x: old_name(self, x), {}, "model", "flatten is read after it was changed in place"),
-    "a neuron twice": (lambda self, x: self.fire(self.fire(x)), {}, "fire", "membrane of the first. Give each use"),
+    "uneven average": (lambda self, x: F.avg_pool2d(F.pad(x, (0, 1)), 2), {}, "model", "Pad evenly"),
+    "weights of the input": (
+        lambda self, x: F.conv2d(x, self.m.weight * self.a(x).mean()), {"m": conv(4, 3)}, "model", "a mean over",
+    ),
+    "a fixed batch": (lambda self, x: x.view(1, -1), {}, "output", r"samples .* stand mixed.*: x\.flatten\(1\)"),
+    "another shape": (
+        lambda self, x: self.m(x.view(x.size(0), 2, 16, 8)), {"m": nn.Conv2d(2, 4, 3)}, "m",
+        r"shape \[4, 8, 8\] are taken for images of \[2, 16, 8\]",
+    ),
+    "a neuron twice": (lambda self, x: self.fire(self.fire(x)), {}, "fire", "membrane of the first.*Give each use"),
 }  # fmt: skip
 
 
@@ -93,9 +88,31 @@ def test_what_has_no_counterpart_is_named_with_its_place_and_a_change(case: str)
 
 def test_hooks_are_not_overlooked() -> None:
     model = net(lambda self, x: self.m(x), m=conv(4, 3))
-    model.m.register_forward_hook(lambda module, inputs, output: 2 * output)
-    with pytest.raises(UnsupportedError, match="m: this Conv2d has forward hooks"):
+    model.m.register_forward_hook(lambda module, inputs, output: torch.tanh(output))
+    with pytest.raises(UnsupportedError, match=r"^m: the operation tanh .* real numbers"):
         trace(model, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("operator", "name"),
+    [
+        ("upsample_nearest2d", "interpolate"),
+        ("_upsample_bilinear2d_aa", "interpolate"),
+        ("tanh_", "tanh"),
+        ("_softmax", "softmax"),
+        ("native_layer_norm", "layer_norm"),
+        ("im2col", "unfold"),
+        ("gelu", "gelu"),
+    ],
+)
+def test_operations_go_by_the_names_that_users_write(operator: str, name: str) -> None:
+    assert users_name(operator) == name
+    assert any(name in names for names in OPERATION_REASONS)
+
+
+def test_every_name_that_users_know_has_a_reason() -> None:
+    named = [name for names in OPERATION_REASONS for name in names]
+    assert set(USERS_NAMES.values()) <= set(named) and len(set(named)) == len(named)
 
 
 def test_all_blockers_of_a_model_are_told_at_once() -> None:

@@ -23,6 +23,7 @@ from snn2hw.exporters.nir.files import write_graph
 from snn2hw.frontends.torch.trace import Traced, trace
 from snn2hw.network.nir_file import read_nir, same_network
 from snn2hw.network.reference import Reference
+from snn2hw.verification.network_vs_torch import compare_network
 
 STEPS = 3
 Wire = Callable[[Any, Tensor], Tensor]
@@ -59,11 +60,15 @@ def net(wire: Wire, **layers: nn.Module) -> nn.Module:
 
 
 def assert_exact(model: nn.Module) -> tuple[Traced, ir.Program]:
-    """NIR in float64 equals the model, the cycle simulator the requantised model, and every layer has spikes."""
+    """NIR in float64 equals the user's module and its capture, the cycle simulator the requantised model, and every
+    layer has spikes.
+    """
     model = model.double()
     samples = random_samples(3, steps=STEPS)
     traced, program = compile_model(model, samples, timesteps=STEPS)
     x = torch.from_numpy(samples.steps(STEPS)).double()
+    verdict = compare_network(traced.network, traced.user_model, x)
+    assert verdict.compared and (verdict.mismatches, verdict.note) == (0, ""), verdict.first()
     ours = Reference(traced.network, dtype=torch.float64).run(x)
     for step, (emitted, values) in enumerate(zip(traced.run(x), ours, strict=True)):
         for name in traced.origin:
@@ -91,6 +96,8 @@ FORMS: dict[str, tuple[Wire, dict[str, nn.Module]]] = {
     "max_pool2d": (lambda self, x: F.max_pool2d(x, 2), {}),
     "max_pool2d by keyword": (lambda self, x: F.max_pool2d(x, kernel_size=3, stride=2, padding=1), {}),
     "torch.max_pool2d": (lambda self, x: torch.max_pool2d(x, 3, 1), {}),
+    "max_pool2d with ceil_mode": (lambda self, x: F.max_pool2d(x + self.a(x), 3, 2, 1, ceil_mode=True), {}),
+    "max_pool2d with dilation": (lambda self, x: F.max_pool2d(x, 2, dilation=2), {}),
     "avg_pool2d": (lambda self, x: self.fire(F.avg_pool2d(x, 2, 2)), {}),
     "adaptive_avg_pool2d": (lambda self, x: F.adaptive_avg_pool2d(x, (1, 1)).squeeze(3).squeeze(2), {}),
     "squeeze at once": (lambda self, x: F.adaptive_avg_pool2d(x, 1).squeeze((2, 3)), {}),
@@ -113,7 +120,28 @@ FORMS: dict[str, tuple[Wire, dict[str, nn.Module]]] = {
         {"conv": conv(6, bias=False)},
     ),
     "linear": (lambda self, x: self.fire(functional_linear(self.linear, x.flatten(1))), {"linear": nn.Linear(256, 12)}),
+    "weights that are computed": (
+        lambda self, x: self.fire(F.conv2d(x, 2 * self.conv.weight - self.conv.weight.mean())), {"conv": conv(6)},
+    ),
+    "a layer called by keyword": (lambda self, x: self.fire(self.conv(input=x)), {"conv": conv(6)}),
+    "tensors by keyword": (lambda self, x: torch.add(input=x, other=self.a(x)), {}),
+    "a sum with a factor": (lambda self, x: torch.add(x, self.a(x), alpha=2), {}),
+    "a size as a factor": (lambda self, x: x * x.size(1), {}),
+    "squeeze of all": (lambda self, x: F.max_pool2d(x, 8).squeeze(), {}),
+    "view to another shape": (lambda self, x: self.a(x).view(x.size(0), 2, 2, 64), {}),
+    "flatten and back": (lambda self, x: self.b(self.a(x).flatten(2).unflatten(2, (8, 8))), {}),
+    "logical_and": (lambda self, x: torch.logical_and(x, self.a(x)).double(), {}),
+    "and of comparisons": (lambda self, x: ((x > 0) & (self.a(x) >= 1)).double(), {}),
+    "logical_not": (lambda self, x: x * torch.logical_not(self.a(x)), {}),
+    "a value read after it was changed": (lambda self, x: x.add_(self.a(x)) + x, {}),
+    "a view read after what it shows was changed": (lambda self, x: old_name(self, x), {}),
 }  # fmt: skip
+
+
+def old_name(self: Any, x: Tensor) -> Tensor:
+    flat = x.flatten(1)
+    x.mul_(self.a(x))
+    return flat
 
 
 def functional_conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -243,11 +271,12 @@ def test_layers_used_twice_become_two() -> None:
         return F.max_pool2d(self.again(self.norm(self.conv(first))), 2)
 
     model = net(wire, conv=conv(4, padding=1), norm=nn.BatchNorm2d(4), again=NEURONS["if"]())
+    names = list(model.state_dict())
     traced, _ = assert_exact(model)
     assert {"conv", "conv@2"} <= traced.layers
-    assert traced.norms["conv@2"] == "norm@2"
+    assert traced.norms["conv@2"] == traced.norms["conv"] == "norm"
     np.testing.assert_array_equal(traced.network.nodes["conv"].weight, traced.network.nodes["conv@2"].weight)
-    assert model.norm.weight is traced.module.get_submodule("norm@2").weight  # the user's, shared
+    assert list(model.state_dict()) == names  # the user's model has them once
 
 
 class Padded(nn.Conv2d):
@@ -259,14 +288,44 @@ class Padded(nn.Conv2d):
 
 def test_a_layer_with_a_forward_of_its_own_is_looked_into() -> None:
     traced, _ = assert_exact(through(Padded(4, 6, 3)))
-    assert traced.kernels.keys() == {"layer"}
+    assert "layer" in traced.layers
+    assert traced.network.nodes["layer"].weight.shape == (6, 4, 5, 4)  # with zeros, for its padding is not even
+
+
+class Standardised(nn.Conv2d):
+    """Weights that are computed of the parameters: no layer of the model has them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight - self.weight.mean(), self.bias)
+
+
+def test_a_layer_may_compute_its_weights() -> None:
+    model = through(Standardised(4, 6, 3))
+    traced, _ = assert_exact(model)
+    expected = (model.layer.weight - model.layer.weight.mean()).detach().numpy()
+    np.testing.assert_array_equal(traced.network.nodes["layer.conv2d"].weight, expected)
 
 
 def test_weight_norm_is_computed_once() -> None:
     model = through(nn.utils.parametrizations.weight_norm(conv(6, 3)))
     traced, _ = assert_exact(model)
-    assert type(traced.module.get_submodule("layer")) is nn.Conv2d
+    np.testing.assert_array_equal(traced.network.nodes["layer"].weight, model.layer.weight.detach().numpy())
     assert nn.utils.parametrize.is_parametrized(model.layer)
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["behind", "before"])
+def test_hooks_are_a_part_of_the_forward(before: bool) -> None:
+    model = through(conv(6, 3))
+    if before:
+        model.layer.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
+    else:
+        model.layer.register_forward_hook(lambda module, inputs, output: 2 * output)
+    model.fire.register_forward_hook(lambda module, inputs, output: None)
+    hooks = [dict(part._forward_hooks) for part in model.modules()]
+    traced, _ = assert_exact(model)
+    factor = {True: 1, False: 2}[before]  # twice the spikes are a node of their own, twice a current twice the weights
+    np.testing.assert_array_equal(traced.network.nodes["layer"].weight, factor * model.layer.weight.detach().numpy())
+    assert [dict(part._forward_hooks) for part in model.modules()] == hooks
 
 
 def test_one_weight_in_two_calls_becomes_two_layers() -> None:
@@ -274,4 +333,4 @@ def test_one_weight_in_two_calls_becomes_two_layers() -> None:
         lambda self, x: self.b(self.fire(functional_conv(self.conv, self.a[2](self.conv(x))))), conv=conv(4, padding=1)
     )
     traced, _ = assert_exact(model)
-    assert {"conv", "conv2d"} <= traced.layers
+    assert {"conv", "conv@2"} <= traced.layers

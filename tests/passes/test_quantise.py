@@ -10,7 +10,7 @@ import nir
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import NEURONS, SHAPE, Wired, compile_model, leaky, random_samples, residual_net, run_requantised
 from spikingjelly.activation_based import neuron as sj_neuron
@@ -108,6 +108,7 @@ def test_thresholds_off_the_lattice_are_rounded_down(threshold: float, scale: fl
     assert all((v > integer) == (v > real) for v in range(integer - 2, integer + 4))
 
 
+@settings(deadline=None)  # each reads a model
 @given(st.lists(st.integers(-127, 127), min_size=1), st.sampled_from([1, 2, 16, 64]))
 def test_inputs_on_a_lattice_are_exact(steps: list[int], lattice: int) -> None:
     samples = static(np.array(steps)[:, None] / lattice)
@@ -273,6 +274,18 @@ REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str]] = {
         ),
         r"flat: the currents of c, \[2, 2, 2\], are flattened",
     ),
+    "spikes joined behind a flatten": (
+        lambda: graph(
+            ("a", spiking(*IMAGE), "input"),
+            ("b", spiking(*IMAGE), "input"),
+            ("one", nir.Flatten(input_type={"input": np.array(IMAGE)}, start_dim=0), "a"),
+            ("two", nir.Flatten(input_type={"input": np.array(IMAGE)}, start_dim=0), "b"),
+            ("step", nir.Threshold(threshold=np.ones(8)), "one+two"),
+            ("last", spiking(8), "step"),
+            shape=IMAGE,
+        ),
+        "step: it joins flattened spikes. Join them first",
+    ),
     "the name of the results": (lambda: graph(("logits", spiking(4), "input")), "logits: results keep this name"),
 }
 
@@ -318,15 +331,20 @@ def test_each_comes_with_advice(case: str) -> None:
 
 
 @pytest.mark.parametrize("join", [torch.add, torch.mul])
-def test_spikes_joined_behind_a_flatten_are_refused(join: Callable[..., torch.Tensor]) -> None:
+def test_spikes_joined_behind_a_flatten_are_joined_before_it(join: Callable[..., torch.Tensor]) -> None:
+    torch.manual_seed(0)
     model = Wired(
         lambda net, x: (lambda spikes: net.fc(join(spikes.flatten(1), net.b(spikes).flatten(1))))(net.a(x)),
         a=NEURONS["lif"](),
-        b=NEURON(),
+        b=NEURONS["if"](),
         fc=nn.Linear(128, 3),
     )
-    with pytest.raises(QuantisationError, match=r"joins flattened spikes. Join them first"):
-        compile_model(model, random_samples(2), timesteps=1)
+    samples = random_samples(4, steps=6)
+    traced, program = compile_model(model, samples, timesteps=6)
+    spikes, expected = simulate(program, samples), run_requantised(traced, program, samples)
+    assert len(spikes) == 4 and expected.keys() == spikes.keys()  # a, b, their join and the logits
+    for name, emitted in spikes.items():
+        assert emitted.any() and np.array_equal(emitted, np.rint(expected[name])), name
 
 
 def test_large_amounts_of_a_soft_reset_stay_legal() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,4 +70,21 @@ def counted(name: str) -> Counted:
         samples = training = images(3, 32, 32, count=2)
         traced, steps = trace(lively(imagenet_net(18, which, IFNode)), samples.shape), 4
     program = compile_network(traced.network, training, Options(timesteps=steps))
-    return Counted(program, samples, count(program, samples), requantise(traced, integer_graph(program.graph)))
+    quantised = with_parameters(traced, requantise(traced, integer_graph(program.graph)))
+    return Counted(program, samples, count(program, samples), quantised)
+
+
+def with_parameters(traced: Traced, quantised: Traced) -> Traced:
+    """The quantised model with its parameters in the layers of its module, for tools that run that."""
+    for path, holder in quantised.holders.items():
+        weight, bias = quantised.substitutes[holder.calls[0]]
+        layer: Any = quantised.module.get_submodule(path)
+        layer.weight = torch.nn.Parameter(weight)
+        norm_path = traced.norms.get(path)
+        if norm_path is None:
+            layer.bias = torch.nn.Parameter(bias)
+            continue
+        norm: Any = quantised.module.get_submodule(norm_path)
+        norm.running_mean, norm.running_var, norm.eps = torch.zeros_like(bias), torch.ones_like(bias), 0.0
+        norm.weight, norm.bias = torch.nn.Parameter(torch.ones_like(bias)), torch.nn.Parameter(bias)
+    return quantised

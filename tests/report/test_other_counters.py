@@ -13,7 +13,8 @@ from neurobench.metrics.workload import ActivationSparsity, SynapticOperations
 from neurobench.models import TorchModel
 from spikingjelly.activation_based.op_counter import DispatchCounterMode, MACCounter, SynOpCounter
 
-from snn2hw.frontends.neurons import is_spiking_neuron
+from snn2hw.frontends.neurons import is_spiking_neuron, reset_state
+from snn2hw.frontends.neurons.float64 import Float32IsFloat64, InFloat64
 from snn2hw.report.document import footprint
 from snn2hw.report.energy import weighted
 from snn2hw.report.events import SynapseEvents
@@ -32,8 +33,16 @@ def hooked(net: Counted) -> TorchModel:
     for kind in {type(module) for module in net.model.module.modules() if is_spiking_neuron(module)}:
         model.add_activation_module(kind)
     model.register_hooks()
-    list(net.model.run(net.steps()))
+    run_module(net)
     return model
+
+
+def run_module(net: Counted) -> None:
+    """Every step, from the initial state, of the module itself: tools hook into its layers."""
+    reset_state(net.model.module)
+    with torch.no_grad(), Float32IsFloat64(), InFloat64():  # a surrogate may answer float32
+        for frame in net.steps():
+            net.model.module(frame)
 
 
 def binary_steps(synapses: SynapseEvents) -> list[bool]:
@@ -83,7 +92,7 @@ def test_footprint_and_sparsities_are_neurobenchs(net: Counted) -> None:
 def test_binary_layers_have_spikingjellys_synaptic_operations(net: Counted) -> None:
     synops, products = SynOpCounter(), MACCounter()
     with DispatchCounterMode([synops, products]):
-        list(net.model.run(net.steps()))
+        run_module(net)
     layers = [synapses for _, synapses in weighted(net.events)]
     by_step = [pair for each in layers for pair in zip(each.operations, binary_steps(each), strict=True)]
     assert synops.get_total() == sum(operations for operations, spiking in by_step if spiking) > 0

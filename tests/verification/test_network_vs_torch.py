@@ -16,12 +16,14 @@ from nets import MULTI_STEP, NEURONS, SHAPE, Wired, leaky, random_samples, resid
 from spikingjelly.activation_based import neuron as sj_neuron
 from torch import Tensor, nn
 
+from snn2hw.frontends.torch.lower import Head
 from snn2hw.frontends.torch.trace import Traced, trace
 from snn2hw.frontends.torch.user_model import UserModel
 from snn2hw.verification import network_vs_torch
 from snn2hw.verification.comparison import Comparison
 from snn2hw.verification.network_vs_torch import CannotRun, compare_network, compare_network_on
 
+HEAD = Head(place=(), time=None)
 GATES = ("ADD", "AND", "IAND", "SPIKING")
 
 
@@ -50,6 +52,12 @@ def test_every_neuron_and_gate_agrees_in_float64(gate: str, name: str, multi_ste
 @pytest.mark.parametrize("name", SINGLE)
 def test_every_neuron_of_the_other_frameworks_agrees_as_its_users_call_it(name: str) -> None:
     result = judged(chain(*SINGLE[name]), inputs(STEPS, 3, (4,)))
+    assert (result.mismatches, result.ties, result.note) == (0, 0, "")
+
+
+def test_a_float32_model_with_biases_runs_in_float64() -> None:
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), NEURONS["if"](), nn.Flatten(), nn.Linear(144, 5), NEURONS["if"]())
+    result = judged(net.eval())
     assert (result.mismatches, result.ties, result.note) == (0, 0, "")
 
 
@@ -167,7 +175,7 @@ def test_state_that_survives_a_reset_is_found_by_the_second_run() -> None:
     net = Counting()
     traced = trace(net.net, SHAPE)
     paths = tuple(f"net.{path}" for path in traced.user_model.neurons)
-    whole = UserModel(module=net, neurons=(), multi_step=False, heads=traced.user_model.heads)
+    whole = UserModel(module=net, neurons=(), time="step", heads=traced.user_model.heads)
     assert compare_network(traced.network, whole, inputs(steps=3)).mismatches == 0
     assert paths
     assert compare_network(traced.network, whole, inputs(steps=4)).mismatches > 0
@@ -177,7 +185,7 @@ def test_a_mean_over_the_batch_is_found_even_on_one_sample() -> None:
     net = residual_net("ADD", NEURONS["if"])
     traced = trace(net, SHAPE)
     mixed = Wired(lambda model, x: model.net(x.mean(0, keepdim=True).expand_as(x)), net=net)
-    model = UserModel(module=mixed, neurons=(), multi_step=False, heads=((),))
+    model = UserModel(module=mixed, neurons=(), time="step", heads=(HEAD,))
     assert compare_network(traced.network, model, inputs(count=1)).mismatches > 0
 
 
@@ -189,7 +197,7 @@ def test_a_neuron_that_is_called_twice_a_step_is_told() -> None:
         model.net[2](model.net[0](x))
         return model.net(x)
 
-    model = UserModel(module=Wired(twice, net=net), neurons=("net.2",), multi_step=False, heads=((),))
+    model = UserModel(module=Wired(twice, net=net), neurons=("net.2",), time="step", heads=(HEAD,))
     nodes = {f"net.{name}" if name == "2" else name: node for name, node in traced.network.nodes.items()}
     edges = [(f"net.{a}" if a == "2" else a, f"net.{b}" if b == "2" else b) for a, b in traced.network.edges]
     network = nir.NIRGraph(nodes=nodes, edges=edges, type_check=False)
@@ -206,7 +214,7 @@ def test_a_model_that_cannot_run_in_float64_runs_in_its_own_arithmetic_and_says_
 
     net = residual_net("ADD", NEURONS["if"])
     traced = trace(net, SHAPE)
-    model = UserModel(module=Wired(picky, net=net), neurons=(), multi_step=False, heads=((),))
+    model = UserModel(module=Wired(picky, net=net), neurons=(), time="step", heads=(HEAD,))
     result = compare_network(traced.network, model, inputs())
     assert result.mismatches == 0
     assert "in float32, since the model cannot run in float64 (TypeError: float32 only)" in result.note
@@ -217,7 +225,7 @@ def test_a_model_that_raises_whatever_it_gets_is_not_compared() -> None:
         raise RuntimeError("out of order")
 
     net = residual_net("ADD", NEURONS["if"])
-    model = UserModel(module=Wired(broken, net=net), neurons=(), multi_step=False, heads=((),))
+    model = UserModel(module=Wired(broken, net=net), neurons=(), time="step", heads=(HEAD,))
     with pytest.raises(CannotRun, match="out of order"):
         compare_network(trace(net, SHAPE).network, model, inputs())
 

@@ -18,9 +18,11 @@ from snn2hw.deployment import Convention
 from snn2hw.frontends.neurons import norse, sinabs, snntorch, spikingjelly
 from snn2hw.frontends.neurons.integer import IntegerNeuron
 from snn2hw.frontends.neurons.reader import NeuronProblem, Reader, Wrapper, numpy_dtype, package_of
+from snn2hw.frontends.neurons.snntorch import OWN_STATE
 from snn2hw.network.neuron_rule import Neuron
 
 __all__ = [
+    "OWN_STATE",
     "Convention",
     "NeuronProblem",
     "convention",
@@ -28,6 +30,7 @@ __all__ = [
     "is_multi_step",
     "is_spiking_neuron",
     "known_neurons",
+    "leaves_state",
     "reader_of",
     "reset_state",
     "returns_state",
@@ -99,6 +102,11 @@ def convention(module: nn.Module) -> Convention:
 def returns_state(module: nn.Module) -> bool:
     """True where the module returns (spikes, state) instead of spikes."""
     return _reader(module).returns_state(unwrapped(module))
+
+
+def leaves_state(module: nn.Module) -> bool:
+    """Whether a neuron's caller must keep its state from step to step."""
+    return not bool(getattr(unwrapped(module), "init_hidden", True))
 
 
 def is_multi_step(model: nn.Module) -> bool:

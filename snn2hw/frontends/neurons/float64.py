@@ -24,6 +24,8 @@ class Float32IsFloat64(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         args, keywords = tree_map_only(torch.dtype, _wide, (args, dict(kwargs or {})))
+        if getattr(func, "__name__", "").startswith("conv"):  # they compare types before anything is dispatched
+            args, keywords = tree_map_only(Tensor, _widened, (args, keywords))
         return (torch.Tensor.double if func is torch.Tensor.float else func)(*args, **keywords)
 
 

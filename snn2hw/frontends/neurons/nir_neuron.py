@@ -73,8 +73,6 @@ def write_neuron(
         return node
     if np.all(keep == 1):
         return nir.IF(r=full(gain / DT), **firing)
-    if np.any(keep == 1):
-        raise NeuronProblem("some of its neurons have a leak and some have none", "Use one kind per layer")
     tau, r = _time_constant(keep, gain)
     return nir.LIF(tau=full(tau, np.float64), r=full(r, np.float64), v_leak=v_rest, **firing)
 

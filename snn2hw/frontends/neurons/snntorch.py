@@ -61,8 +61,6 @@ def _lapicque(module: Any, shape: Shape, dtype: type[np.floating]) -> Neuron:
 
 def _check(module: Any) -> None:
     kind = type(module).__name__
-    if not module.init_hidden:
-        raise NeuronProblem(f"{kind} leaves its state to its caller (init_hidden=False)", OWN_STATE)
     if module.inhibition or module.state_quant:
         raise NeuronProblem(f"{kind} uses inhibition or state_quant", "Build it without them")
     if not np.all(numbers(module.graded_spikes_factor) == 1):

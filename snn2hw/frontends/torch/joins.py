@@ -11,15 +11,20 @@ from dataclasses import replace
 
 import nir
 import numpy as np
+from numpy.typing import NDArray
 
 from snn2hw.data.aliases import Shape
+from snn2hw.frontends.torch.arrange import Arrangement
 from snn2hw.frontends.torch.builder import Builder, Refused
-from snn2hw.frontends.torch.values import Value
+from snn2hw.frontends.torch.values import Source, Value, as_integer
+from snn2hw.frontends.torch.windows import enlarge, even_window
 from snn2hw.network.heads import heads_metadata, placement
 
 
-def concatenate(builder: Builder, name: str, parts: Sequence[Value]) -> Value:
-    """Spikes one behind the other along their channels: of images by 1x1 convolutions, of vectors by matrices."""
+def concatenate(builder: Builder, name: str, parts: Sequence[Value], at: Arrangement) -> Value:
+    """Spikes one behind the other along their channels: of images by 1x1 convolutions, of vectors by matrices. The
+    result is arranged `at`.
+    """
     sizes = [part.shape[1:] for part in parts]
     if len(set(sizes)) > 1:
         raise Refused(name, f"images of sizes {[list(size) for size in sizes]} are joined", "Give them one size")
@@ -27,31 +32,68 @@ def concatenate(builder: Builder, name: str, parts: Sequence[Value]) -> Value:
     highs = [part.high for part in parts if part.high is not None]
     if len(lows) < len(parts) or len(highs) < len(parts):
         raise Refused(name, "values that are not spikes are joined", "Put a neuron behind each part, then join")
-    shape = (sum(part.shape[0] for part in parts), *sizes[0])
+    width = at.shape[0]
     first = 0
-    terms: list[tuple[str, int]] = []
+    terms: list[tuple[Source, int]] = []
     for number, part in enumerate(parts):
         last = first + part.shape[0]
-        place = placement(slice(first, last), shape[0])
-        terms += builder.add(f"{name}.part{number}", _over_channels(place, sizes[0]), part, shape).terms
+        place = placement(slice(first, last), width)
+        added = builder.add(f"{name}.part{number}", _over_channels(place, sizes[0]), part, at, (first, width))
+        terms += added.terms
         first = last
-    joined = Value(terms=tuple(terms), shape=shape, low=min(lows), high=max(highs))
-    return builder.merge(name, joined)
+    joined = Value(terms=tuple(terms), at=at, is_mean=parts[0].is_mean)
+    return builder.merge(name, as_integer(joined, min(lows), max(highs)))
 
 
-def join_heads(builder: Builder, name: str, heads: Mapping[str, Value]) -> Value:
+def beside(builder: Builder, name: str, parts: Sequence[Value], axis: int, at: Arrangement) -> Value:
+    """Images of spikes above (`axis` 1) or left of (2) one another: each in its place among zeros, and the sum."""
+    lows, highs = [part.low or 0 for part in parts], [part.high or 0 for part in parts]
+    length, first = at.shape[axis], 0
+    terms: list[tuple[Source, int]] = []
+    for number, part in enumerate(parts):
+        behind = length - first - part.shape[axis]
+        margin = (first, behind, 0, 0) if axis == 1 else (0, 0, first, behind)
+        axes = even_window((1, 1), margin, (1, 1))
+        ones = np.eye(part.shape[0], dtype=np.float32)[:, :, None, None]
+        place = nir.Conv2d(
+            input_shape=(part.shape[1], part.shape[2]),
+            weight=enlarge(ones, axes),
+            stride=(1, 1),
+            padding=(axes[0].padding, axes[1].padding),
+            dilation=(1, 1),
+            groups=1,
+            bias=np.zeros(part.shape[0], np.float32),
+        )
+        terms += builder.add(f"{name}.part{number}", place, part, at, margin).terms
+        first += part.shape[axis]
+    joined = Value(terms=tuple(terms), at=at, is_mean=parts[0].is_mean)
+    return builder.merge(name, as_integer(joined, min([0, *lows]), max([0, *highs])))
+
+
+def pick(builder: Builder, name: str, value: Value, rows: NDArray[np.int64], at: Arrangement) -> Value:
+    """The channels `rows` of spikes, -1 for zeros, by a matrix of zeros and ones; arranged `at`."""
+    place = np.zeros((len(rows), value.shape[0]), np.float32)
+    place[rows >= 0, rows[rows >= 0]] = 1
+    picked = builder.add(name, _over_channels(place, value.shape[1:]), value, at, rows.tobytes())
+    low, high = (None, None) if value.low is None or value.high is None else (min(value.low, 0), max(value.high, 0))
+    picked = replace(picked, low=low, high=high)
+    return builder.merge(f"{name}.merge", picked)
+
+
+def join_heads(builder: Builder, name: str, heads: Mapping[str, Value]) -> None:
     """Several vectors as one output (network/heads.py): each in its rows, spikes and currents alike."""
     width = sum(value.shape[0] for value in heads.values())
     first = 0
-    terms: list[tuple[str, int]] = []
+    terms: list[tuple[Source, int]] = []
     for head, value in heads.items():
         place = placement(slice(first, first + value.shape[0]), width)
         parts = [value] if value.is_integer else [replace(value, terms=(term,)) for term in value.terms]
-        for part in parts:
-            terms += builder.add(f"{name}.{head}", nir.Linear(weight=place), part, (width,)).terms
+        for number, part in enumerate(parts):
+            terms += builder.add(f"{name}.{head}", nir.Linear(weight=place), part, part.at, (head, number)).terms
         first += value.shape[0]
     sizes = {head: value.shape[0] for head, value in heads.items()}
-    return builder.output(name, Value(terms=tuple(terms), shape=(width,)), heads_metadata(sizes))
+    at = replace(next(iter(heads.values())).at, shape=(width,))
+    builder.output(name, Value(terms=tuple(terms), at=at), heads_metadata(sizes))
 
 
 def _over_channels(weight: np.ndarray, size: Shape) -> nir.NIRNode:

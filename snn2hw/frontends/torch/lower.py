@@ -1,194 +1,344 @@
-"""From a traced model to NIR, node by node. What cannot be expressed is collected, not stumbled over.
+"""From a captured model to NIR, call by call. What cannot be expressed is collected, not stumbled over.
 
-The rules are in layers.py and operations.py; refusals.py says why there is none for what is left.
+The rules are in rules.py; refusals.py says why there is none for what is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import nir
 import numpy as np
 import torch
-from torch import fx
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map
 
 from snn2hw.data.aliases import Shape
 from snn2hw.errors import Blocker
-from snn2hw.frontends import neurons
-from snn2hw.frontends.torch import layers, operations
+from snn2hw.frontends.neurons import is_spiking_neuron
+from snn2hw.frontends.torch.arrange import Numbering
 from snn2hw.frontends.torch.builder import Builder, Refused
-from snn2hw.frontends.torch.call import Call, Sizes, State
-from snn2hw.frontends.torch.functional import owner
-from snn2hw.frontends.torch.in_place import refuse_read_after_change
+from snn2hw.frontends.torch.call import Call, Given, Model, line_of
+from snn2hw.frontends.torch.capture import Captured, Place
 from snn2hw.frontends.torch.joins import join_heads
-from snn2hw.frontends.torch.refusals import unknown_layer, unknown_operation
-from snn2hw.frontends.torch.values import Value
-from snn2hw.frontends.torch.windows import NO_MARGIN
-from snn2hw.network.heads import leaves
+from snn2hw.frontends.torch.over_time import averaged
+from snn2hw.frontends.torch.parts import flattened, parts_of, refuse_margin
+from snn2hw.frontends.torch.refusals import unknown_operation
+from snn2hw.frontends.torch.rules import RULES
+from snn2hw.frontends.torch.time_in import TimeIn
+from snn2hw.frontends.torch.values import State, Unknown, Value
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Emission:
+    """Where the captured model computes what a NIR node emits: in `call`, for these steps; leading dimensions are
+    [N] of one step ("n"), [T, N] or [N, T] ("tn", "nt"), perhaps as one. places: where each of the node's elements
+    lies behind them; None for in their order. shape: of the node.
+    """
+
+    call: str
+    steps: tuple[int, ...]
+    order: str
+    places: np.ndarray | None
+    shape: Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """Where in what a model returns the logits of a head lie, which of their dimensions holds time, if any does, and
+    the shape that they have in the network.
+    """
+
+    place: Place
+    time: int | None
+    shape: Shape = ()
 
 
 class Lowering:
-    """One pass over a traced model. Afterwards `blockers` is empty or says all that is in the way.
+    """One pass over a captured model. Afterwards `blockers` is empty or says all that is in the way.
 
-    origin: NIR node -> traced node that computes the same spikes.
+    origin: NIR node -> where the model computes what it emits. heads: in what the model returns.
     """
 
-    def __init__(self, module: fx.GraphModule, shapes: dict[str, tuple[int, Shape]], *, dtype: torch.dtype) -> None:
+    def __init__(
+        self, module: nn.Module, captured: Captured, *, dtype: torch.dtype, steps: int, samples: int, multi_step: bool
+    ) -> None:
         named = frozenset(
             path
-            for path, layer in module.named_modules()
-            if isinstance(layer, layers.NAMED) or neurons.is_spiking_neuron(layer)
+            for path, part in module.named_modules()
+            if path and (is_spiking_neuron(part) or "weight" in part._parameters)
         )
-        self.state = State(
+        self.captured = captured
+        limit = float(np.finfo(np.float64 if dtype == torch.float64 else np.float32).max)
+        self.model = Model(
             module=module,
             dtype=dtype,
-            shapes={name: shape for name, (_, shape) in shapes.items()},
-            leading_dims={name: leading for name, (leading, _) in shapes.items()},
-            builder=Builder(named),
+            builder=Builder(named, limit=limit),
+            numbering=Numbering(steps, samples),
+            multi_step=multi_step,
         )
         self.blockers: list[Blocker] = []
-        self.origin: dict[str, str] = {}
+        self.origin: dict[str, list[Emission]] = {}
+        self.heads: tuple[Head, ...] = ()
         self._values: dict[str, Any] = {}
 
-    def run(self, input_shape: Shape) -> nir.NIRGraph:
-        for node in self.state.module.graph.nodes:
+    def run(self, input_shape: Shape, time: TimeIn) -> nir.NIRGraph:
+        """The NIR graph, for one step of one sample of a shape."""
+        for node in self.captured.graph.nodes:
+            if node.op == "output":
+                continue
             try:
-                self._values[node.name] = self._lower(node, input_shape)
+                self._values[node.name] = self._lower(node, input_shape, time)
             except Refused as refused:
-                self.blockers.append(refused.blocker)
-                self._values[node.name] = self._unknown(node)
+                self._block(node, refused.blocker)
+                self._values[node.name] = _unknown(node)
             self._remember(node)
-        graph = self.state.builder.graph()
-        self.blockers += _shared_layers(graph)
-        return graph
+        try:
+            self._output()
+        except Refused as refused:
+            self._block(self.captured.graph.output_node(), refused.blocker)
+        return self.model.builder.graph()
+
+    def _block(self, node: fx.Node, blocker: Blocker) -> None:
+        """Note what is in the way, once for all steps; nothing where it only follows from what was noted."""
+        known = [(other.layer, other.problem) for other in self.blockers]
+        if blocker.problem and (blocker.layer, blocker.problem) not in known:
+            blocker.line = line_of(node)
+            self.blockers.append(blocker)
+
+    def _lower(self, node: fx.Node, input_shape: Shape, time: TimeIn) -> Any:
+        if node.op == "placeholder":
+            return self._input(input_shape, time) if node.name == self.captured.input else self._given(node.name)
+        if node.op != "call_function":
+            raise Refused("model", f"reads {node.target}", "Compute it of the input")
+        arguments: Any = fx.node.map_arg(node.args, lambda source: self._values[source.name])
+        named: Any = fx.node.map_arg(node.kwargs, lambda source: self._values[source.name])
+        call = Call(model=self.model, node=node, path=_path(node), arguments=arguments, named=named)
+        name = call.operator
+        if name == "neuron":
+            call = replace(call, path=arguments[2])
+        if name == "getitem":
+            container, index = arguments
+            return container if isinstance(container, Unknown) else container[index]
+        parts = list(_leaves((arguments, named)))
+        if name.startswith(("_assert", "sym_")):
+            return None
+        if name in (
+            "zeros_like",
+            "ones_like",
+            "full_like",
+            "new_zeros",
+            "new_ones",
+            "new_full",
+            "empty_like",
+            "new_empty",
+        ):
+            return Given(values=_filled(name, call))
+        if not any(isinstance(part, Value | Unknown | State) for part in parts):
+            return _computed(node, arguments, named)
+        rule = RULES.get(name)
+        if rule is None:
+            raise unknown_operation(call)
+        if any(isinstance(part, Unknown) for part in parts) and name != "neuron":
+            return _unknown(node)
+        if any(isinstance(part, State) for part in parts) and name not in ("neuron", "state"):
+            if name in ("stack", "cat", "unsqueeze", "add", "clone", "detach", "select"):
+                return next(part for part in parts if isinstance(part, State))  # what nobody but the output reads
+            part = next(part for part in parts if isinstance(part, State))
+            raise call.refuse(f"reads the membrane of {part.path}", "Use its spikes")
+        return _of_its_shape(call, rule(call))
+
+    def _input(self, shape: Shape, time: TimeIn) -> Value:
+        steps = self.model.steps if time in ("first", "second") else 1
+        image = (shape[0], 1, shape[1]) if len(shape) == 2 else shape  # of lines, which NIR's pools do not know
+        at = self.model.numbering.arrangement(image, steps=steps)
+        if image != shape:
+            at = at.moved(lambda numbers: numbers.squeeze(-2), "")
+        if time == "second":
+            at = at.moved(lambda numbers: numbers.transpose(0, 1), "")
+        elif time != "first":
+            at = at.moved(lambda numbers: numbers[0], "")
+        return Value(terms=((self.model.builder.add_input(image), 1),), at=at)
+
+    def _given(self, name: str) -> Given:
+        if name in self.captured.constants:
+            return Given(values=self.captured.constants[name])
+        path = self.captured.tensors[name]
+        owner, _, attribute = path.rpartition(".")
+        return Given(values=getattr(self.model.module.get_submodule(owner), attribute), name=path)
 
     def _remember(self, node: fx.Node) -> None:
-        """Note which NIR node holds the spikes that this traced node computes."""
+        """Note which NIR node holds the spikes that this call computes."""
         value = self._values[node.name]
-        if isinstance(value, Value) and value.is_integer and len(value.terms) == 1 and not value.constant:
-            source, factor = value.terms[0]
-            if factor == 1:
-                self.origin.setdefault(source, node.name)
+        if not isinstance(value, Value) or not value.is_integer or len(value.terms) != 1 or value.constant:
+            return
+        source, factor = value.terms[0]
+        if factor != 1 or not isinstance(source, str) or value.is_mean or value.over_time is not None:
+            return
+        emission = _emission(node, value, self.model.steps)
+        known = {step for other in self.origin.get(source, ()) for step in other.steps}
+        if emission is not None and not known.intersection(emission.steps):
+            self.origin.setdefault(source, []).append(emission)
 
-    def _unknown(self, node: fx.Node) -> Value:
-        return Value(terms=(), shape=self.state.shapes.get(node.name, ()), unknown=True)
-
-    def _lower(self, node: fx.Node, input_shape: Shape) -> Any:
-        arguments: Any = fx.node.map_arg(node.args, lambda source: self._values[source.name])
-        path = str(node.target) if node.op == "call_module" else owner(node) or "model"
-        call = Call(state=self.state, node=node, path=path, arguments=arguments)
-        if any(value.unknown for value in _values_in(arguments)):
-            _refuse_unknown_kind(call)
-            return self._unknown(node)
-        match node.op:
-            case "placeholder":
-                return self._input(input_shape)
-            case "output":
-                return self._output(arguments[0])
-            case "call_module":
-                return _layer(call)
-            case "call_function" | "call_method":
-                return _operation(call)
-            case _:
-                layer, _, name = str(node.target).rpartition(".")
-                advice = f"Call the layer instead of using its {name}"
-                if layer in ("", path):
-                    advice = "Parameters belong into a plain Conv2d, Linear or BatchNorm2d: fold the rest into them"
-                raise Refused(path, f"reads the tensor {node.target}", advice)
-
-    def _input(self, shape: Shape) -> Value:
-        return self.state.builder.add("input", nir.Input(input_type={"input": np.array(shape)}), None, shape)
-
-    def _output(self, value: Any) -> Value:
-        heads = dict(leaves(value))
-        for name, head in heads.items():
-            several = len(heads) > 1
-            if not isinstance(head, Value):
-                what = f"its head {name} is no tensor" if several else "the model does not return a tensor"
-                raise Refused("output", what, "Return the logits of the step")
-            if several and len(head.shape) != 1:
-                problem = f"its head {name} has shape {list(head.shape)}"
-                raise Refused("output", problem, "Pool and flatten each of several heads to a vector")
-            _refuse_padding("output", head)
-        if not heads:
+    def _output(self) -> None:
+        leaves = [
+            (place, self._values[value.name] if isinstance(value, fx.Node) else value)
+            for place, value in _places(self.captured.returned)
+        ]
+        states = [value for _, value in leaves if isinstance(value, State)]
+        leaves = [(place, value) for place, value in leaves if not isinstance(value, State) and value is not None]
+        if states and not leaves:
+            problem = f"the model returns the state of {states[0].path} alone"
+            raise Refused("output", problem, "Return its spikes, or the logits of a layer behind them")
+        if any(isinstance(value, Unknown) for _, value in leaves):
+            if not self.blockers:
+                raise Refused("output", "what it returns cannot be followed", "Return the logits")
+            return
+        if len(leaves) > 1:
+            self._heads(leaves)
+            return
+        if not leaves or not isinstance(leaves[0][1], Value):
             raise Refused("output", "the model does not return a tensor", "Return the logits of the step")
-        if len(heads) == 1:
-            return self.state.builder.output("output", *heads.values())
-        return join_heads(self.state.builder, "output", heads)
+        place, value = leaves[0]
+        head, value = self._head(place, value)
+        self.heads = (head,)
+        self.model.builder.output("output", value)
+
+    def _heads(self, leaves: list[tuple[Place, Any]]) -> None:
+        values: dict[str, Value] = {}
+        heads = []
+        for place, value in leaves:
+            name = ".".join(str(key) for key in place)
+            if not isinstance(value, Value):
+                raise Refused("output", f"its head {name} is no tensor", "Return the logits of the step")
+            head, value = self._head(place, value)
+            if len(value.shape) != 1:
+                problem = f"its head {name} has shape {list(value.shape)}"
+                raise Refused("output", problem, "Pool and flatten each of several heads to a vector")
+            heads.append(head)
+            values[name] = value
+        self.heads = tuple(heads)
+        join_heads(self.model.builder, "output", values)
+
+    def _head(self, place: Place, value: Value) -> tuple[Head, Value]:
+        call = Call(model=self.model, node=self.captured.graph.output_node(), path="output", arguments=(), named={})
+        value = averaged(call, value)
+        refuse_margin(call, value)
+        lead, batch, inner = parts_of(call, value, behind=1)
+        if not inner.is_identity:
+            raise call.refuse("the logits stand in another order, or are a part of a layer", "Return them as they are")
+        if len(inner.tensor_shape) == 1 and len(value.shape) > 1:
+            value = flattened(call, value)
+        steps = self.model.steps
+        if steps == 1 or value.is_mean or value.at.steps == 1:
+            return Head(place=place, time=None, shape=value.shape), value
+        order = batch.order(steps)
+        if order is None or lead != 2:
+            raise call.refuse(
+                "it returns some of the steps, or steps and samples in one dimension",
+                "Return the logits of all steps as [T, N, classes], or their mean over time",
+            )
+        return Head(place=place, time=order.index("t"), shape=value.shape), value
 
 
-def _shared_layers(graph: nir.NIRGraph) -> list[Blocker]:
-    """Layers that several neurons read, though separate.py gives each its own where it may."""
-    blockers = []
-    for name, node in graph.nodes.items():
-        if not isinstance(node, nir.Conv2d | nir.Affine):
+def _of_its_shape(call: Call, result: Any) -> Any:
+    """What a rule made of a call, which must have the shape that torch computes; zeros around it come later."""
+    computed = call.node.meta["val"]
+    pairs = zip(result, computed, strict=False) if isinstance(result, tuple) else [(result, computed)]
+    for value, tensor in pairs:
+        if not isinstance(value, Value) or not isinstance(tensor, Tensor):
             continue
-        readers, pending = 0, [name]
-        while pending:
-            near = [target for source, target in graph.edges if source in pending]
-            kinds = [graph.nodes[target] for target in near]
-            readers += sum(isinstance(kind, nir.IF | nir.LIF | nir.CubaLIF | nir.Output) for kind in kinds)
-            passed = nir.AvgPool2d | nir.SumPool2d | nir.Flatten
-            pending = [target for target, kind in zip(near, kinds, strict=True) if isinstance(kind, passed)]
-        if readers > 1:
-            problem = "several neurons read this layer, and it is changed in place on the way"
-            blockers.append(Blocker(layer=name, problem=problem, advice="Write a + b in place of a.add_(b)"))
-    return blockers
+        top, bottom, left, right = value.margin
+        shape = list(value.at.numbers.shape)
+        if any(value.margin):
+            shape[-1] += left + right
+            shape[-2] += (top + bottom) if len(shape) > 2 else 0
+        if shape != list(tensor.shape):
+            raise call.refuse(
+                f"{call.operator} is read as values of shape {shape}, but has shape {list(tensor.shape)}",
+                "Report this net: it is a mistake of snn2hw's",
+            )
+    return result
 
 
-def _layer(call: Call) -> Any:
-    module = call.state.module.get_submodule(call.path)
-    _refuse_keywords(call)
-    rule = layers.rule_for(module)
-    if rule is None:
-        raise unknown_layer(call.path, module)
-    refuse_read_after_change(call)
-    if rule not in layers.TAKE_PADDING:
-        _refuse_padding(call.path, call.value)
-    return rule(call, module)
+def _emission(node: fx.Node, value: Value, steps: int) -> Emission | None:
+    split = value.at.inner()
+    if split is None:
+        return None
+    _, batch, inner = split
+    if not inner.is_permutation:
+        return None
+    places = None if inner.is_identity else np.argsort(inner.places)
+    if (step := batch.step()) is not None and not (batch.is_static and steps > 1):
+        return Emission(call=node.name, steps=(step,), order="n", places=places, shape=value.shape)
+    order = None if batch.is_static else batch.order(steps)
+    if order is None:
+        return None
+    return Emission(call=node.name, steps=tuple(range(steps)), order=order, places=places, shape=value.shape)
 
 
-def _operation(call: Call) -> Any:
-    if any(isinstance(argument, Sizes) for argument in call.arguments[:1]):
-        return Sizes()  # whatever is done with a shape gives numbers, which torch has computed
-    rule = operations.RULES.get(call.node.target)
-    if rule is None:
-        raise unknown_operation(call.path, call.node)
-    _refuse_keywords(call, operations.KEYWORDS.get(rule, ()))
-    refuse_read_after_change(call)
-    if rule not in operations.TAKE_PADDING:
-        _refuse_padding(call.path, *_values_in(call.arguments))
-    return rule(call)
+def _places(value: Any, place: Place = ()) -> list[tuple[Place, Any]]:
+    """What lies in dicts, lists and tuples within each other, with the keys that lead there."""
+    if isinstance(value, dict):
+        return [leaf for key, part in value.items() for leaf in _places(part, (*place, key))]
+    if isinstance(value, list | tuple):
+        return [leaf for key, part in enumerate(value) for leaf in _places(part, (*place, key))]
+    return [(place, value)]
 
 
-def _refuse_unknown_kind(call: Call) -> None:
-    """Refuse what would be refused whatever comes in: all that can be said behind a refused layer."""
-    if call.node.op == "call_module":
-        module = call.state.module.get_submodule(call.path)
-        rule = layers.rule_for(module)
-        if rule is None:
-            raise unknown_layer(call.path, module)
-        if rule is layers.neuron and isinstance(call.arguments[0], Value):
-            layers.read_neuron(call, module)
-    elif call.node.op in ("call_function", "call_method") and call.node.target not in operations.RULES:
-        raise unknown_operation(call.path, call.node)
+def _leaves(arguments: Any) -> list[Any]:
+    return [value for _, value in _places(arguments)]
 
 
-def _refuse_keywords(call: Call, known: tuple[str, ...] = ()) -> None:
-    if unknown := [name for name in call.node.kwargs if name not in known]:
-        raise call.refuse(f"the argument {unknown[0]}=", "Leave it out; give tensors without their keyword")
+def _path(node: fx.Node) -> str:
+    """Path of the module in whose forward a call stands, "model" for the whole."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [path for path, _ in stack.values()]
+    return str(paths[-1]) if paths and paths[-1] else "model"
 
 
-def _refuse_padding(path: str, *values: Value) -> None:
-    if any(value.margin != NO_MARGIN for value in values):
-        raise Refused(
-            path,
-            "reads zero padding, which NIR knows only as a part of a convolution or pool",
-            "Put the padding directly before a Conv2d or MaxPool2d",
+def _unknown(node: fx.Node) -> Any:
+    value = node.meta.get("val")
+    if isinstance(value, Tensor):
+        return Unknown(shape=tuple(value.shape))
+    return tree_map(_unknown_part, value)
+
+
+def _unknown_part(value: Any) -> Any:
+    if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
+        return Unknown(shape=())  # a number that the forward reads out of the data
+    return Unknown(shape=tuple(value.shape)) if isinstance(value, Tensor) else value
+
+
+def _filled(name: str, call: Call) -> Tensor:
+    """A constant tensor of the shape of another."""
+    kind = name.removesuffix("_like").removeprefix("new_")
+    number = {"zeros": 0.0, "ones": 1.0, "empty": 0.0}.get(kind)
+    if number is None:
+        number = float(call.arguments[-1])
+    return torch.full((), number).expand(call.shape)
+
+
+def _computed(node: fx.Node, arguments: Any, named: Any) -> Any:
+    """What does not depend on the input is computed now."""
+
+    def plain(value: Any) -> Any:
+        return value.values.detach() if isinstance(value, Given) else value
+
+    target: Any = node.target
+    with torch.no_grad():
+        result = target(*_mapped(plain, arguments), **_mapped(plain, named))
+    return _mapped(lambda value: Given(values=value) if isinstance(value, Tensor) else value, result)
+
+
+def _mapped(function: Any, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _mapped(function, part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return (
+            tuple(_mapped(function, part) for part in value)
+            if isinstance(value, tuple)
+            else [_mapped(function, part) for part in value]
         )
-
-
-def _values_in(arguments: Any) -> Iterator[Value]:
-    """All values among arguments, in lists, tuples and dicts too."""
-    return (value for _, value in leaves(arguments) if isinstance(value, Value))
+    return function(value)

@@ -10,21 +10,23 @@ a shifted reset follow Loihi's truncating rule, which float arithmetic cannot; t
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from typing import Any
 
 import nir
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn2hw.errors import BundleError
 from snn2hw.frontends import neurons
 from snn2hw.frontends.neurons.integer import IntegerNeuron
-from snn2hw.frontends.torch.call import Kernel
+from snn2hw.frontends.torch.builder import Holder
 from snn2hw.frontends.torch.trace import Traced
 from snn2hw.ir.fixed_point import Int, Reset
-from snn2hw.network.groups import only_groups, without_groups
+from snn2hw.network.groups import without_groups
 from snn2hw.network.heads import placed_rows
 from snn2hw.network.integer_neuron import HALF_MEMBRANE_UNIT, integer_rule
 from snn2hw.network.layout import emits_integers, lay_out, pair
@@ -40,19 +42,22 @@ def requantise(traced: Traced, integers: nir.NIRGraph) -> Traced:
     module = copy.deepcopy(traced.module).double()
     neurons.reset_state(module)
     units = _Units(traced.network, integers)
-    for path in traced.layers:
-        if path not in integers.nodes:
+    biases = _biases(traced, integers, units)
+    substitutes: dict[str, tuple[Tensor, Tensor]] = {}
+    passed = set(traced.passed)
+    for name in sorted(traced.layers):
+        if name not in integers.nodes:
             raise BundleError(
-                f"{path}: the model has this layer, but quantised.nir has not. The bundle is of another model."
+                f"{name}: the model has this layer, but quantised.nir has not. The bundle is of another model."
             )
-        node, layer = integers.nodes[path], module.get_submodule(path)
-        if isinstance(node, Neuron):
-            _set_neuron(module, path, node, units)
-        else:
-            norm = traced.norms.get(path)
-            kernel = _own_kernel(layer, node, units.rows(path), traced.kernels.get(path))
-            _set_weights(layer, None if norm is None else module.get_submodule(norm), path, node, kernel, units)
-    return replace(traced, module=module, dtype=torch.float64)
+        if name in traced.neurons:
+            _set_neuron(module, name, integers.nodes[name], units)
+            continue
+        holder = traced.holders[name]
+        parameters = _parameters(holder, name, integers.nodes[name], units, biases[name])
+        substitutes |= dict.fromkeys(holder.calls, parameters)
+        passed |= holder.folded
+    return replace(traced, module=module, dtype=torch.float64, substitutes=substitutes, passed=frozenset(passed))
 
 
 class _Units:
@@ -80,7 +85,7 @@ class _Units:
             return np.array([1.0 / self.emitted(name)])
         divisor = 1.0
         target = self.targets[name][0]
-        while isinstance(self.integers.nodes[target], nir.SumPool2d | nir.Flatten | nir.Affine):
+        while target != self.consumer(name):
             divisor *= self._divisor(target)
             target = self.targets[target][0]
         scale: Float = np.asarray(self.integers.nodes[target].metadata[SCALE], np.float64)
@@ -88,6 +93,13 @@ class _Units:
         gain = rule_of(target, consumer).gain if isinstance(consumer, Neuron) else np.ones(1)
         per_channel = gain.reshape(len(gain), -1)[:, 0]
         return scale * per_channel / divisor
+
+    def consumer(self, name: str) -> str:
+        """What takes the current of layer `name`: behind pools and flattening."""
+        target = self.targets[name][0]
+        while isinstance(self.integers.nodes[target], nir.SumPool2d | nir.Flatten | nir.Affine):
+            target = self.targets[target][0]
+        return target
 
     def rows(self, name: str) -> Int | slice:
         """The rows of the integer layer that the model's layer `name` fills: those of its head, or all."""
@@ -103,43 +115,52 @@ class _Units:
         return float(np.prod(pair(node.kernel_size))) if isinstance(node, nir.AvgPool2d) else 1.0
 
 
-def _own_kernel(layer: nn.Module, node: Any, rows: Int | slice, taps: Kernel | None) -> Float:
-    """The part of a node's weights that the model's layer holds: no other heads' rows, no zeros between groups, none
-    for uneven padding.
+def _biases(traced: Traced, integers: nir.NIRGraph, units: _Units) -> dict[str, Float]:
+    """The bias of each layer with weights, in its real units, on the rows that it computes itself.
+
+    The integer graph has the bias of a neuron on the first of the layers that feed it, which may be another one's.
     """
-    weight = np.asarray(node.weight, np.float64)[rows]
-    if isinstance(layer, nn.Conv2d):
-        weight = only_groups(without_groups(weight, int(node.groups)), layer.groups)
-    return weight if taps is None else weight[:, :, taps[0], taps[1]]
+    biases: dict[str, Float] = {}
+    missing: dict[str, Float] = {}
+    computed: dict[str, NDArray[np.bool_]] = {}
+    for name, holder in traced.holders.items():
+        if name not in integers.nodes:
+            continue
+        rows, scales = units.rows(name), units.output(name)
+        bias = np.asarray(integers.nodes[name].bias, np.float64)[rows]
+        biases[name] = np.array(bias / (scales[rows] if scales.size > 1 else scales))
+        own_rows = getattr(holder.form, "rows", None)
+        computed[name] = np.ones(len(bias), bool) if own_rows is None else own_rows >= 0
+        if not computed[name].all():
+            missing[name] = np.where(computed[name], 0, biases[name])
+    for name, rest in missing.items():
+        biases[name] = biases[name] - rest
+        left: Float = rest
+        for other in biases:
+            if other != name and units.consumer(other) == units.consumer(name) and len(biases[other]) == len(left):
+                biases[other] = biases[other] + np.where(computed[other], left, 0)
+                left = np.where(computed[other], 0, left)
+    return biases
 
 
-def _set_weights(layer: Any, norm: nn.Module | None, path: str, node: Any, kernel: Float, units: _Units) -> None:
-    rows, scales = units.rows(path), units.output(path)
-    out = torch.from_numpy(np.array(scales[rows] if scales.size > 1 else scales))
-    weight = torch.from_numpy(np.array(kernel, order="C")) / units.emitted(units.sources[path][0])
-    weight = weight / out.reshape(-1, *[1] * (weight.dim() - 1))
-    bias = torch.from_numpy(np.array(node.bias, np.float64)[rows]) / out
-    if tuple(layer.weight.shape) != tuple(weight.shape):
+def _parameters(holder: Holder, name: str, node: Any, units: _Units, bias: Float) -> tuple[Tensor, Tensor]:
+    """The weight and bias with which the model's own call computes what the integer node does, in real numbers."""
+    rows, scales = units.rows(name), units.output(name)
+    left = math.prod((fold.gain for fold in holder.folds if not fold.call), start=np.array(float(holder.factor)))
+    out = np.array(scales[rows] if scales.size > 1 else scales) * left  # by `left` other calls of the model multiply
+    weight: Float = np.asarray(node.weight, np.float64)[rows]
+    if weight.ndim == 4:
+        weight = without_groups(weight, int(node.groups))
+    expected = holder.form.node_shape()
+    if tuple(weight.shape) != expected:
         raise BundleError(
-            f"{path}: the model's weights have shape {list(layer.weight.shape)}, quantised.nir has "
-            f"{list(weight.shape)}. "
-            "The bundle is of another model."
+            f"{name}: the model's weights have shape {list(expected)}, quantised.nir has {list(weight.shape)}. The "
+            "bundle is of another model."
         )
-    _assign(layer, "weight", weight)
-    if norm is not None:
-        _make_identity(norm, bias)
-        bias = torch.zeros_like(bias)
-    if layer.bias is not None or bool(bias.any()):
-        _assign(layer, "bias", bias.expand(weight.shape[0]).clone())
-
-
-def _make_identity(norm: Any, bias: Tensor) -> None:
-    """BatchNorm2d as y = x + bias: the folded convolution holds the rest."""
-    norm.running_mean = torch.zeros_like(bias)
-    norm.running_var = torch.ones_like(bias)
-    norm.eps = 0.0
-    _assign(norm, "weight", torch.ones_like(bias))
-    _assign(norm, "bias", bias)
+    weight = weight / units.emitted(units.sources[name][0]) / out.reshape(-1, *[1] * (weight.ndim - 1))
+    bias = bias / left
+    weight, bias = holder.form.restored(weight, bias)
+    return torch.from_numpy(np.array(weight, order="C")), torch.from_numpy(np.array(bias, order="C"))
 
 
 def _set_neuron(module: nn.Module, path: str, node: Neuron, units: _Units) -> None:

@@ -5,63 +5,39 @@ On a chip every synapse feeds one neuron, in units of that neuron.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import fx
 
-from snn2hw.frontends.torch import layers, operations
-from snn2hw.frontends.torch.in_place import changes
+from snn2hw.frontends.torch.call import name_of
+from snn2hw.frontends.torch.rules import FACTORS, LINEAR, WEIGHTED
 
 _ENDS = ("placeholder", "output")
-_WEIGHTED = (layers.conv, layers.linear)
-_LINEAR = (
-    *(layers.batch_norm, layers.avg_pool, layers.adaptive_pool, layers.flatten, layers.same),
-    *(operations.add, operations.subtract, operations.subtract_from, operations.negate, operations.flatten),
-    *(operations.reshape, operations.mean, operations.dropout, operations.same),
-)
-"""What may stand between a weighted layer and the neuron that takes its current."""
 
 
-def drop_unused(module: fx.GraphModule) -> None:
+def drop_unused(graph: fx.Graph) -> None:
     """Remove the calls whose result nobody reads, such as a head for the training alone."""
-    for node in reversed(module.graph.nodes):
-        if node.op not in _ENDS and not node.users and not changes(module, node):
-            module.graph.erase_node(node)
+    for node in reversed(graph.nodes):
+        if node.op not in _ENDS and not node.users:
+            graph.erase_node(node)
 
 
-def separate_readers(module: fx.GraphModule) -> None:
-    """Call layers once for each reader of what they compute, up to the next neuron.
-
-    Nothing is done where a reader changes the result in place, which the others must see, or will be refused.
+def separate_readers(graph: fx.Graph, given: str) -> None:
+    """Call layers once for each reader of what they compute, up to the next neuron, and so what multiplies spikes by
+    constants. given: the placeholder of the model's input.
     """
-    nodes = list(module.graph.nodes)
+    nodes = list(graph.nodes)
     currents: set[fx.Node] = set()
+    computed: set[fx.Node] = set()
     for node in nodes:
-        rule = _rule(module, node)
-        if rule in _WEIGHTED or (rule in _LINEAR and currents.intersection(node.all_input_nodes)):
+        name = name_of(node) if node.op == "call_function" else ""
+        of_input = computed.intersection(node.all_input_nodes)
+        if node.name == given or of_input:
+            computed.add(node)
+        linear = name in LINEAR and currents.intersection(node.all_input_nodes)
+        if name in WEIGHTED or linear or (name in FACTORS and len(of_input) == 1):
             currents.add(node)
-    whole: set[fx.Node] = set()  # currents that must stay one
     for node in reversed(nodes):
-        readers = _readers(node)
-        if node in currents and (changes(module, node) or not all(_may_read(module, user, whole) for user in readers)):
-            whole.add(node)
-        for reader in readers[1:] if node in currents - whole else ():
-            with module.graph.inserting_after(node):
-                twin = module.graph.node_copy(node)
+        for reader in list(node.users)[1:] if node in currents else ():
+            with graph.inserting_after(node):
+                twin = graph.node_copy(node)
             twin.meta = dict(node.meta)
             reader.replace_input_with(node, twin)
-
-
-def _may_read(module: fx.GraphModule, reader: fx.Node, whole: set[fx.Node]) -> bool:
-    rule = _rule(module, reader)
-    return reader.op == "output" or rule is layers.neuron or (rule in _LINEAR and reader not in whole)
-
-
-def _readers(node: fx.Node) -> list[fx.Node]:
-    return [user for user in node.users if user.target not in ("size", "dim", getattr)]
-
-
-def _rule(module: fx.GraphModule, node: fx.Node) -> Any:
-    if node.op == "call_module":
-        return layers.rule_for(module.get_submodule(str(node.target)))
-    return operations.RULES.get(node.target) if node.op in ("call_function", "call_method") else None

@@ -1,52 +1,71 @@
-"""Tracing a model with torch.fx: spiking neurons are leaves, everything else is inlined down to torch's own layers."""
+"""Reading a model: its forward is captured, lowered to NIR, and stays at hand to be run beside what is made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import nir
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from snn2hw.data.aliases import Shape
-from snn2hw.errors import Blocker, DataError, ModelError, Snn2hwError, UnsupportedError
+from snn2hw.errors import UnsupportedError
 from snn2hw.frontends.checkpoints.checkpoint import check_finite
-from snn2hw.frontends.neurons import is_multi_step, is_spiking_neuron, reset_state
+from snn2hw.frontends.neurons import is_spiking_neuron, reset_state
 from snn2hw.frontends.neurons.against_rule import check_neurons_against_rules
-from snn2hw.frontends.torch.call import Kernel
+from snn2hw.frontends.torch.builder import Holder
+from snn2hw.frontends.torch.capture import Captured
 from snn2hw.frontends.torch.copies import copy_of
-from snn2hw.frontends.torch.functional import use_layers
-from snn2hw.frontends.torch.layers import is_layer
-from snn2hw.frontends.torch.lower import Lowering
-from snn2hw.frontends.torch.prepare import Place, neurons_without_state, optional_arguments, prepare
+from snn2hw.frontends.torch.interpreter import Interpreter
+from snn2hw.frontends.torch.lower import Emission, Head
+from snn2hw.frontends.torch.reading import Reading, captured, read, refuse_more_inputs, wrap_neurons
+from snn2hw.frontends.torch.time_in import TimeIn
 from snn2hw.frontends.torch.user_model import UserModel
-from snn2hw.network.heads import leaves
-
-_PROBE_STEPS, _PROBE_SAMPLES = 2, 1  # different, so that a value without time can be told from one with it
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Traced:
-    """A model, its NIR graph, and where each spiking NIR node is computed in the model.
+    """A model, its NIR graph, and where the model computes what each spiking NIR node emits.
 
-    module: the traced model; its submodules are the user's own. origin: NIR node name -> name of the fx node that
-    computes the same spikes. layers: paths of the modules whose parameters a NIR node of the same name holds. norms:
-    path of a layer -> path of the BatchNorm2d folded into it. kernels: path of a convolution -> where its own kernel
-    lies in the larger one of its NIR node, rows and columns. dtype: the model's arithmetic. user_model: the module
-    that was traced, as it was.
+    module: a copy of the user's, whose neurons keep their states; it is run. source: the copy that was captured.
+    origin: NIR node -> where the model computes the same spikes. neurons: paths of the neurons. holders: the NIR nodes
+    of layers with weights. heads: where in what the model returns the logits lie. time: how the model takes time.
+    steps: of a loop of its own over one input; None where the caller says how many. dtype: the model's arithmetic.
+    user_model: the module that was traced, as it was. substitutes: calls of the captured graph that compute with
+    another weight and bias. passed: calls that pass their input on. known: what was captured, by steps and samples.
     """
 
-    module: fx.GraphModule
+    module: nn.Module
+    source: nn.Module
     network: nir.NIRGraph
-    origin: dict[str, str]
-    layers: frozenset[str]
-    norms: dict[str, str]
-    kernels: dict[str, Kernel]
+    origin: Mapping[str, list[Emission]]
+    neurons: tuple[str, ...]
+    holders: Mapping[str, Holder]
+    heads: tuple[Head, ...]
     input_shape: Shape
-    multi_step: bool
+    time: TimeIn
+    steps: int | None
     dtype: torch.dtype
     user_model: UserModel
+    substitutes: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    passed: frozenset[str] = frozenset()
+    known: dict[tuple[int, int], Captured] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """Names of the NIR nodes that hold a module's parameters: neurons and layers with weights."""
+        return frozenset(self.neurons) | frozenset(self.holders)
+
+    @property
+    def multi_step(self) -> bool:
+        """Whether one call of the model is all steps."""
+        return self.time != "step"
+
+    @property
+    def norms(self) -> dict[str, str]:
+        """Name of a layer -> path of the BatchNorm folded into it."""
+        return {name: fold.norm for name, holder in self.holders.items() for fold in holder.folds if fold.norm}
 
     def run(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
         """Run the model on x [T, N, *input shape]; yield per step what each node in `origin` emits, and "logits".
@@ -54,171 +73,135 @@ class Traced:
         The model starts from its initial state. Logits are the model's output of the step, [N, K]; of several heads,
         one behind the other.
         """
-        reset_state(self.module)
         with torch.no_grad():
-            if self.multi_step:
-                yield from self._run_multi_step(x)
-            else:
-                for frame in x:
-                    recorder = _Recorder(self.module, self.dtype)
-                    logits = _joined(self._heads(recorder.run(frame)))
-                    yield {name: recorder.seen[fx_name] for name, fx_name in self.origin.items()} | {"logits": logits}
+            for run, steps in self.runs(x):
+                for step in range(steps):
+                    yield self._step(run, step, steps, x.shape[1])
+
+    def runs(self, x: Tensor) -> Iterator[tuple[Interpreter, int]]:
+        """Run the model on x [T, N, *input shape] from its initial state, once for each step or once for all; yields
+        each run and the number of its steps.
+        """
+        reset_state(self.module)
+        steps, samples = x.shape[:2]
+        x = x.to(self.dtype).reshape(steps, samples, *self.input_shape)  # a line is an image of height 1 in the network
+        if self.time == "step":
+            for frame in x:
+                yield self._run(frame, 1, samples), 1
+        else:
+            given = {"first": x, "second": x.transpose(0, 1), "inside": x[0]}[self.time]
+            yield self._run(given, steps, samples), steps
         reset_state(self.module)
 
-    def _run_multi_step(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
-        recorder = _Recorder(self.module, self.dtype)
-        heads = self._heads(recorder.run(x))
-        for t in range(len(x)):
-            step = {name: recorder.seen[fx_name][t] for name, fx_name in self.origin.items()}
-            yield step | {"logits": _joined([head[t] if head.dim() == 3 else head for head in heads])}
+    def _run(self, given: Tensor, steps: int, samples: int) -> Interpreter:
+        if (steps, samples) not in self.known:
+            self.known.clear()
+            self.known[steps, samples] = captured(self.source, self.input_shape, self.time, steps, samples)
+        watched = {emission.call for emissions in self.origin.values() for emission in emissions}
+        run = Interpreter(
+            self.known[steps, samples],
+            self.module,
+            source=self.source,
+            dtype=self.dtype,
+            watched=watched,
+            substitutes=self.substitutes,
+            passed=self.passed,
+        )
+        run.run(given)
+        return run
 
-    def _heads(self, returned: object) -> list[Tensor]:
-        return [head.to(self.dtype) for _, head in leaves(returned)]
+    def _step(self, run: Interpreter, step: int, steps: int, samples: int) -> dict[str, Tensor]:
+        values = {name: _emitted(run.seen, emissions, step, steps, samples) for name, emissions in self.origin.items()}
+        values["logits"] = torch.cat([_logits(run.returned, head, step) for head in self.heads], dim=1)
+        return {name: value.to(self.dtype) for name, value in values.items()}
 
 
-def _joined(heads: list[Tensor]) -> Tensor:
-    return heads[0] if len(heads) == 1 else torch.cat(heads, dim=1)
+def _logits(returned: object, head: Head, step: int) -> Tensor:
+    """The logits [N, K] of a head in a step."""
+    part: object = returned
+    for key in head.place:
+        part = part[key]  # type: ignore[index]
+    assert isinstance(part, Tensor)
+    logits = part if head.time is None else part.select(head.time, step)
+    return logits.reshape(len(logits), *head.shape)
 
 
-def trace(model: nn.Module, input_shape: Shape, *, step_neurons: bool = True) -> Traced:
-    """Trace a model and lower it to NIR.
+def _emitted(seen: Mapping[str, Tensor], emissions: list[Emission], step: int, steps: int, samples: int) -> Tensor:
+    """What a NIR node emits in a step, [N, *its shape]."""
+    emission = next(emission for emission in emissions if step in emission.steps or emission.order != "n")
+    values = seen[emission.call]
+    match emission.order:
+        case "tn":
+            values = values.reshape(steps, samples, -1)[step]
+        case "nt":
+            values = values.reshape(samples, steps, -1)[:, step]
+        case _:
+            values = values.reshape(samples, -1)
+    if emission.places is not None:
+        values = values[:, torch.from_numpy(emission.places)]
+    return values.reshape(samples, *emission.shape)
+
+
+def trace(
+    model: nn.Module,
+    input_shape: Shape,
+    *,
+    timesteps: int | None = None,
+    time: TimeIn | None = None,
+    step_neurons: bool = True,
+) -> Traced:
+    """Read a model's forward and lower it to NIR.
 
     Args:
-        model: any module made of the layers in layers.py, whose forward takes one step [N, *input_shape] (or,
-            in SpikingJelly's multi-step mode, all steps [T, N, *input_shape]).
+        model: any module whose forward takes one step [N, *input_shape], or all steps [T, N, *input_shape] or
+            [N, T, *input_shape], or one input that it shows to its neurons in a loop of its own.
         input_shape: [C, H, W] or [K] of one step of one sample.
+        timesteps: how many steps a model is given that takes all of them at once.
+        time: how the model takes time; None to find out.
         step_neurons: run each neuron by itself beside the rule that was read from it (neuron-vs-rule); what traces one
             model again and again need not.
     Raises:
         UnsupportedError: with every construct that cannot be deployed, by layer path.
-        ModelError: the model's code cannot be traced or does not accept the input shape.
+        ModelError: the model's code cannot be followed.
+        DataError: it does not accept the input shape.
     """
-    multi_step = is_multi_step(model)
     check_finite(model.state_dict())
-    module, heads = _trace_module(copy_of(model))
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    leading = (_PROBE_STEPS, _PROBE_SAMPLES) if multi_step else (_PROBE_SAMPLES,)
-    shapes = _shapes(module, torch.zeros(*leading, *input_shape, dtype=dtype), len(leading))
-    lowering = Lowering(module, shapes, dtype=dtype)
-    network = lowering.run(input_shape)
-    state = lowering.state
-    blockers = list(lowering.blockers)
+    refuse_more_inputs(model)
+    module = copy_of(model)
+    wrap_neurons(module)
+    reading: Reading = read(module, input_shape, timesteps, time)
+    blockers = list(reading.blockers)
+    paths = {path for path in reading.neurons if path in reading.network.nodes}
     if step_neurons:
         modules = dict(model.named_modules())
         blockers += check_neurons_against_rules(
-            {path: modules[path] for path in state.layers & modules.keys()}, network
+            {path: modules[path] for path in paths & modules.keys()}, reading.network
         )
     if blockers:
         raise UnsupportedError(blockers)
     return Traced(
         module=module,
-        network=network,
-        origin=lowering.origin,
-        layers=frozenset(state.layers),
-        norms=state.norms,
-        kernels=state.kernels,
+        source=module,
+        network=reading.network,
+        origin=reading.origin,
+        neurons=tuple(sorted(paths)),
+        holders=reading.holders,
+        heads=reading.heads,
         input_shape=input_shape,
-        multi_step=multi_step,
-        dtype=dtype,
+        time=reading.time,
+        steps=reading.steps if reading.time == "inside" else None,
+        dtype=reading.dtype,
         user_model=UserModel(
             module=model,
-            neurons=tuple(path for path in sorted(state.layers) if is_spiking_neuron(module.get_submodule(path))),
-            multi_step=multi_step,
-            heads=heads,
+            neurons=tuple(path for path in sorted(paths) if is_spiking_neuron(module.get_submodule(path))),
+            time=reading.time,
+            heads=reading.heads,
+            input_shape=input_shape,
+            orders={
+                path: (emissions[0].shape, emissions[0].places)
+                for path, emissions in reading.origin.items()
+                if path in paths
+            },
         ),
+        known={(reading.steps, reading.samples): reading.captured},
     )
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
-
-
-def _trace_module(model: nn.Module) -> tuple[fx.GraphModule, tuple[Place, ...]]:
-    """The traced copy of a model, and where in what the model returns the logits of each head lie."""
-    try:
-        graph = _Tracer().trace(model, concrete_args=optional_arguments(model))
-    except Exception as error:  # the user's own forward runs here: anything may be raised
-        stateless = ", ".join(neurons_without_state(model))
-        raise ModelError(
-            f"{type(model).__name__}: its forward cannot be traced ({type(error).__name__}: {error}). snn2hw follows "
-            "a forward without branches or loops that depend on the data; write one time step with neurons that keep "
-            "their state (in snnTorch init_hidden=True; or use SpikingJelly's multi-step mode), and leave the loop "
-            "over time to the caller." + (f" Here the caller keeps the state of {stateless}." if stateless else "")
-        ) from error
-    module = fx.GraphModule(model, graph)
-    heads = prepare(module)
-    _refuse_more_inputs(module)
-    use_layers(module, model)
-    return module, heads
-
-
-def _refuse_more_inputs(module: fx.GraphModule) -> None:
-    inputs = [str(node.target) for node in module.graph.nodes if node.op == "placeholder"]
-    if len(inputs) > 1:
-        advice = "Give all but the first a default value, or write a forward that takes the input alone"
-        problem = f"the model's forward takes {len(inputs)} inputs: {', '.join(inputs)}"
-        raise UnsupportedError([Blocker(layer=inputs[1], problem=problem, advice=advice)])
-
-
-class _Recorder(fx.Interpreter):
-    """Runs a traced model and keeps what every node returns.
-
-    Every value is kept in the model's own arithmetic: snnTorch's surrogates return float32 whatever they are given.
-    """
-
-    def __init__(self, module: fx.GraphModule, dtype: torch.dtype) -> None:
-        super().__init__(module, garbage_collect_values=False)
-        self.extra_traceback = False  # fx would append its own to the messages of our errors
-        self.dtype = dtype
-        self.seen: dict[str, Tensor] = {}
-        self.at = ""
-
-    def run_node(self, n: fx.Node) -> object:
-        self.at = str(n.target) if n.op == "call_module" else ""
-        result = super().run_node(n)
-        if type(result) is tuple and result:
-            result = tuple(self._cast(item) for item in result)
-            first = result[0]
-        else:
-            result = first = self._cast(result)
-        if isinstance(first, Tensor):
-            self.seen[n.name] = first.clone()  # a later operation may change it in place
-        return result
-
-    def _cast(self, value: object) -> object:
-        return value.to(self.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
-
-
-def _shapes(module: fx.GraphModule, sample: Tensor, leading_dims: int) -> dict[str, tuple[int, Shape]]:
-    """For every traced value the number of leading dimensions (time, batch) and the shape behind them."""
-    reset_state(module)
-    recorder = _Recorder(module, sample.dtype)
-    try:
-        with torch.no_grad():
-            recorder.run(sample)
-    except Snn2hwError:
-        raise
-    except Exception as error:  # torch's and the user's own complaints about a shape
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        first = first.rstrip(".!")
-        if recorder.at and isinstance(error, TypeError | AttributeError | NameError):
-            kind = type(module.get_submodule(recorder.at)).__name__
-            raise ModelError(
-                f"{recorder.at}: this {kind} cannot be called ({type(error).__name__}: {first}). Build it so that the "
-                "model runs by itself: with other arguments, or another surrogate function."
-            ) from error
-        raise DataError(
-            f"the model does not accept an input of shape {list(sample.shape[leading_dims:])}: {first}. Give the "
-            "shape of one step of one sample with --input-shape C,H,W."
-        ) from error
-    finally:
-        reset_state(module)
-    shapes: dict[str, tuple[int, Shape]] = {}
-    for name, value in recorder.seen.items():
-        if not value.dim():
-            shapes[name] = 0, ()
-            continue
-        leading = 1 if leading_dims == 2 and value.shape[0] != _PROBE_STEPS else leading_dims
-        shapes[name] = leading, tuple(value.shape[leading:])
-    return shapes

@@ -8,18 +8,24 @@ parameter, a surrogate's result or a `.float()` in the forward, becomes a float6
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snn2hw.data.aliases import Shape
+from snn2hw.errors import DataError
 from snn2hw.frontends import neurons
 from snn2hw.frontends.neurons.float64 import Float32IsFloat64, InFloat64
 from snn2hw.frontends.torch.copies import copy_of
-from snn2hw.frontends.torch.prepare import Place
+from snn2hw.frontends.torch.lower import Head
+from snn2hw.frontends.torch.time_in import TimeIn
 
 _STEP_NAMES = ("t", "ts", "step", "time", "timestep", "time_step")
 
@@ -42,14 +48,27 @@ class Recorded:
 class UserModel:
     """A module as its author wrote it, and how it is called.
 
-    neurons: paths of the spiking neurons that are compared. multi_step: it takes all steps [T, N, ...] at once.
-    heads: where in what it returns the logits of each head lie.
+    neurons: paths of the spiking neurons that are compared. time: how it takes time. heads: where in what it returns
+    the logits of each head lie. input_shape: of one step of one sample, as the module takes it. orders: the shape that
+    a layer of neurons has in the network, and where each of its values lies in what the module computes of a sample;
+    None for in their order.
     """
 
     module: nn.Module
     neurons: tuple[str, ...]
-    multi_step: bool
-    heads: tuple[Place, ...]
+    time: TimeIn
+    heads: tuple[Head, ...]
+    input_shape: Shape = ()
+    orders: Mapping[str, tuple[Shape, NDArray[np.int64] | None]] = field(default_factory=dict)
+
+    def in_network(self, path: str, values: Tensor) -> Tensor:
+        """What the module computes for the neurons at `path`, [T, N, ...], as the network has it, [T, N, *shape]."""
+        shape, places = self.orders.get(path, (tuple(values.shape[2:]), None))
+        if math.prod(values.shape[2:]) != math.prod(shape):
+            return values
+        if places is not None:
+            values = values.flatten(2)[:, :, torch.from_numpy(places)]
+        return values.reshape(*values.shape[:2], *shape)
 
     @contextmanager
     def copied(self, dtype: torch.dtype) -> Iterator[Running]:
@@ -92,16 +111,29 @@ class Running:
         Raises whatever the user's code raises.
         """
         x = x.clone()  # a forward may change its input in place
+        x = x.reshape(*x.shape[:2], *(self.model.input_shape or x.shape[2:]))
         reset_by_its_author(self.module)
         self._emitted = {path: [] for path in self.model.neurons}
-        if self.model.multi_step or _takes_all_steps(self.module):
+        if self.model.time == "inside" and bool((x != x[:1]).any()):
+            raise DataError(
+                "the model shows one input to its neurons in every step of a loop of its own, but the samples differ "
+                "from step to step. Give it data without steps."
+            )
+        if self.model.time != "step":
+            given = {"first": x, "second": x.transpose(0, 1), "inside": x[0]}[self.model.time]
+            returned = self._heads(self.module(given))
+        elif _takes_all_steps(self.module):
             returned = self._heads(self.module(x))
         else:
             returned = self._batch_first(x) if _is_batch_first(self.module) else self._steps(x)
         reset_by_its_author(self.module)
         steps, count = x.shape[:2]
         calls = {path: len(parts) for path, parts in self._emitted.items()}
-        spikes = {path: _in_time(self._emitted.pop(path), steps, count) for path in calls if calls[path]}
+        spikes = {
+            path: self.model.in_network(path, _in_time(self._emitted.pop(path), steps, count))
+            for path in calls
+            if calls[path]
+        }
         return Recorded(spikes=spikes, calls=calls, logits=returned)
 
     def currents_into(self, path: str, x: Tensor) -> Tensor:
@@ -116,7 +148,7 @@ class Running:
             self.run(x)
         finally:
             handle.remove()
-        return _in_time(taken, *x.shape[:2])
+        return self.model.in_network(path, _in_time(taken, *x.shape[:2]))
 
     def _steps(self, x: Tensor) -> list[Tensor]:
         """One call a step; a state that the module returns is handed back to it, as norse's users do."""
@@ -143,11 +175,13 @@ class Running:
 
     def _heads(self, returned: Any) -> list[Tensor]:
         heads = []
-        for place in self.model.heads:
+        for head in self.model.heads:
             part = returned
-            for key in place:
+            for key in head.place:
                 part = part[key]
-            heads.append(part.detach().clone())
+            part = part.detach()
+            part = part if part.is_floating_point() else part.to(torch.get_default_dtype())
+            heads.append((part if head.time is None else part.movedim(head.time, 0)).clone())
         return heads
 
     def _note(self, path: str) -> Callable[..., None]:
