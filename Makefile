@@ -25,11 +25,12 @@ WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench check format setup lava browser clean FORCE
+.PHONY: help demo test test-all faults bench check format setup lava browser clean FORCE
 
 help:
 	@echo 'make demo     export, run in Lava and verify a trained SEW ResNet'
 	@echo 'make test     run the tests                  (PYTEST="-k name" selects, WORKERS=n)'
+	@echo 'make test-all the same with more drawn nets, five of each defect'
 	@echo 'make faults   inject each fault of a Lava run ten times                           (ROUNDS=n)'
 	@echo 'make bench    measure the simulator side by side with SpikingJelly and snnTorch   (CASES="18-224-4 ...")'
 	@echo 'make check    formatting, lint and types     (make format puts the first two right)'
@@ -40,6 +41,9 @@ demo: setup lava
 
 test: setup lava browser
 	@$(ONE_THREAD) $(CLIENTS)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST)
+
+test-all: setup lava browser
+	@$(ONE_THREAD) SNN2HW_ALL_TESTS=1 $(CLIENTS)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST)
 
 faults: setup lava
 	@$(ONE_THREAD) SNN2HW_FAULT_ROUNDS=$(or $(ROUNDS),10) $(CLIENTS)/bin/python -m pytest --numprocesses $(WORKERS) tests/exporters/lava/test_faults.py

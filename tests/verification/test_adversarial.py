@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,8 +33,9 @@ from snn2hw.pipeline import Options, compile_network
 from snn2hw.verification.network_vs_torch import compare_network_on
 
 DEFECTS = defects_of_forwards.DEFECTS | defects_of_modules.DEFECTS
-DRAWS = 5  # of each defect
-PLAIN_DRAWS, PLAIN_TESTS = 500, 10
+ALL = "SNN2HW_ALL_TESTS" in os.environ  # make test-all
+DRAWS = 5 if ALL else 2  # of each defect
+PLAIN_DRAWS, PLAIN_TESTS = 500 if ALL else 100, 10
 ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-7}  # of logits, relative to the largest
 NEAR = {torch.float32: 1e-5, torch.float64: 1e-12}  # of a membrane to its threshold, where rounding may decide
 

@@ -146,12 +146,15 @@ def layout(call: Call) -> Any:
     moved_by = call.name("flatten") if call.is_layer else f"{call.path}.flatten"
     if value.margin != NO_MARGIN and not _keeps_margin(call, value):
         refuse_margin(call, value)
-    moved = value.at.moved(lambda numbers: call.node.target(numbers, *rest, **named), moved_by)  # type: ignore[operator]
+    # What is a view of the model's tensor need not be one of its numbers, which may be strided.
+    operation: Any = torch.reshape if call.operator in _VIEWS else call.node.target
+    moved = value.at.moved(lambda numbers: operation(numbers, *rest, **named), moved_by)
     if isinstance(moved, tuple):
         return tuple(replace(value, at=part) for part in moved)
     return replace(value, at=moved)
 
 
+_VIEWS = ("view", "_unsafe_view")
 _LIKE_ANOTHER = ("view_as", "reshape_as", "expand_as")  # whose shape is all that they read of the other
 
 
