@@ -461,7 +461,11 @@ def small_vgg() -> nn.Module:
 def ottt_vgg() -> nn.Module:
     """SpikingJelly's VGG for OTTT: standardised weights, spikes times a scale, one step a call."""
     return spiking_vggws_ottt.OTTTSpikingVGG(
-        cfg=[8, "M", 8, "A", 512], weight_standardization=True, num_classes=5, spiking_neuron=neuron.OTTTLIFNode
+        cfg=[8, "M", 8, "A", 512],
+        weight_standardization=True,
+        num_classes=5,
+        spiking_neuron=neuron.OTTTLIFNode,
+        v_threshold=0.25,
     )
 
 
@@ -615,10 +619,11 @@ def outcome(name: str) -> Outcome:
     wrap_neurons(module)
     reading = read(module, net.shape, net.timesteps, None)
     steps = 0 if reading.time == "inside" else net.timesteps
+    image = (net.shape[0], 1, net.shape[1]) if len(net.shape) == 2 else net.shape  # what lines are in the network
     result = Outcome(
         model=model,
         time=reading.time,
-        samples=random_samples(2, steps=steps, shape=net.shape),
+        samples=random_samples(2, steps=steps, shape=image),
         blockers=tuple(reading.blockers),
         operations=frozenset(users_name(name_of(node)) for node in reading.captured.graph.nodes),
     )

@@ -320,6 +320,12 @@ POOLS: dict[str, Idiom] = {
         lambda self, x: F.max_pool2d(x + self.a(x), (3, 2), 3, (1, 0), dilation=(2, 1), ceil_mode=True)
     ),
     "a maximum over space": Idiom(lambda self, x: x.amax((2, 3)) + self.a(x).max(3)[0].max(2)[0]),
+    "a max pool with indices that nobody reads": Idiom(lambda self, x: F.max_pool2d(x, 2, return_indices=True)[0]),
+    "a negated average of currents": Idiom(lambda self, x: self.fire(-F.avg_pool2d(self.conv(x), 2)), ONE),
+    "a difference of averages of currents": Idiom(
+        lambda self, x: self.fire(F.avg_pool2d(self.conv(x), 2) - F.avg_pool2d(self.other(x), 2)),
+        TWO,
+    ),
     "an adaptive max pool": Idiom(lambda self, x: F.adaptive_max_pool2d(x, (2, 4))),
     "an average pool whose ceil_mode does nothing": Idiom(
         lambda self, x: self.fire(F.avg_pool2d(self.conv(x), 2, ceil_mode=True)), ONE
@@ -447,6 +453,15 @@ LAYOUT: dict[str, Idiom] = {
     "a Linear over the width": Idiom(lambda self, x: self.fire(self.linear(x)), {"linear": nn.Linear(8, 5)}),
     "a Linear over the height": Idiom(
         lambda self, x: self.fire(self.linear(x.transpose(2, 3))), {"linear": nn.Linear(8, 5)}
+    ),
+    "a slice of what a shared Linear computes": Idiom(
+        lambda self, x: self.fire(self.linear(x)[..., 1:4].flatten(1)[:, 2:]), {"linear": nn.Linear(8, 5)}
+    ),
+    "factors for each output of a shared Linear": Idiom(
+        lambda self, x: self.fire(self.linear(x) * torch.arange(1, 6).to(x)), {"linear": nn.Linear(8, 5)}
+    ),
+    "scaled spikes before a shared Linear": Idiom(
+        lambda self, x: self.fire(self.linear(x * 0.7)), {"linear": nn.Linear(8, 5)}
     ),
     "a fixed view": Idiom(lambda self, x: self.fire(self.linear(x.view(x.size(0), -1))), {"linear": nn.Linear(256, 8)}),
     "a flip": Idiom(lambda self, x: self.fire(self.linear(x.flip(3).flatten(1))), {"linear": nn.Linear(256, 8)}),
@@ -776,6 +791,21 @@ REFUSED: dict[str, tuple[Idiom, str, str]] = {
         Idiom(lambda self, x: self.fire(self.conv(x) * torch.rand(8).to(x)), ONE),
         "model",
         "Give one factor for each",
+    ),
+    "factors that differ between the rows of a shared Linear": (
+        Idiom(lambda self, x: self.fire(self.linear(x * CHANNELS.to(x))), {"linear": nn.Linear(8, 5)}),
+        "linear",
+        "Multiply behind the Linear",
+    ),
+    "factors that differ between the parts of a shared Linear": (
+        Idiom(lambda self, x: self.fire(self.linear(x) * CHANNELS.to(x)), {"linear": nn.Linear(8, 5)}),
+        "model",
+        "each part a Linear of its own",
+    ),
+    "places of the largest": (
+        Idiom(lambda self, x: F.max_pool2d(x, 2, return_indices=True)[1].to(x)),
+        "model",
+        "where the largest",
     ),
     "an average pool that leaves its padding out": (
         Idiom(lambda self, x: self.fire(F.avg_pool2d(x, 3, 1, 1, count_include_pad=False))),

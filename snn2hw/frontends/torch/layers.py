@@ -169,7 +169,8 @@ def batch_norm(call: Call) -> Value:
         raise call.refuse(problem, "Train with track_running_stats=True")
     if any(isinstance(part, Value) for part in (weight, bias, mean, variance)):
         raise call.refuse("a BatchNorm with computed parameters", "Use plain parameters and running statistics")
-    gain = 1.0 / np.sqrt(array(variance.values) + eps)
+    with np.errstate(all="ignore"):  # what is no number is told with its layer later
+        gain = 1.0 / np.sqrt(array(variance.values) + eps)
     offset = np.zeros_like(gain)
     if weight is not None:
         gain = gain * array(weight.values)
