@@ -6,7 +6,7 @@ What is built of the values is in gates.py (sums and products of spikes), pools.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import nir
 import numpy as np
@@ -14,8 +14,8 @@ import numpy as np
 from snn2hw.data.aliases import Shape
 from snn2hw.errors import Blocker
 from snn2hw.frontends.torch.arrange import Arrangement
-from snn2hw.frontends.torch.forms import Convolution, Diagonal, Held, Matrix
-from snn2hw.frontends.torch.values import Fold, Layer, Value, as_integer
+from snn2hw.frontends.torch.forms import Average, Convolution, Diagonal, Flat, Held, Matrix
+from snn2hw.frontends.torch.values import Fold, Layer, Value, as_integer, times_constant
 
 
 class Refused(Exception):
@@ -128,6 +128,8 @@ class Builder:
         return sources
 
     def _layer(self, layer: Layer, factor: int) -> str:
+        if factor != 1 and isinstance(layer.form, Average | Flat):  # it has no weights: what feeds it takes the factor
+            layer, factor = replace(layer, fed=times_constant(layer.fed, factor)), 1
         folds = [(fold.mean, fold.gain, fold.offset) for fold in layer.folds]
         if factor != 1:
             folds.append((np.zeros(()), np.array(float(factor)), np.zeros(())))

@@ -15,6 +15,7 @@ from snn2hw.frontends.torch.call import name_of
 from snn2hw.frontends.torch.capture import NEURON, STATE, Captured
 
 WEIGHTED = ("conv1d", "conv2d", "linear")
+CONVERSIONS = ("to", "_to_copy", "type_as", "float", "double")
 _NOTHING: tuple[Tensor | None, Tensor | None] = (None, None)
 
 
@@ -82,6 +83,8 @@ class Interpreter:
         if node.target is STATE:
             states = self._states[arguments[2]]
             return states[min(arguments[4], len(states) - 1)]  # a substitute returns one alone
+        if name_of(node) in CONVERSIONS and arguments[0].is_floating_point() and node.meta["val"].is_floating_point():
+            return arguments[0]  # every value is in the run's arithmetic anyway
         target: Any = node.target
         result = target(*arguments, **fx.node.map_arg(node.kwargs, values.__getitem__))
         return result if weight is None else result * weight + bias  # factors for each element that it computes

@@ -151,12 +151,12 @@ def _again(call: Call, path: str, value: Value, steps: list[int]) -> None:
             "this neuron is used twice in one step, and its second use would start from the membrane of the first",
             "Give each use a neuron of its own",
         )
+    known.steps.extend(steps)
     if not call.builder.same_again(known.first, value):
         raise call.refuse(
             f"what feeds this neuron in step {steps[0]} is computed in another way than in step 0",
             "Compute every step by the same layers, with the same weights",
         )
-    known.steps.extend(steps)
 
 
 def _check_states(call: Call, path: str, number: int, given: list[Any]) -> None:
