@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,15 @@ import nir_graphs
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from torch import nn
 
 from snn2hw.models.checkpoint import build_model, save_checkpoint
+
+# `make test` draws the same examples every time, `make test-all` others. The first example of a test may read a model.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("others", deadline=None)
+settings.load_profile("others" if "SNN2HW_ALL_TESTS" in os.environ else "same")
 
 TIMESTEPS, SAMPLES, CLASSES, SHAPE = 3, 5, 4, (1, 6, 6)
 

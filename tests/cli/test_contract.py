@@ -526,7 +526,7 @@ def test_check_lists_every_blocker_and_exits_with_1() -> None:
     assert "2 blockers" in out
     document = read_json("check.json")
     assert not document["deployable"]
-    assert [set(blocker) for blocker in document["blockers"]] == [{"layer", "problem", "advice"}] * 2
+    assert [set(blocker) for blocker in document["blockers"]] == [{"layer", "problem", "advice", "line"}] * 2
     assert [(blocker["layer"], blocker["problem"]) for blocker in document["blockers"]] == [
         ("neuron1", "layers of type Sigmoid are not supported"),
         ("layer2.0.neuron1", "layers of type PReLU are not supported"),
