@@ -130,7 +130,7 @@ def test_check_asks_it_and_export_refuses_the_same() -> None:
     out = succeed("check", "tiny.pt", "--target", "flux", "--json", "check.json", code=1)
     blockers = json.loads(Path("check.json").read_text())["blockers"]
     assert "conv1" in out and blockers[0] == {
-        "layer": "conv1", "problem": "flux has dense layers alone", "advice": "Leave it out",
+        "layer": "conv1", "problem": "flux has dense layers alone", "advice": "Leave it out", "line": "",
     }  # fmt: skip
     message = fail("export", "tiny.pt", "--target", "lava", "--target", "flux", *CALIBRATED)
     assert message.splitlines() == [f"{each['layer']}: {each['problem']}. {each['advice']}" for each in blockers]

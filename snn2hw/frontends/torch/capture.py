@@ -80,7 +80,8 @@ class Captured:
 
 
 def capture(module: nn.Module, example: Tensor, *, leading: int) -> Captured:
-    """The forward of a module, which must be a copy of the user's, for an input of the example's shape.
+    """The forward of a module, which must be a copy of the user's, for an input of the example's shape, of which the
+    first `leading` dimensions hold steps and samples: [*leading, *input shape].
 
     Raises ModelError where the forward fails or depends on the data, DataError where it does not take such an input.
     """

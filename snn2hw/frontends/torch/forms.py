@@ -229,7 +229,7 @@ class Matrix(Weighted):
         return bool((first[outputs] == values)[rows >= 0].all())
 
     def takes_gains(self, values: Float) -> bool:
-        """The same for factors of the inputs."""
+        """The same for factors of the inputs, one or one each [inputs]."""
         if self.parts == 1 or values.size == 1 or self.columns is None:
             return True
         return bool((values[self.columns] == values[self.columns[0]]).all())
@@ -306,7 +306,9 @@ class Diagonal:
         return (self.shape[0], self.shape[0], *[1] * (len(self.shape) - 1))
 
     def restored(self, weight: Float, bias: Float) -> tuple[Float, Float]:
-        """A node's factors and offsets for each element of the model's tensor."""
+        """A node's factors, on the diagonal of its weight [C, C, ...], and offsets [C], for each element [size] of the
+        model's tensor.
+        """
         channels = self.places * len(weight) // self.size
         gains = weight.reshape(len(weight), -1)[np.arange(len(weight)), np.arange(len(weight))]
         return gains[channels], bias[channels]

@@ -71,7 +71,7 @@ def beside(builder: Builder, name: str, parts: Sequence[Value], axis: int, at: A
 
 
 def pick(builder: Builder, name: str, value: Value, rows: NDArray[np.int64], at: Arrangement) -> Value:
-    """The channels `rows` of spikes, -1 for zeros, by a matrix of zeros and ones; arranged `at`."""
+    """The channels `rows` [C] of spikes, -1 for zeros, by a matrix of zeros and ones; arranged `at`."""
     place = np.zeros((len(rows), value.shape[0]), np.float32)
     place[rows >= 0, rows[rows >= 0]] = 1
     picked = builder.add(name, _over_channels(place, value.shape[1:]), value, at, rows.tobytes())

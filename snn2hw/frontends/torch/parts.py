@@ -73,7 +73,7 @@ def as_image(call: Call, value: Value, dims: int = 2) -> Image:
 
 
 def channels_of(inner: Inner) -> NDArray[np.int64] | None:
-    """The channel that each element of the first dimension holds, where whole channels moved; else None."""
+    """The channel that each element of the first dimension holds, [C], where whole channels moved; else None."""
     rest = math.prod(inner.shape[1:])
     if not inner.tensor_shape or math.prod(inner.tensor_shape[1:]) != rest:
         return None
