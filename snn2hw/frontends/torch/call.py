@@ -19,12 +19,15 @@ from snn2hw.frontends.torch.places import is_users, place_of
 from snn2hw.frontends.torch.values import Value
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class NeuronCalls:
-    """The spikes of one neuron layer: its calls so far, and the current of the first."""
+    """The calls of one neuron layer so far: their steps, the current of the first, and whether that of another one is
+    computed in another way.
+    """
 
     first: Value
     steps: list[int]
+    differs: bool = False
 
 
 @dataclass(kw_only=True, eq=False)

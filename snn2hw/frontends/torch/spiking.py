@@ -153,6 +153,9 @@ def _again(call: Call, path: str, value: Value, steps: list[int]) -> None:
         )
     known.steps.extend(steps)
     if not call.builder.same_again(known.first, value):
+        if known.differs:  # told already
+            raise call.refuse("", "")
+        known.differs = True
         raise call.refuse(
             f"what feeds this neuron in step {steps[0]} is computed in another way than in step 0",
             "Compute every step by the same layers, with the same weights",
