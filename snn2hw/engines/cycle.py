@@ -20,6 +20,7 @@ from snn2hw.ir.fixed_point import (
     accumulate_current,
     join_bias,
     quantise_payload,
+    relay,
     step_neuron,
 )
 
@@ -117,6 +118,19 @@ class _Stateless(_Executor):
         return x if self.threshold is None else (x > self.threshold).astype(np.int64)
 
 
+class _Relay(_Executor):
+    def __init__(self, node: ir.Relay, program: ir.Program) -> None:
+        super().__init__(node, program)
+        self.node, self.limit = node, program.numerics.membrane_limit
+
+    def answer(self, x: Int, cycle: int, where: str) -> Int:
+        node = self.node
+        if where:
+            check_range(x + node.bias, self.limit, "the summed input", where)
+        y = relay(x, node.bias, shift=node.shift, low=node.low, high=node.high)
+        return np.broadcast_to(y, node.shape)
+
+
 class _Neuron(_Executor):
     def __init__(self, node: ir.Neuron, program: ir.Program) -> None:
         super().__init__(node, program)
@@ -169,6 +183,8 @@ def _executor(node: ir.Node, program: ir.Program) -> _Executor:
             return _Neuron(node, program)
         case ir.Threshold() | ir.Merge():
             return _Stateless(node, program)
+        case ir.Relay():
+            return _Relay(node, program)
         case ir.Readout():
             return _Readout(node, program)
         case ir.Input():

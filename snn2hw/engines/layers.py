@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from snn2hw import ir
 from snn2hw.engines import neuron_kernels, torch_kernels
+from snn2hw.engines.cycle import check_range
 from snn2hw.engines.gates import fuse_gates
 from snn2hw.engines.neurons import GateCall, Neurons
 from snn2hw.engines.synapse_kernels import FLOAT32_EXACT, Synapse, payload_type
@@ -75,6 +76,8 @@ class Layers:
                     case ir.Threshold() | ir.Merge():
                         if node.name not in self.fused:
                             self._combine(node, len(payloads))
+                    case ir.Relay():
+                        self._relay(node, len(payloads), first_sample)
                     case ir.Readout():
                         logits = self._read_out(node, len(payloads))
                     case ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool():
@@ -119,6 +122,27 @@ class Layers:
         if value is not None:
             self.values[node.name] = value
 
+    def _relay(self, node: ir.Relay, samples: int, first_sample: int) -> None:
+        """Payloads of currents. Raises FixedPointOverflow, with the place, for a sum beyond the chip's limit."""
+        bound = self.program.bounds[node.name]
+        bias = _channels_last(node.bias, node.shape).to(self.device)
+        parts = []
+        for part in self._parts(node, samples):
+            current = self._input(node, part).to(torch.int32) + bias.to(torch.int32)  # passes/bound.py: 32 bits hold it
+            if bound.kind != "proved" and int(current.abs().max()) >= self.program.numerics.membrane_limit:
+                self._locate(node, current, first_sample + part.start)
+            payload = ((current + ((1 << node.shift) >> 1)) >> node.shift).clamp_(node.low, node.high)
+            parts.append(payload.to(payload_type(-bound.payload if bound.signed else 0, bound.payload)))
+        self.values[node.name] = torch.cat(parts)
+
+    def _locate(self, node: ir.Relay, current: torch.Tensor, first_sample: int) -> None:
+        """Raise FixedPointOverflow for the first step, of the first sample, whose sum is too large."""
+        for at, sample in enumerate(current.cpu().numpy()):
+            for step, values in enumerate(sample):
+                cycle = self.program.schedule.cycle(node.name, first_sample + at, step)
+                where = f"{node.name}, sample {first_sample + at}, step {step}, cycle {cycle}"
+                check_range(values, self.program.numerics.membrane_limit, "the summed input", where)
+
     def _read_out(self, node: ir.Readout, samples: int) -> NDArray[np.int64]:
         steps = self.program.schedule.timesteps
         totals = []
@@ -149,7 +173,7 @@ class Layers:
                 return self._scaled(node, self._input(node, part))
             case ir.SumPool():
                 return self._pooled(node, self._input(node, part))
-            case ir.Input() | ir.Neuron() | ir.Threshold() | ir.Merge() | ir.Readout():
+            case ir.Input() | ir.Neuron() | ir.Threshold() | ir.Merge() | ir.Relay() | ir.Readout():
                 return self.values[node.name][part]
             case _:
                 assert_never(node)
@@ -199,6 +223,12 @@ def _reads(graph: ir.Graph) -> dict[str, set[str]]:
         for source in node.inputs:
             reads[node.name] |= reads[source] if ir.is_synapse(graph[source]) else {source}
     return {node.name: reads[node.name] for node in graph if not ir.is_synapse(node)}
+
+
+def _channels_last(array: NDArray[np.int64], shape: ir.Shape) -> torch.Tensor:
+    """An array that broadcasts to [C, H, W] or [K], channels last: it broadcasts to [H, W, C]."""
+    full = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
+    return torch.tensor(np.moveaxis(full.reshape((*full.shape, 1, 1)[:3]), 0, -1))
 
 
 def _dims(shape: ir.Shape) -> tuple[int, int, int]:

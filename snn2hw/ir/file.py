@@ -39,6 +39,8 @@ def kind_name(node: ir.Node) -> str:
             return "threshold"
         case ir.Merge():
             return "merge"
+        case ir.Relay():
+            return "relay"
         case ir.Readout():
             return "readout"
         case _:
@@ -153,6 +155,8 @@ def _node(node: records.Node) -> ir.Node:
             return ir.Threshold(**common, threshold=node.threshold)
         case records.Merge():
             return ir.Merge(**common)
+        case records.Relay():
+            return ir.Relay(**common, bias=node.bias, shift=node.shift, low=node.low, high=node.high, scale=node.scale)
         case records.Readout():
             heads = tuple(ir.Head(**vars(head)) for head in node.heads)
             return ir.Readout(**common, bias=node.bias, scale=node.scale, heads=heads)

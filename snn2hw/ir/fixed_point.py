@@ -71,6 +71,12 @@ def step_neuron(
     return charged, reset_after_spike(charged, spike, reset, amount), spike
 
 
+def relay(x: Int, bias: Int, *, shift: int, low: int, high: int) -> Int:
+    """The payloads of currents x [N, *shape]: (x + bias) / 2^shift rounded, halves up; saturates at low and high."""
+    payload: Int = np.clip((x + bias + ((1 << shift) >> 1)) >> shift, low, high)
+    return payload
+
+
 def round_to_int(x: ArrayLike) -> Int:
     """Round to the nearest integers, halves to even; the same shape."""
     return np.rint(np.asarray(x, dtype=np.float64)).astype(np.int64)

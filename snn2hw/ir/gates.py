@@ -13,6 +13,7 @@ from snn2hw.ir.nodes import (
     Neuron,
     Node,
     Readout,
+    Relay,
     Scale,
     SumPool,
     Threshold,
@@ -43,7 +44,7 @@ def gate_of(graph: Graph, node: Node) -> str | None:
             return "AND" if several else None
         case Merge() | Neuron():
             return "ADD" if several else None
-        case Input() | Conv() | Linear() | Scale() | SumPool() | Readout():
+        case Input() | Conv() | Linear() | Scale() | SumPool() | Relay() | Readout():
             return None
         case _:
             assert_never(node)

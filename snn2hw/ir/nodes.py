@@ -135,6 +135,21 @@ class Merge(BaseNode):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Relay(BaseNode):
+    """y = clip((x + bias + half) >> shift, low, high), half = 2^shift // 2: a current as a graded payload; memoryless.
+
+    So y is (x + bias) / 2^shift, rounded with halves up. `bias` broadcasts to `shape`, in units of x. `scale` is how
+    many units of y one unit of the model's current is; it is not part of the equation.
+    """
+
+    bias: Int
+    shift: int
+    low: int
+    high: int
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Readout(BaseNode):
     """logits = sum over a sample's T steps of (x + bias); `scale` is how many units one unit of a step's logit is.
 
@@ -165,8 +180,8 @@ class Readout(BaseNode):
 
 
 Synapse = Conv | Linear | Scale | SumPool
-Spiking = Neuron | Threshold | Merge
-Unit = Neuron | Threshold | Readout
+Spiking = Neuron | Threshold | Merge | Relay
+Unit = Neuron | Threshold | Relay | Readout
 Node = Input | Synapse | Spiking | Readout
 
 
@@ -175,7 +190,7 @@ def is_synapse(node: Node) -> TypeGuard[Synapse]:
     match node:
         case Conv() | Linear() | Scale() | SumPool():
             return True
-        case Input() | Neuron() | Threshold() | Merge() | Readout():
+        case Input() | Neuron() | Threshold() | Merge() | Relay() | Readout():
             return False
         case _:
             assert_never(node)
@@ -184,7 +199,7 @@ def is_synapse(node: Node) -> TypeGuard[Synapse]:
 def is_spiking(node: Node) -> TypeGuard[Spiking]:
     """Whether a node emits spikes, binary or graded: engines record those of every such node."""
     match node:
-        case Neuron() | Threshold() | Merge():
+        case Neuron() | Threshold() | Merge() | Relay():
             return True
         case Input() | Conv() | Linear() | Scale() | SumPool() | Readout():
             return False
@@ -195,7 +210,7 @@ def is_spiking(node: Node) -> TypeGuard[Spiking]:
 def is_unit(node: Node) -> TypeGuard[Unit]:
     """Whether a node decides or adds up for each of its neurons in every step: what takes room on cores."""
     match node:
-        case Neuron() | Threshold() | Readout():
+        case Neuron() | Threshold() | Relay() | Readout():
             return True
         case Input() | Conv() | Linear() | Scale() | SumPool() | Merge():
             return False
@@ -208,7 +223,7 @@ def has_state(node: Node) -> bool:
     match node:
         case Neuron() | Readout():
             return True
-        case Input() | Conv() | Linear() | Scale() | SumPool() | Threshold() | Merge():
+        case Input() | Conv() | Linear() | Scale() | SumPool() | Threshold() | Merge() | Relay():
             return False
         case _:
             assert_never(node)

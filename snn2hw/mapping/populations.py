@@ -217,6 +217,8 @@ def _state_bytes(node: ir.Node) -> int:
             )
         case ir.Readout():
             return STATE + BIAS * bool(node.bias.any())
+        case ir.Relay():
+            return BIAS * bool(node.bias.any())
         case ir.Input() | ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.Threshold() | ir.Merge():
             return 0
         case _:

@@ -20,7 +20,7 @@ from snn2hw.ir.numerics import Numerics
 from snn2hw.network.groups import with_groups
 from snn2hw.network.heads import heads_of
 from snn2hw.network.layout import Layout, conv_padding, lay_out, only, pair
-from snn2hw.network.metadata import RESET_AMOUNT, SCALE, has_payloads, payloads_in
+from snn2hw.network.metadata import HIGH, LOW, RESET_AMOUNT, SCALE, SHIFT, has_payloads, payloads_in
 from snn2hw.network.neuron_rule import Float, Neuron, compact, rule_of
 
 
@@ -43,6 +43,7 @@ def payloads_of(network: nir.NIRGraph, samples: Samples) -> Samples:
     return replace(samples, x=payloads.of(samples.x).astype(np.float32))
 
 
+LARGEST_SHIFT = 30
 AGAIN = "Export it again with --quantised"
 
 
@@ -84,6 +85,8 @@ class _Adopter:
             case nir.SumPool2d():
                 kernel, stride, padding = (pair(value) for value in (node.kernel_size, node.stride, node.padding))
                 return ir.SumPool(**common, kernel=kernel, stride=stride, padding=padding)
+            case nir.Scale() if SHIFT in node.metadata:
+                return self._relay(name, node, common)
             case nir.Scale():
                 factor = _one(name, "scale", _whole(name, "scale", compact(node.scale)))
                 return ir.Merge(**common) if factor == 1 else ir.Scale(**common, factor=factor)
@@ -105,6 +108,14 @@ class _Adopter:
                 return ir.Readout(**common, bias=bias, scale=_scale(name, node))
             case _:
                 raise QuantisationError.at(name, f"{type(node).__name__} nodes have no integer form here", AGAIN)
+
+    def _relay(self, name: str, node: nir.Scale, common: dict[str, Any]) -> ir.Relay:
+        shift, low, high = (int(np.asarray(node.metadata.get(key, 0)).item()) for key in (SHIFT, LOW, HIGH))
+        if not 0 <= shift <= LARGEST_SHIFT or not low <= 0 <= high or np.any(compact(node.scale) != 2.0**-shift):
+            problem = f"a relay with a shift of {shift} and payloads from {low} to {high}"
+            raise QuantisationError.at(name, problem, AGAIN)
+        bias = _whole(name, "bias", compact(self._bias(name, len(common["shape"]))))
+        return ir.Relay(**common, bias=bias, shift=shift, low=low, high=high, scale=_scale(name, node))
 
     def _neuron(self, name: str, node: Neuron, common: dict[str, Any]) -> ir.Neuron:
         rule, numerics = rule_of(name, node), self.numerics

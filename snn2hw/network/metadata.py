@@ -32,13 +32,18 @@ CURRENT_DECAY = "current_decay"
 
 SCALE = "scale"
 """How integers become the model's numbers. Of the input: the real value of one unit. Of a neuron: units for 1 of
-the float membrane, one number or one a channel. Of the output: units for 1 of a logit, one number or one a logit."""
+the float membrane, one number or one a channel. Of a relay: units of its payload for 1 of the current. Of the output:
+units for 1 of a logit, one number or one a logit."""
 
 LOW = "low"
-"""Of the input: the smallest payload."""
+"""Of the input or a relay: the smallest payload."""
 
 HIGH = "high"
-"""Of the input: the largest payload."""
+"""Of the input or a relay: the largest payload."""
+
+SHIFT = "shift"
+"""Of an integer relay, a Scale of 1 / 2^shift: its product is rounded, halves up, and saturates at low and high. What
+takes no notice of it computes the same but for that rounding."""
 
 HEADS = "heads"
 """Of the output: the names of several heads and their numbers of logits, [[name, size], ...] as JSON."""
@@ -46,7 +51,7 @@ HEADS = "heads"
 NAMES = (RESET, FIRES)
 """Keys whose values are words."""
 
-NUMBERS = (SCALE, LOW, HIGH, RESET_AMOUNT, DECAY, CURRENT_DECAY)
+NUMBERS = (SCALE, LOW, HIGH, SHIFT, RESET_AMOUNT, DECAY, CURRENT_DECAY)
 """Keys whose values are numbers."""
 
 

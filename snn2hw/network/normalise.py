@@ -19,6 +19,7 @@ from snn2hw.errors import ModelError, OptionError
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.flatten import flatten, rename
 from snn2hw.network.layout import Layout, as_conv2d, lay_out, pair
+from snn2hw.network.metadata import SHIFT
 from snn2hw.network.neuron_rule import DT, Float, fires_at_threshold, just_above, just_below, reset_of
 
 Layer: TypeAlias = nir.Conv2d | nir.Affine | nir.Linear
@@ -43,7 +44,7 @@ def normalise(graph: nir.NIRGraph, *, dt: float = DT) -> nir.NIRGraph:
         if isinstance(work.nodes[name], nir.Delay):
             work.take_out(name)
     for name in layout.order:
-        if isinstance(work.nodes.get(name), nir.Scale):
+        if isinstance(work.nodes.get(name), nir.Scale) and SHIFT not in work.nodes[name].metadata:
             work.fold(name)
     for name in layout.order:
         if isinstance(work.nodes.get(name), NEURONS):

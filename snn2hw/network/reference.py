@@ -13,6 +13,7 @@ from torch import Tensor
 from snn2hw.errors import ModelError
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.layout import as_conv2d, conv_padding, lay_out, pair
+from snn2hw.network.metadata import HIGH, LOW, SHIFT
 from snn2hw.network.neuron_rule import DT, NeuronRule, rule_of
 
 Step = Callable[[Tensor], Tensor]
@@ -106,6 +107,8 @@ class Reference:
                 return lambda x: F.avg_pool2d(x, kernel, stride, padding, divisor_override=divisor)
             case nir.Flatten():
                 return lambda x: x.flatten(1)
+            case nir.Scale() if SHIFT in node.metadata:
+                return _relay(node)
             case nir.Scale():
                 scale = self._tensor(node.scale)
                 return lambda x: x * scale
@@ -170,3 +173,9 @@ class Reference:
         """Parameters in the arithmetic of the run; those that are already are not copied."""
         shareable = values.flags.writeable and values.flags.c_contiguous
         return torch.from_numpy(values if shareable else np.array(values)).to(self.dtype)
+
+
+def _relay(node: nir.Scale) -> Step:
+    """An integer relay: what it receives, divided by a power of two, rounded with halves up, and saturated."""
+    shift, low, high = (int(np.asarray(node.metadata[key]).item()) for key in (SHIFT, LOW, HIGH))
+    return lambda x: torch.floor(x / (1 << shift) + 0.5).clamp(low, high)

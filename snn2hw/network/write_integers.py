@@ -13,7 +13,7 @@ from snn2hw.ir.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Int, R
 from snn2hw.network.groups import without_groups
 from snn2hw.network.heads import heads_metadata
 from snn2hw.network.integer_neuron import HALF_MEMBRANE_UNIT
-from snn2hw.network.metadata import CURRENT_DECAY, DECAY, HIGH, LOW, RESET, RESET_AMOUNT, SCALE
+from snn2hw.network.metadata import CURRENT_DECAY, DECAY, HIGH, LOW, RESET, RESET_AMOUNT, SCALE, SHIFT
 from snn2hw.network.neuron_rule import DT, Float, Neuron
 
 NO_DECAY = 1e-6  # a decay of 0 beside others: its time constant is finite, but rounds to 0 again
@@ -24,8 +24,8 @@ def integer_graph(graph: ir.Graph) -> nir.NIRGraph:
 
     Timing (delays, reset offsets) is not part of it. A neuron's bias stands on the layer that feeds it; its decay is
     the time constant DT * 4096 / decay, and stands as an integer in the metadata too: Loihi's leak truncates, NIR's
-    does not. The metadata `scale` of input, neurons and output turns integers into the model's numbers; nothing
-    needs it to run the graph.
+    does not. A relay is a Scale of 1 / 2^shift, whose metadata say how it rounds and saturates. The metadata `scale` of
+    input, neurons, relays and output turns integers into the model's numbers; nothing needs it to run the graph.
 
     Raises QuantisationError that lists the neurons with a bias that no weighted layer can carry.
     """
@@ -76,6 +76,9 @@ def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
             return nir.Threshold(threshold=_everywhere(node.threshold + 0.5, node))
         case ir.Merge():
             return nir.Scale(scale=_everywhere(1, node))
+        case ir.Relay():
+            metadata = {SHIFT: node.shift, LOW: node.low, HIGH: node.high, SCALE: node.scale}
+            return nir.Scale(scale=_everywhere(2.0**-node.shift, node), metadata=metadata)
         case ir.Readout():
             sizes = {head.name: head.stop - head.start for head in node.heads}
             return nir.Output(
@@ -152,7 +155,7 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
         match node:
             case ir.Neuron():
                 bias = join_bias(node.bias_mantissa, node.bias_exponent) / (1 << MEMBRANE_SHIFT)
-            case ir.Readout():
+            case ir.Relay() | ir.Readout():
                 bias = node.bias.astype(np.float64)
             case ir.Input() | ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.Threshold() | ir.Merge():
                 continue

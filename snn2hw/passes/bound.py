@@ -12,17 +12,19 @@ import numpy as np
 
 from snn2hw import ir
 from snn2hw.errors import QuantisationError
-from snn2hw.ir.fixed_point import Reset, decay_state, join_bias
+from snn2hw.ir.fixed_point import Reset, decay_state, join_bias, relay
 from snn2hw.ir.numerics import Numerics
 from snn2hw.passes.calibrate import Calibration
 
 Interval = tuple[int, int]
+CHANNEL = 1 << 31  # what a message or a sum of a relay cannot hold, on any chip
 
 
 def bound(graph: ir.Graph, calibration: Calibration, numerics: Numerics, *, timesteps: int) -> dict[str, ir.Bound]:
     """Bounds of every node for samples of `timesteps` steps, held against the limits of a chip.
 
-    Raises QuantisationError for a sum of spikes that is larger than what a graded spike of the chip carries.
+    Raises QuantisationError for a sum of spikes that is larger than what a graded spike of the chip carries, and for a
+    relay that may receive more than 32 bits hold.
     """
     emits: dict[str, Interval] = {}
     bounds: dict[str, ir.Bound] = {}
@@ -49,20 +51,21 @@ def bound(graph: ir.Graph, calibration: Calibration, numerics: Numerics, *, time
                 emits[node.name] = 0, 1
             case ir.Merge():
                 emits[node.name] = low, high
+            case ir.Relay():
+                emits[node.name] = _relayed(node, low, high)
             case ir.Readout():
                 reach = timesteps * (reach + int(np.abs(node.bias).max()))
                 emits[node.name] = 0, 0
             case _:
                 assert_never(node)
-        inside = not isinstance(node, ir.Neuron) or reach < numerics.input_limit
-        proved = membrane < numerics.membrane_limit and inside
+        proved = membrane < numerics.membrane_limit and reach < _limit(node, numerics)
         bounds[node.name] = ir.Bound(
             kind="proved" if proved else "calibrated",
             accumulator=reach,
             membrane=membrane,
             payload=max(map(abs, emits[node.name])),
             signed=emits[node.name][0] < 0,
-            observed=_observed(node, calibration, numerics) if isinstance(node, ir.Neuron) else None,
+            observed=_observed(node, calibration, numerics) if isinstance(node, ir.Neuron | ir.Relay) else None,
         )
         if isinstance(node, ir.Merge):
             _check_payload(node, bounds[node.name].payload, numerics)
@@ -79,10 +82,31 @@ def _largest(node: ir.Node, low: int, high: int) -> int:
             return abs(node.factor) * largest
         case ir.SumPool():
             return node.kernel[0] * node.kernel[1] * largest
+        case ir.Relay():
+            largest += int(np.abs(node.bias).max()) + ((1 << node.shift) >> 1)
+            if largest >= CHANNEL:
+                raise QuantisationError.at(
+                    node.name, f"its sum may reach {largest}, more than 32 bits hold", "Use fewer weight bits"
+                )
+            return largest
         case ir.Input() | ir.Neuron() | ir.Threshold() | ir.Merge() | ir.Readout():
             return largest
         case _:
             assert_never(node)
+
+
+def _limit(node: ir.Node, numerics: Numerics) -> float:
+    """The smallest size of a node's sum that its chip cannot hold. That of synapses is what reads them to tell."""
+    if isinstance(node, ir.Neuron):
+        return numerics.input_limit
+    return numerics.membrane_limit if isinstance(node, ir.Relay) else np.inf
+
+
+def _relayed(node: ir.Relay, low: int, high: int) -> Interval:
+    """Range of the payloads of a relay whose inputs add up to values in [low, high]."""
+    ends = np.array([low + int(node.bias.min()), high + int(node.bias.max())])
+    least, most = relay(ends, np.zeros(2, np.int64), shift=node.shift, low=node.low, high=node.high)
+    return int(least), int(most)
 
 
 def _weighted(weight: np.ndarray, low: int, high: int) -> Interval:
@@ -131,8 +155,11 @@ def _decayed(state: int, decay: int) -> int:
     return int(decay_state(np.array(state), np.array(decay)))
 
 
-def _observed(node: ir.Neuron, calibration: Calibration, numerics: Numerics) -> float:
+def _observed(node: ir.Neuron | ir.Relay, calibration: Calibration, numerics: Numerics) -> float:
     """The largest share of a limit that calibration saw."""
+    if isinstance(node, ir.Relay):
+        seen = calibration.current.get(node.name, 0.0) * node.scale * (1 << node.shift)
+        return round(seen / numerics.membrane_limit, 6)
     current = calibration.current.get(node.name, 0.0) * node.largest_scale / numerics.input_limit
     reached = calibration.membrane.get(node.name, 0.0) * node.largest_scale * (1 << numerics.membrane_shift)
     membrane = reached / numerics.membrane_limit

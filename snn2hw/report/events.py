@@ -263,7 +263,7 @@ def _bias_of(node: ir.Node) -> Int:
     match node:
         case ir.Neuron():
             return join_bias(node.bias_mantissa, node.bias_exponent)
-        case ir.Readout():
+        case ir.Relay() | ir.Readout():
             return node.bias
         case ir.Input() | ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.Threshold() | ir.Merge():
             return np.zeros((), np.int64)

@@ -17,7 +17,7 @@ from snn2hw.errors import ModelError
 from snn2hw.ir.fixed_point import Int
 from snn2hw.network.heads import heads_of
 from snn2hw.network.layout import conv_padding, pair
-from snn2hw.network.metadata import CURRENT_DECAY, DECAY, HIGH, LOW, RESET_AMOUNT, SCALE
+from snn2hw.network.metadata import CURRENT_DECAY, DECAY, HIGH, LOW, RESET_AMOUNT, SCALE, SHIFT
 from snn2hw.network.neuron_rule import Float, Neuron, NeuronRule, compact, rule_of
 from snn2hw.verification.chains import EXACT, NOTHING, Chains, Layer
 from snn2hw.verification.emitters import Emission, judge_factor, judge_gate, judge_pool, window_size
@@ -76,6 +76,8 @@ class _File:
                 if pair(node.padding) != (0, 0) and np.any(constant):
                     findings.differs(name, "it pads what has a bias, so that not all neurons get the same")
                 return constant * window_size(node)
+            case nir.Scale() if SHIFT in node.metadata:
+                self._relay(name, node, before, constant)
             case nir.Scale():
                 judge_factor(findings, name, node, shape, before)
                 return constant * compact(node.scale)
@@ -155,6 +157,18 @@ class _File:
             if what in node.metadata:  # once more, as the whole number that a truncating leak needs
                 self._equal(name, what, actual, compact(node.metadata[what]), 0.0)
         judge_bias(self.findings, neuron, constant * (1 << self.findings.numerics.membrane_shift), exact=True)
+
+    def _relay(self, name: str, node: nir.Scale, before: Emission, constant: Float) -> None:
+        relay = self.findings.node(name, ir.Relay, self.layout.shapes[name])
+        if relay is None:
+            return
+        self.findings.inputs(name, expected=before.nodes, actual=relay.inputs)
+        for what, actual in ((SHIFT, relay.shift), (LOW, relay.low), (HIGH, relay.high)):
+            self.findings.same(name, what, expected=_number(node.metadata.get(what)), actual=actual)
+        for factor in np.unique(compact(node.scale)):
+            self.findings.same(name, "factor", expected=float(factor), actual=2.0**-relay.shift)
+        self._scale(name, node, np.asarray(relay.scale))
+        self._equal(name, "bias", relay.bias, constant, TIE + FLOAT64 * np.abs(constant))
 
     def _threshold(self, neuron: ir.Neuron, rule: NeuronRule) -> None:
         """A membrane counts in 1/64 where a bias or a decay can leave fractions, else in whole numbers."""

@@ -128,8 +128,14 @@ def integer_programs(draw: st.DrawFn) -> ir.Program:
         ir.Input(name="x", shape=(3, extent, extent), scale=1.0, low=low, high=high),
         *(first, a, second, shortcut),
     ]
-    gate = draw(st.sampled_from(["ADD", "AND", "IAND", "JOIN", "MINUS"]))
-    if gate == "JOIN":
+    gate = draw(st.sampled_from(["ADD", "AND", "IAND", "JOIN", "MINUS", "RELAY"]))
+    if gate == "RELAY":
+        bias = random.integers(-(1 << 20), 1 << 20, draw(st.sampled_from([(), (channels, 1, 1), second.shape])))
+        high = draw(st.sampled_from([100, 1 << 24]))
+        shift, least = draw(st.integers(0, 20)), draw(st.sampled_from([0, -high]))
+        relay = {"bias": bias, "shift": shift, "low": least, "high": high, "scale": 1.0}
+        nodes.append(ir.Relay(name="out", inputs=("c2", "c3"), shape=second.shape, **relay))
+    elif gate == "JOIN":
         nodes += [neuron("out", ("c2", "c3"), second.shape)]
     else:
         nodes += [neuron("s", ("c3",), second.shape), neuron("b", ("c2",), second.shape)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neuron import Clock, NeuronState
+from neuron import Clock, NeuronState, check_range
 from program import (
     SYNAPSES,
     Array,
@@ -19,6 +19,7 @@ from program import (
     ProgramError,
     Readout,
     Region,
+    Relay,
     Shape,
     Threshold,
     lava_order,
@@ -47,7 +48,7 @@ class Recording:
         self.name, self.clock = name, job.clock(name)
         self.array = np.asarray(np.lib.format.open_memmap(job.recordings[name], mode="r+"))
         self.limits = np.iinfo(self.array.dtype)
-        self.may_exceed = isinstance(job.program.nodes[name], Merge)  # the others emit 0 and 1
+        self.may_exceed = isinstance(job.program.nodes[name], (Merge, Relay))  # the others emit 0 and 1
 
     def write(self, cycle: int, value: Array) -> None:
         """Store a value; cycles outside every sample are dropped. Raises ProgramError if it does not fit the dtype."""
@@ -97,6 +98,24 @@ class ReadoutState:
             self.logits[index[0]] = lava_order(self.total)
 
 
+class RelayRule:
+    """A relay at work, in Lava's order: the payloads of what it receives."""
+
+    def __init__(self, node: Relay, job: Job) -> None:
+        self.node, self.clock, self.limit = node, job.clock(node.name), job.program.limits.membrane_limit
+        self.bias = lava_parameter(node.bias, node.shape)
+
+    def payloads(self, cycle: int, x: Array) -> Array:
+        """What is emitted for the input x of a cycle. Raises RangeError where the sum of a sample is too large."""
+        index = self.clock.index(cycle)
+        current = x.astype(np.int64) + self.bias
+        if index is not None and self.node.bound.kind != "proved":
+            check_range(current, self.limit, quantity="summed input", layer=self.node.name, index=index)
+        half = (1 << self.node.shift) >> 1
+        payload: Array = np.clip((current + half) >> self.node.shift, self.node.low, self.node.high)
+        return payload
+
+
 class RegionEngine:
     """Runs the nodes of one region. In each cycle call `begin`, then `finish` with what the region's entry emits.
 
@@ -126,12 +145,15 @@ class RegionEngine:
         scratch = Scratch()
         self.synapses: dict[str, Rule] = {}
         self.states: dict[str, NeuronState] = {}
+        self.relays: dict[str, RelayRule] = {}
         for node in self.nodes:
             if isinstance(node, SYNAPSES):
                 self.synapses[node.name] = make_synapse(node, shapes[node.inputs[0].source], scratch)
             elif isinstance(node, Neuron):
                 input_bound = program.input_bound(node.name, bounds)
                 self.states[node.name] = NeuronState(node, self.clocks[node.name], input_bound, program.limits)
+            elif isinstance(node, Relay):
+                self.relays[node.name] = RelayRule(node, job)
             elif isinstance(node, Readout):
                 self.readout = ReadoutState(node, job)
         late = {region.entry}
@@ -183,6 +205,8 @@ class RegionEngine:
             self.synapses[node.name].answer(out)
         elif node.name in self.states:
             self.states[node.name].step(self.cycle, self._input(node), out)
+        elif node.name in self.relays:
+            out[...] = self.relays[node.name].payloads(self.cycle, self._input(node))
         elif isinstance(node, Readout):
             self.readout.step(self.cycle, self._input(node))
         elif isinstance(node, Threshold):

@@ -24,6 +24,7 @@ from program_npz.records import (
     ProgramError,
     Readout,
     Region,
+    Relay,
     Scale,
     Shape,
     SumPool,

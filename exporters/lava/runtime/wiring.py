@@ -8,6 +8,7 @@
 | neuron           | LIFReset, or CheckedLIFReset where that cannot do it                                         |
 | threshold        | LIFReset that resets in every cycle: it has no memory                                        |
 | merge            | GradedVec with vth 0                                                                         |
+| relay            | Payload, of this project: no process of Lava adds a bias to a sum and shifts it              |
 | readout          | Accumulator                                                                                  |
 | delay of an edge | Delay                                                                                        |
 
@@ -28,7 +29,7 @@ from lava.utils.weightutils import SignMode
 
 from engine import Job
 from processes.neurons import LAVA_INPUT_LIMIT, make_neuron
-from processes.parts import Accumulator, Delay, Recorder
+from processes.parts import Accumulator, Delay, Payload, Recorder
 from program import (
     Array,
     Conv,
@@ -38,6 +39,7 @@ from program import (
     Pair,
     ProgramError,
     Readout,
+    Relay,
     Scale,
     Shape,
     SumPool,
@@ -147,6 +149,9 @@ def make_process(node: Node, job: Job, input_shape: Shape) -> tuple[AbstractProc
             )
         unit = LIFReset(shape=node.shape[::-1], du=4095, vth=node.threshold, reset_interval=1, name=node.name)
         return unit, unit.a_in, unit.s_out
+    if isinstance(node, Relay):
+        relay = Payload(name=node.name, job=job, node=node)
+        return relay, relay.a_in, relay.s_out
     merge = make_merge(node.name, node.shape)
     return merge, merge.a_in, merge.s_out
 

@@ -112,6 +112,18 @@ def read_node(
         return _check_inputs(records.Threshold(**base, threshold=level), nodes)
     elif kind == "merge":
         return _check_inputs(records.Merge(**base), nodes)
+    elif kind == "relay":
+        return _check_inputs(
+            records.Relay(
+                **base,
+                shift=entry.integer("shift", low=0, high=30),
+                low=entry.integer("low", low=-big, high=0),
+                high=entry.integer("high", low=0, high=big),
+                scale=entry.number("scale"),
+                bias=per_neuron("bias", -big, big),
+            ),
+            nodes,
+        )
     elif kind == "readout":
         offset = entry.integer("reset_offset", low=0, high=timesteps - 1)
         bias = per_neuron("bias", -(1 << 62), 1 << 62)
@@ -154,7 +166,8 @@ def _read_heads(entry: Entry, shape: Shape) -> tuple[records.Head, ...]:
 
 
 def _check_inputs(
-    node: records.Neuron | records.Threshold | records.Merge | records.Readout, nodes: Mapping[str, Node]
+    node: records.Neuron | records.Threshold | records.Merge | records.Relay | records.Readout,
+    nodes: Mapping[str, Node],
 ) -> Node:
     for edge in node.inputs:
         if nodes[edge.source].shape != node.shape:

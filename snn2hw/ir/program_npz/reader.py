@@ -12,11 +12,25 @@ import numpy as np
 
 from .fields import Entry
 from .nodes import read_node
-from .records import Array, Input, Limits, Merge, Neuron, Node, Program, ProgramError, Readout, Region, Threshold
+from .records import (
+    Array,
+    Input,
+    Limits,
+    Merge,
+    Neuron,
+    Node,
+    Program,
+    ProgramError,
+    Readout,
+    Region,
+    Relay,
+    Threshold,
+)
 
 SCHEMA = "snn2hw.program/1"
 REGION_KINDS = ("residual_block", "layer", "pool", "readout")
 RECORD_TYPES = ("uint8", "int32")
+RECORDED = (Neuron, Threshold, Merge, Relay)
 
 
 def read_program(path: Path) -> Program:
@@ -61,8 +75,8 @@ def build_program(text: Mapping[str, Any], arrays: Mapping[str, Array]) -> Progr
     recorded = {}
     for entry in head.items("recorded"):
         name, dtype = entry.text("name"), entry.choice("dtype", RECORD_TYPES)
-        if not isinstance(nodes.get(name), (Neuron, Threshold, Merge)):
-            raise ProgramError(f"recorded names {name!r}, which is no neuron, threshold or merge of the program")
+        if not isinstance(nodes.get(name), RECORDED):
+            raise ProgramError(f"recorded names {name!r}, which is no neuron, threshold, merge or relay of the program")
         if name == "logits":
             raise ProgramError("a recorded node is named 'logits', the name of the read-out's array; rename the layer")
         recorded[name] = dtype
@@ -91,7 +105,7 @@ def _read_limits(head: Entry) -> Limits:
 
 
 def _check_recorded(recorded: Collection[str], nodes: Mapping[str, Node]) -> None:
-    spiking = [name for name, node in nodes.items() if isinstance(node, (Neuron, Threshold, Merge))]
+    spiking = [name for name, node in nodes.items() if isinstance(node, RECORDED)]
     if missing := [name for name in spiking if name not in recorded]:
         raise ProgramError(f"`recorded` lacks {', '.join(missing)}, so that engines could not be compared there")
 

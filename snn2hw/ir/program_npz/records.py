@@ -168,6 +168,20 @@ class Merge(BaseNode):
 
 
 @dataclass(frozen=True)
+class Relay(BaseNode):
+    """clip((x + bias + half) >> shift, low, high), half = 2^shift // 2; `bias` broadcasts to `shape`.
+
+    scale: how many units of what it emits one unit of the model's current is.
+    """
+
+    shift: int
+    low: int
+    high: int
+    scale: float
+    bias: Array = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Readout(BaseNode):
     """Adds input + bias over the steps of a sample. `heads`: which of the logits are whose, of several heads.
 
@@ -180,7 +194,7 @@ class Readout(BaseNode):
     heads: tuple[Head, ...] = ()
 
 
-Node = Input | Conv | Linear | Scale | SumPool | Neuron | Threshold | Merge | Readout
+Node = Input | Conv | Linear | Scale | SumPool | Neuron | Threshold | Merge | Relay | Readout
 Synapse = Conv | Linear | Scale | SumPool
 SYNAPSES = (Conv, Linear, Scale, SumPool)
 
@@ -249,6 +263,8 @@ class Program:
                 bounds[name] = node.accumulator_bound
             elif isinstance(node, (Neuron, Threshold)):
                 bounds[name] = 1
+            elif isinstance(node, Relay):
+                bounds[name] = min(node.bound.payload, max(abs(node.low), abs(node.high)))
             else:
                 bounds[name] = self.input_bound(name, bounds)
         return bounds

@@ -47,7 +47,9 @@ class Builder:
             node["accumulator_bound"] = total * self._gain(kind, parameters)
             total = node["accumulator_bound"]
         self.bounds[name] = 1 if kind in ("neuron", "threshold") else total
-        if kind in ("neuron", "readout"):
+        if kind == "relay":
+            self.bounds[name] = max(-node["low"], node["high"])
+        if kind in ("neuron", "readout", "relay"):
             node["scale"] = 1.0
         bound = {"accumulator": int(total), "membrane": 0, "payload": int(self.bounds[name]), "signed": True}
         node["bound"] = {"kind": "proved", "observed": None, **bound}
@@ -106,6 +108,21 @@ class Builder:
     def merge(self, name: str, inputs: list[str]) -> str:
         return self.add("merge", name, tuple(self.nodes[inputs[0]]["shape"]), inputs)
 
+    def relay(self, name: str, inputs: list[str], *, shift: int, low: int = -9, high: int = 9) -> str:
+        shape = tuple(self.nodes[inputs[0]]["shape"])
+        bias = self.random.integers(-20, 20, (shape[0], *[1] * (len(shape) - 1)))
+        return self.add("relay", name, shape, inputs, shift=shift, low=low, high=high, bias=bias)
+
+    def membrane_block(self, name: str, stream: str) -> str:
+        """A block with a membrane shortcut: it adds a current to the currents that it reads."""
+        before = set(self.nodes)
+        width = self.nodes[stream]["shape"][0]
+        first = self.neuron(f"{name}.sn1", self.scale(f"{name}.read", stream, 1), style="channels")
+        branch = self.conv(f"{name}.conv", first, width)
+        self.relay(name, [branch, self.scale(f"{name}.identity", stream, 1)], shift=0, low=-(2**20), high=2**20)
+        self.region("residual_block", name, *(set(self.nodes) - before - {name}), name)
+        return name
+
     def region(self, kind: str, name: str, *nodes: str) -> str:
         self.regions.append({"name": name, "kind": kind, "nodes": [n for n in self.nodes if n in nodes]})
         return nodes[-1]
@@ -157,9 +174,9 @@ class Builder:
 
     def text(self) -> dict[str, Any]:
         recorded = [
-            {"name": name, "dtype": "uint8" if node["kind"] != "merge" else "int32"}
+            {"name": name, "dtype": "uint8" if node["kind"] in ("neuron", "threshold") else "int32"}
             for name, node in self.nodes.items()
-            if node["kind"] in ("neuron", "threshold", "merge")
+            if node["kind"] in ("neuron", "threshold", "merge", "relay")
         ]
         return {"schema": "snn2hw.program/1", "timesteps": self.timesteps, "nodes": list(self.nodes.values()),
                 "regions": self.regions, "recorded": recorded}  # fmt: skip
@@ -230,6 +247,9 @@ def respond(
         return states[name]
     if kind == "merge":
         return x
+    if kind == "relay":  # floor(. + 1/2), by a division that rounds down
+        rounded = (2 * (x + parameters["bias"]) + 2 ** node["shift"]) // 2 ** (node["shift"] + 1)
+        return np.maximum(node["low"], np.minimum(rounded, node["high"]))
     threshold, reset = parameters["threshold"] * 64, node["reset"]
     u, v, owed = states.get(name, (np.zeros(x.shape, np.int64),) * 3)
     u = (

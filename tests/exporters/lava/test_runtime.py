@@ -61,6 +61,18 @@ def joined(timesteps: int) -> Builder:
     return builder
 
 
+def currents(timesteps: int) -> Builder:
+    """A residual stream of currents, and a layer that reads it as payloads of few bits."""
+    builder = Builder(timesteps=timesteps, seed=8)
+    stem = builder.conv("stem.conv", "x", 4, low=-9, high=9)
+    last = builder.region("layer", "stem", stem, builder.relay("stem", [stem], shift=1, low=-90, high=90))
+    last = builder.membrane_block("two", builder.membrane_block("one", last))
+    payload = builder.relay("payload", [builder.scale("again", last, 1)], shift=4)
+    builder.region("layer", "payload", "again", payload)
+    builder.readout(builder.layer("after", payload, 4, kernel=1, reset="subtract"))
+    return builder
+
+
 def unusual_convolutions(timesteps: int) -> Builder:
     """Groups, one group per channel (with two outputs each), dilation, even and 1x1 kernels, uneven sizes."""
     builder = Builder(timesteps=timesteps, shape=(4, 7, 10), seed=5)
@@ -96,6 +108,7 @@ PROGRAMS: dict[str, Callable[[], Builder]] = {
     "IAND T=1": lambda: sew(1, "IAND", "none", "plain"),
     "graded T=4": lambda: graded(4),
     "joined T=4": lambda: joined(4),
+    "currents T=3": lambda: currents(3),
     "unusual convolutions T=2": lambda: unusual_convolutions(2),
     "vectors T=3": lambda: vectors(3),
 }

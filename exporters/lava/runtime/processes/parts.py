@@ -14,8 +14,8 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from engine import Delays, Job, ReadoutState, Recording
-from program import Array, lava_order
+from engine import Delays, Job, ReadoutState, Recording, RelayRule
+from program import Array, Relay, lava_order
 
 
 @implements(protocol=LoihiProtocol)
@@ -80,6 +80,32 @@ class DelayModel(PartModel):
         """Send what is due, then take what came."""
         self.s_out.send(self.fifo.get(self.time_step, self.cycles))
         self.fifo.slot(self.time_step)[...] = self.s_in.recv()
+
+
+class Payload(AbstractProcess):
+    """The relay `node` by itself: sums in, their payloads out, in the same time step."""
+
+    def __init__(self, *, name: str, job: Job, node: Relay) -> None:
+        shape = node.shape[::-1]
+        super().__init__(name=name, job=job, node=node)
+        self.a_in = InPort(shape=shape)
+        self.s_out = OutPort(shape=shape)
+
+
+@implements(proc=Payload)
+class PayloadModel(PartModel):
+    """Payload in numpy."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.rule = RelayRule(proc_params["node"], proc_params["job"])
+
+    def run_spk(self) -> None:
+        """Send the payloads of what came in this time step."""
+        self.s_out.send(self.rule.payloads(self.time_step, self.a_in.recv()).astype(np.int32))
 
 
 class Receiver(AbstractProcess):
