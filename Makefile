@@ -61,7 +61,7 @@ format: setup
 	@$(PY) -m ruff check --fix-only .
 	@$(PY) -m ruff format .
 
-# Lava needs Python 3.10, so it has an environment of its own, kept in the user's cache folder and made once.
+# Lava runs without torch, in an environment of its own, kept in the user's cache folder and made once.
 lava: setup
 	@$(PY) -m snn2hw.exporters.lava.environment >/dev/null
 

@@ -3,7 +3,7 @@
     snn2hw verify iand.lava --data digits --samples 20 --models examples/lava_models.py
 
 EventDrivenLayer computes a layer as a chip does: it sends no image through a convolution but adds, for every event that
-arrives, the weights of the neurons that the event reaches. It runs in Lava's Python 3.10, with lava-nc, numpy and the
+arrives, the weights of the neurons that the event reaches. It runs in Lava's environment, with lava-nc, numpy and the
 modules of the bundle's folder `lava`, so it imports nothing of snn2hw.
 """
 

@@ -113,21 +113,17 @@ class LavaBackend:
         return readme(deployment.program, place)
 
     def parts(self) -> Sequence[Part]:
-        """Python 3.10, and the environment with Lava, which the first run makes."""
+        """The environment with Lava, which the first run makes, and the Python that it is made with."""
         from snn2hw.exporters.lava.environment import describe_environment
 
         status = describe_environment()
-        lava = f"lava-nc {status.lava_version} in {status.environment}" if status.ready else "not set up"
+        ready = f"lava-nc {status.lava_version} in {status.environment}" if status.ready else "not set up"
+        made = "made at the first run in Lava; now: python -m snn2hw.exporters.lava.environment"
         return (
             Part(
-                name="Python 3.10 (for Lava)",
-                present=str(status.python) if status.python else None,
-                advice=status.problem or "",
-            ),
-            Part(
                 name="Lava",
-                present=lava,
-                advice="" if status.ready else "made at the first run in Lava; now: make lava",
+                present=None if status.problem else ready,
+                advice=status.problem or ("" if status.ready else made),
             ),
         )
 

@@ -1,4 +1,7 @@
-"""Lava's Python 3.10 environment: made once in the user's cache folder, and never shared with torch.
+"""Lava's environment: made once in the user's cache folder with the user's own Python, and never shared with torch.
+
+lava-nc asks for Python 3.10 and old versions of what it needs. It is installed without regard to that, in Python 3.11
+and later with the pinned versions of requirements.txt; runtime/lava_import.py then lets it be imported.
 
 `python -m snn2hw.exporters.lava.environment` makes it and prints its Python.
 """
@@ -11,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,12 @@ from snn2hw.errors import LavaError, Snn2hwError
 from snn2hw.exporters.lava.runtime.lava_version import LAVA_VERSION
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+RUNTIME = Path(__file__).with_name("runtime")
 MARKER = "snn2hw-complete.json"  # written last; an environment without it was never finished
 PROBE_TIMEOUT = 60.0  # seconds
 INSTALL_TIMEOUT = 1800.0
+OLDEST_PYTHON = (3, 10)
+OLDEST_PYTHON_TEXT = ".".join(map(str, OLDEST_PYTHON))
 
 PYTHON_PROBE = """
 import json, sys
@@ -35,20 +40,35 @@ print(json.dumps({"version": list(sys.version_info[:3]), "executable": sys.execu
 """
 LAVA_PROBE = """
 import importlib.metadata, importlib.util, json, sys
-there = all(map(importlib.util.find_spec, ("lava.magma", "lava.proc", "numpy", "scipy", "networkx", "sklearn")))
+there = all(map(importlib.util.find_spec, ("lava.magma", "lava.proc", "numpy", "scipy", "networkx", "asteval")))
 version = importlib.metadata.version("lava-nc") if there else None
 print(json.dumps({"version": list(sys.version_info[:3]), "lava": version}))
 """
-LAVA_IMPORT = "import lava.proc.conv.models, lava.proc.dense.models, lava.proc.graded.models, lava.proc.lif.models"
+LAVA_IMPORT = f"""
+import sys
+sys.path.insert(0, {str(RUNTIME)!r})
+sys.dont_write_bytecode = True
+from lava_import import make_lava_importable
+make_lava_importable()
+import lava.proc.conv.models, lava.proc.dense.models, lava.proc.graded.models, lava.proc.lif.models
+"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class BasePython:
+    """A Python that environments are made with. version: major, minor and micro."""
+
+    executable: Path
+    version: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class EnvironmentStatus:
-    """What `snn2hw doctor` shows. `problem` says why there is no Python 3.10, or None."""
+    """What `snn2hw doctor` shows. `problem` says why no environment can be made, or None."""
 
     python: Path | None
     problem: str | None
-    environment: Path
+    environment: Path | None
     lava_version: str | None
 
     @property
@@ -57,44 +77,40 @@ class EnvironmentStatus:
         return self.lava_version == LAVA_VERSION
 
 
-def find_python310() -> Path:
-    """A Python 3.10 that runs and can make environments. Raises LavaError that lists what was tried.
+def find_python() -> BasePython:
+    """The Python that Lava's environment is made with: that of SNN2HW_LAVA_PYTHON, else the one that runs now.
 
-    Tried in this order: SNN2HW_LAVA_PYTHON (if set, nothing else), python3.10 on the PATH, pyenv, uv, usual places.
+    Raises LavaError if it does not run, is too old, or cannot make environments.
     """
-    tried = []
-    for candidate, origin in _candidates():
-        python, problem = _probe_python(candidate)
-        if python is not None:
-            return python
-        tried.append(f"  {candidate} ({origin}): {problem}")
+    named = os.environ.get("SNN2HW_LAVA_PYTHON")
+    candidate, origin = (named, "SNN2HW_LAVA_PYTHON") if named else (sys.executable, "this Python")
+    answer = _probe(candidate, PYTHON_PROBE)
+    if isinstance(answer, str):
+        problem = answer
+    elif tuple(answer["version"]) < OLDEST_PYTHON:
+        problem = f"is Python {'.'.join(map(str, answer['version']))}"
+    else:
+        return BasePython(executable=Path(answer["executable"]), version=tuple(answer["version"]))
     raise LavaError(
-        "\n".join(
-            [
-                f"Lava {LAVA_VERSION} needs Python 3.10, and none was found. Tried:",
-                *(tried or ["  no python3.10 on the PATH, in pyenv, in uv or in the usual places"]),
-                "Install Python 3.10 (for example: uv python install 3.10, or pyenv install 3.10), "
-                "or set SNN2HW_LAVA_PYTHON to one.",
-            ]
-        )
+        f"Lava's environment cannot be made with {candidate} ({origin}): {problem}. It takes Python "
+        f"{OLDEST_PYTHON_TEXT} or later with its venv module (Debian, Ubuntu: apt-get install python3-venv). Set "
+        "SNN2HW_LAVA_PYTHON to one."
     )
 
 
 def ensure_environment(progress: Note | None = None) -> Path:
     """The Python of an environment with Lava, made now if there is none. Commands that start together make it once.
 
-    `progress` is told in words what takes long. A Python 3.10 named by SNN2HW_LAVA_PYTHON that has Lava is taken as it
-    is. Raises LavaError.
+    `progress` is told in words what takes long. A Python named by SNN2HW_LAVA_PYTHON that has Lava is taken as it is.
+    Raises LavaError.
     """
-    if named := os.environ.get("SNN2HW_LAVA_PYTHON"):
-        if _lava_version(named) == LAVA_VERSION:
-            return Path(named).absolute()
-        find_python310()  # a wrong name is told even where an environment is ready
-    folder = environment_folder()
+    if (named := os.environ.get("SNN2HW_LAVA_PYTHON")) and _lava_version(named) == LAVA_VERSION:
+        return Path(named).absolute()
+    base = find_python()
+    folder = environment_folder(base)
     if _is_complete(folder):
         return _python_in(folder)
     tell = progress or (lambda text: None)
-    base = find_python310()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{folder}.lock")
@@ -105,7 +121,7 @@ def ensure_environment(progress: Note | None = None) -> Path:
             lock.acquire()
         try:
             if not _is_complete(folder):
-                _make(folder, base, tell)
+                _make(folder, base.executable, tell)
         finally:
             lock.release()
     except OSError as error:
@@ -116,57 +132,33 @@ def ensure_environment(progress: Note | None = None) -> Path:
     return _python_in(folder)
 
 
-def environment_folder() -> Path:
+def environment_folder(base: BasePython) -> Path:
     """Where the environment is or will be: in the user's cache, named after the versions it holds."""
     cache = os.environ.get("SNN2HW_CACHE_DIR") or user_cache_dir("snn2hw")
     digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:8]
-    return Path(cache).expanduser().absolute() / f"lava-{LAVA_VERSION}-{digest}"
+    python = ".".join(map(str, base.version[:2]))
+    return Path(cache).expanduser().absolute() / f"lava-{LAVA_VERSION}-python{python}-{digest}"
 
 
 def describe_environment() -> EnvironmentStatus:
-    """What there is of Python 3.10 and Lava. Installs and changes nothing."""
+    """What there is of Lava. Installs and changes nothing."""
     named = os.environ.get("SNN2HW_LAVA_PYTHON")
     if named and (version := _lava_version(named)) == LAVA_VERSION:
         path = Path(named).absolute()
         return EnvironmentStatus(python=path, problem=None, environment=path.parent.parent, lava_version=version)
-    folder = environment_folder()
-    python, problem = None, None
     try:
-        python = find_python310()
+        base = find_python()
     except LavaError as error:
-        problem = str(error)
+        return EnvironmentStatus(python=None, problem=str(error), environment=None, lava_version=None)
+    folder = environment_folder(base)
     lava_version = LAVA_VERSION if _is_complete(folder) else None
-    return EnvironmentStatus(python=python, problem=problem, environment=folder, lava_version=lava_version)
+    return EnvironmentStatus(python=base.executable, problem=None, environment=folder, lava_version=lava_version)
 
 
 def clean_variables() -> dict[str, str]:
     """This process's variables without those that would mix its Python into another."""
     dropped = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
     return {key: value for key, value in os.environ.items() if key not in dropped} | {"PYTHONNOUSERSITE": "1"}
-
-
-def _candidates() -> Iterator[tuple[str, str]]:
-    """Paths that may be a Python 3.10, best first, and where each comes from."""
-    if named := os.environ.get("SNN2HW_LAVA_PYTHON"):
-        yield named, "SNN2HW_LAVA_PYTHON"
-        return
-    for folder in os.environ.get("PATH", "").split(os.pathsep):
-        if folder and (executable := shutil.which("python3.10", path=folder)):
-            yield executable, "PATH"
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    for path in sorted(pyenv.glob("versions/3.10.*/bin/python3.10"), reverse=True):
-        yield str(path), "pyenv"
-    if uv := shutil.which("uv"):
-        printed = _output([uv, "python", "find", "3.10"])
-        if isinstance(printed, str) and printed:
-            yield printed, "uv"
-    home = Path.home()
-    for pattern in ("usr/bin/python3.10", "usr/local/bin/python3.10", "opt/*/bin/python3.10"):
-        for path in sorted(Path("/").glob(pattern)):
-            yield str(path), "usual place"
-    for pattern in (".local/share/uv/python/cpython-3.10*/bin/python3.10", "*conda3/envs/*/bin/python3.10"):
-        for path in sorted(home.glob(pattern), reverse=True):
-            yield str(path), "usual place"
 
 
 def _run(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
@@ -206,21 +198,10 @@ def _probe(python: str, code: str) -> dict[str, Any] | str:
     return answer if isinstance(answer, dict) else f"printed {printed[:80]!r} instead of its version"
 
 
-def _probe_python(candidate: str) -> tuple[Path | None, str]:
-    """The true executable behind a candidate if it is a Python 3.10 that can make environments, else what is wrong."""
-    answer = _probe(candidate, PYTHON_PROBE)
-    if isinstance(answer, str):
-        return None, answer
-    version = answer["version"]
-    if version[:2] != [3, 10]:
-        return None, f"is Python {'.'.join(map(str, version))}"
-    return Path(answer["executable"]), ""
-
-
 def _lava_version(python: str) -> str | None:
-    """The version of Lava that a Python 3.10 has, or None."""
+    """The version of Lava that a Python has, or None."""
     answer = _probe(python, LAVA_PROBE)
-    if isinstance(answer, str) or answer["version"][:2] != [3, 10]:
+    if isinstance(answer, str) or tuple(answer["version"]) < OLDEST_PYTHON:
         return None
     version = answer["lava"]
     return version if isinstance(version, str) else None
@@ -242,9 +223,10 @@ def _make(folder: Path, base: Path, tell: Note) -> None:
         shutil.rmtree(folder)
     tell(f"making Lava's environment in {folder} with {base}")
     _install([str(base), "-m", "venv", str(folder)], "an environment")
-    tell(f"installing Lava {LAVA_VERSION} (about 300 MB, once)")
+    tell(f"installing Lava {LAVA_VERSION} (about 200 MB, once)")
     pip = [str(_python_in(folder)), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"]
-    _install([*pip, "--requirement", str(REQUIREMENTS)], "Lava")
+    pinned = ["--ignore-requires-python", "--no-deps", "--requirement", str(REQUIREMENTS)]
+    _install([*pip, *pinned], "Lava")
     failure = _output([str(_python_in(folder)), "-c", LAVA_IMPORT])
     if isinstance(failure, LavaError):
         raise LavaError(f"Lava was installed in {folder} but does not import: {failure}")
@@ -260,7 +242,7 @@ def _install(command: list[str], what: str) -> None:
         last = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-8:])
         raise LavaError(
             f"{what} could not be made with: {' '.join(command)}\n{last}\n"
-            "Check the network and pip's settings (PIP_INDEX_URL), or set SNN2HW_LAVA_PYTHON to a Python 3.10 that has "
+            "Check the network and pip's settings (PIP_INDEX_URL), or set SNN2HW_LAVA_PYTHON to a Python that has "
             f"lava-nc {LAVA_VERSION}."
         )
 

@@ -15,9 +15,14 @@ def readme(program: ir.Program, runtime: Path) -> str:
     lava = LAVA_VERSION
     return f"""# A spiking network for Lava
 
-Made by snn2hw {__version__}. It runs in any Python 3.10 with lava-nc {lava} and numpy below 2; snn2hw is not needed:
+Made by snn2hw {__version__}. It runs in Python 3.10 or later with lava-nc {lava} and numpy; snn2hw is not needed:
 
+    python -m pip install --ignore-requires-python --no-deps lava-nc=={lava}
+    python -m pip install asteval networkx numpy scipy
     python {runtime}/run.py --input x.npz --output spikes.npz
+
+lava-nc asks for Python 3.10 and numpy below 2, and runs without them: the first line installs it without regard to
+that, and {runtime}/lava_import.py puts right what newer ones do not take.
 
 - x.npz holds `x`: real values [N, {shape}], shown at each of {steps} steps, or
   [N, {steps}, {shape}], one frame a step. Each becomes the payload clip(rint(x / {node.scale:.9g}),

@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -797,7 +796,7 @@ def test_an_exporter_that_does_not_load_is_told(monkeypatch: pytest.MonkeyPatch)
 # Lava
 
 
-@pytest.mark.parametrize("python", ["/no/such/python", "/bin/false", sys.executable])
+@pytest.mark.parametrize("python", ["/no/such/python", "/bin/false"])
 @pytest.mark.parametrize("ready", [True, False])
 def test_a_wrong_python_for_lava_is_told_before_the_work_begins(
     python: str, ready: bool, monkeypatch: pytest.MonkeyPatch
@@ -808,9 +807,8 @@ def test_a_wrong_python_for_lava_is_told_before_the_work_begins(
     monkeypatch.delattr(verify, "_run_program")
     for arguments in (outputs("verify.json")["verify"], (*outputs("spikes.npz")["simulate"], "--engine", "lava")):
         message = fail(*arguments)
-        assert "Lava 0.10.0 needs Python 3.10, and none was found" in message
-        assert f"{python} (SNN2HW_LAVA_PYTHON): " in message
-        assert "uv python install 3.10" in message and "set SNN2HW_LAVA_PYTHON" in message
+        assert f"Lava's environment cannot be made with {python} (SNN2HW_LAVA_PYTHON): " in message
+        assert "Python 3.10 or later" in message and "Set SNN2HW_LAVA_PYTHON" in message
 
 
 def test_the_doctor_names_a_missing_python(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """Runs this bundle's program in Lava: python lava/run.py --input x.npz --output spikes.npz
 
-Needs Python 3.10, lava-nc and numpy, nothing else. Exit code 0: done, the output is complete. 2: it failed; stderr says
-why, and no output, process or shared memory is left behind.
+Needs Python 3.10 or later with lava-nc and numpy, nothing else. Exit code 0: done, the output is complete. 2: it
+failed; stderr says why, and no output, process or shared memory is left behind.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ sys.dont_write_bytecode = True
 # BLAS starts threads when numpy is imported, and never ends if it does not get their memory. Nothing is computed here.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-from lava_version import LAVA_VERSION  # noqa: E402
+from lava_version import OLDEST_PYTHON, how_to_install  # noqa: E402
 from signals import Interrupted, Signals  # noqa: E402
 
 STALL = 600.0  # seconds
@@ -35,8 +35,9 @@ CAUSES = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, run, and return the exit code."""
-    if sys.version_info[:2] != (3, 10):
-        print(f"error: Lava {LAVA_VERSION} needs Python 3.10, this is {sys.version.split()[0]}", file=sys.stderr)
+    if sys.version_info < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        print(f"error: this needs Python {oldest} or later, this is {sys.version.split()[0]}", file=sys.stderr)
         return 2
     options = _parse(arguments)
     if options.worker is not None:
@@ -66,7 +67,7 @@ def _run(options: argparse.Namespace, signals: Signals, progress: _JsonProgress 
         from program import ProgramError
         from supervisor import Request, supervise
     except ModuleNotFoundError as error:
-        return f"{error}. {sys.executable} -m pip install lava-nc=={LAVA_VERSION} 'numpy<2'"
+        return f"{error}. {how_to_install()}"
     except ImportError as error:
         cause: BaseException = error
         while cause.__cause__ is not None:

@@ -24,7 +24,8 @@ import numpy as np
 from engine import Job
 from files import recording_paths
 from grouping import default_limit, group_regions
-from lava_version import LAVA_VERSION
+from lava_import import make_lava_importable
+from lava_version import LAVA_VERSION, how_to_install
 from program import ProgramError
 from program_npz.reader import read_program
 from system import SHARED_MEMORY, check_limits, die_with_parent, name_shared_memory
@@ -64,6 +65,7 @@ def report(folder: Path, error: BaseException | None, details: str) -> None:
 
 def _run(folder: Path, job: dict[str, Any]) -> None:
     check_lava()
+    make_lava_importable()
     # The supervisor shares this folder's modules, but must work, and explain itself, where Lava is missing.
     from lava.magma.core.run_conditions import RunSteps
 
@@ -104,10 +106,7 @@ def check_lava() -> None:
     except importlib.metadata.PackageNotFoundError:
         installed = "none"
     if installed != LAVA_VERSION:
-        raise ProgramError(
-            f"this needs lava-nc {LAVA_VERSION}, {sys.executable} has {installed}: "
-            f"{sys.executable} -m pip install lava-nc=={LAVA_VERSION} 'numpy<2'"
-        )
+        raise ProgramError(f"this needs lava-nc {LAVA_VERSION}, {sys.executable} has {installed}: {how_to_install()}")
 
 
 def count_cycles(folder: Path, processes: dict[int, str]) -> None:

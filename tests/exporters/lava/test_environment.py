@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from snn2hw.errors import LavaError
 from snn2hw.exporters.lava import environment
-from snn2hw.exporters.lava.environment import describe_environment, ensure_environment, find_python310
+from snn2hw.exporters.lava.environment import describe_environment, ensure_environment
 
 # Stands in for Python: it answers the probes, makes an "environment" by copying itself and notes every installation.
 FAKE = """#!/bin/bash
@@ -28,9 +29,9 @@ esac
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user with an empty home, an empty cache and nothing on the PATH but the tools of the fake."""
-    for name in ("SNN2HW_LAVA_PYTHON", "PYENV_ROOT"):
-        monkeypatch.delenv(name, raising=False)
+    """A user with an empty home, an empty cache, and a Python of which a test makes a fake: bin/python3."""
+    monkeypatch.delenv("SNN2HW_LAVA_PYTHON", raising=False)
+    monkeypatch.setattr(environment.sys, "executable", str(tmp_path / "bin/python3"))
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin")
@@ -38,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def fake_python(path: Path, *, version: str = "3, 10", pip: str = "true", log: Path | str = "/dev/null") -> Path:
+def fake_python(path: Path, *, version: str = "3, 12", pip: str = "true", log: Path | str = "/dev/null") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(FAKE.format(version=version, pip=pip, log=log))
     path.chmod(0o755)
@@ -47,57 +48,42 @@ def fake_python(path: Path, *, version: str = "3, 10", pip: str = "true", log: P
 
 def test_the_environment_has_lava_and_no_torch() -> None:
     python = ensure_environment()
-    code = "import sys, importlib.util as u, lava.proc.lif.models; print(*sys.version_info[:2], u.find_spec('torch'))"
+    code = f"{environment.LAVA_IMPORT}\nimport importlib.util as u; print(*sys.version_info[:2], u.find_spec('torch'))"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "3 10 None\n"
+    assert done.stdout == f"{sys.version_info[0]} {sys.version_info[1]} None\n"
     status = describe_environment()
     assert status.ready
     assert (status.lava_version, status.problem) == ("0.10.0", None)
 
 
-def test_pythons_are_tried_in_order_by_running_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    uv = home / ".local/share/uv/python/cpython-3.10.9-linux/bin/python3.10"
-    pyenv = fake_python(home / ".pyenv/versions/3.10.4/bin/python3.10")
-    shim = home / "bin/python3.10"
-    shim.write_text("#!/bin/bash\necho 'pyenv: python3.10: command not found' >&2\nexit 127\n")
-    shim.chmod(0o755)
-    assert find_python310() == pyenv
-    fake_python(shim, version="3, 11")
-    assert find_python310() == pyenv
-    fake_python(shim)
-    assert find_python310() == shim
-    named = fake_python(home / "elsewhere/python")
-    monkeypatch.setenv("SNN2HW_LAVA_PYTHON", str(named))
-    assert find_python310() == named
-    monkeypatch.delenv("SNN2HW_LAVA_PYTHON")
-    shim.unlink()
-    pyenv.unlink()
-    monkeypatch.setattr(Path, "glob", lambda self, pattern: [uv] if "uv/python" in pattern else [])
-    fake_python(uv)
-    assert find_python310() == uv
-
-
 def test_a_named_python_is_never_passed_over(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_python(home / "bin/python3.10")
-    monkeypatch.setenv("SNN2HW_LAVA_PYTHON", str(fake_python(home / "named", version="3, 12")))
-    with pytest.raises(LavaError, match=r"named \(SNN2HW_LAVA_PYTHON\): is Python 3.12.7"):
+    fake_python(home / "bin/python3")
+    monkeypatch.setenv("SNN2HW_LAVA_PYTHON", str(fake_python(home / "named", version="3, 9")))
+    with pytest.raises(LavaError, match=r"named \(SNN2HW_LAVA_PYTHON\): is Python 3.9.7"):
         ensure_environment()
     monkeypatch.setenv("SNN2HW_LAVA_PYTHON", "/no/such/python")
     with pytest.raises(LavaError, match=r"/no/such/python \(SNN2HW_LAVA_PYTHON\): .*No such file"):
         ensure_environment()
 
 
-def test_no_python_is_told_with_what_was_tried(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    candidates = [("/bin/false", "PATH"), ("/bin/echo", "uv")]
-    monkeypatch.setattr(environment, "_candidates", lambda: iter(candidates))
-    with pytest.raises(LavaError) as caught:
-        ensure_environment()
-    message = str(caught.value)
-    assert "/bin/false (PATH): ended with exit code 1" in message
-    assert "/bin/echo (uv): printed" in message
-    assert "set SNN2HW_LAVA_PYTHON" in message
-    status = describe_environment()
-    assert (status.ready, status.python, status.problem) == (False, None, message)
+def test_a_python_that_makes_no_environments_is_told_with_what_to_do(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for python, reason in (("/bin/false", "ended with exit code 1"), ("/bin/echo", "printed")):
+        monkeypatch.setattr(environment.sys, "executable", python)
+        with pytest.raises(LavaError, match=rf"{python} \(this Python\): {reason}.*Set SNN2HW_LAVA_PYTHON") as caught:
+            ensure_environment()
+        status = describe_environment()
+        assert (status.ready, status.python, status.problem) == (False, None, str(caught.value))
+
+
+def test_each_version_of_python_has_an_environment_of_its_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pythons = []
+    for version in ("3, 12", "3, 13", "3, 12"):
+        fake_python(home / "bin/python3", version=version)
+        pythons.append(ensure_environment())
+    assert pythons[0] == pythons[2] != pythons[1]
+    assert "python3.13" in str(pythons[1])
 
 
 def test_a_named_python_that_has_lava_is_used_as_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +96,7 @@ def test_a_named_python_that_has_lava_is_used_as_it_is(home: Path, monkeypatch: 
 
 
 def test_describing_makes_nothing(home: Path) -> None:
-    python = fake_python(home / "bin/python3.10")
+    python = fake_python(home / "bin/python3")
     status = describe_environment()
     assert (status.python, status.problem, status.ready) == (python, None, False)
     assert status.environment.parent == home / "cache"
@@ -119,7 +105,7 @@ def test_describing_makes_nothing(home: Path) -> None:
 
 def test_commands_that_start_together_make_one_environment(home: Path) -> None:
     log = home / "log"
-    fake_python(home / "bin/python3.10", log=log)
+    fake_python(home / "bin/python3", log=log)
     pythons: list[Path] = []
     told: list[str] = []
     threads = [threading.Thread(target=lambda: pythons.append(ensure_environment(told.append))) for _ in range(3)]
@@ -136,7 +122,7 @@ def test_commands_that_start_together_make_one_environment(home: Path) -> None:
 
 def test_a_half_made_or_broken_environment_is_made_anew(home: Path) -> None:
     log = home / "log"
-    fake_python(home / "bin/python3.10", log=log)
+    fake_python(home / "bin/python3", log=log)
     python = ensure_environment()
     assert ensure_environment() == python
     assert len(log.read_text().splitlines()) == 1
@@ -152,7 +138,7 @@ def test_a_half_made_or_broken_environment_is_made_anew(home: Path) -> None:
 
 
 def test_a_failed_installation_says_what_to_do_and_is_not_kept(home: Path) -> None:
-    base = fake_python(home / "bin/python3.10", pip="echo 'ERROR: No matching distribution' >&2; exit 1")
+    base = fake_python(home / "bin/python3", pip="echo 'ERROR: No matching distribution' >&2; exit 1")
     with pytest.raises(
         LavaError, match=r"(?s)pip install .*No matching distribution.*PIP_INDEX_URL.*SNN2HW_LAVA_PYTHON"
     ):
@@ -163,7 +149,7 @@ def test_a_failed_installation_says_what_to_do_and_is_not_kept(home: Path) -> No
 
 
 def test_an_unwritable_cache_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_python(home / "bin/python3.10")
+    fake_python(home / "bin/python3")
     (home / "file").touch()
     monkeypatch.setenv("SNN2HW_CACHE_DIR", str(home / "file"))
     with pytest.raises(LavaError, match="Set SNN2HW_CACHE_DIR to a folder that can be written"):
@@ -171,7 +157,7 @@ def test_an_unwritable_cache_is_told(home: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_command_prints_the_python_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fake_python(home / "bin/python3.10")
+    fake_python(home / "bin/python3")
     assert environment.main() == 0
     out, err = capsys.readouterr()
     assert Path(out.strip()).is_relative_to(home / "cache")

@@ -245,6 +245,8 @@ def test_structural_processes_are_stock_ones_where_those_are_exact(tmp_path: Pat
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
+from lava_import import make_lava_importable
+make_lava_importable()
 import numpy as np
 from engine import Job
 from network import RunConfig, build_network
