@@ -36,7 +36,7 @@ help:
 	@echo 'make check    formatting, lint and types     (make format puts the first two right)'
 	@echo 'make clean    remove the environment and caches of this folder'
 
-demo: setup lava
+demo: setup
 	@$(PY) examples/demo.py
 
 test: setup lava browser

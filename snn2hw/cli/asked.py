@@ -93,6 +93,10 @@ class Verify:
     data: DataOption
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None
     samples: SamplesOption = None
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Leave out a back end, {bundled_targets()} say: the verdict of the others, which says so."),
+    ] = None
     model: Annotated[str | None, typer.Option(help="The model, if it is no longer where it was.")] = None
     weights: WeightsOption = None
     trust_pickle: TrustOption = False

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
     from snn2hw.exporters.bundle import Entry
     from snn2hw.mapping.summary import LayerSummary
     from snn2hw.verification.comparison import Comparison, Measures
-    from snn2hw.verification.verify import Verification
+    from snn2hw.verification.verdict import Verification
 
 TOLD = 5  # samples left out that are named
 PIPE_WIDTH = 120  # columns of a table where no terminal says how wide it is
@@ -212,7 +212,8 @@ def show_verdict(result: Verification) -> None:
         if comparison.exact_required and comparison.mismatches:
             _show_first(comparison)
     colour = {"exact": "green", "diverged": "red", "incomplete": "yellow"}[result.verdict]
-    console.print(f"Verdict: [bold {colour}]{result.verdict}[/] for these {result.samples} samples.")
+    stated = f" I{escape(result.statement[1:])}." if result.statement else ""
+    console.print(f"Verdict: [bold {colour}]{result.verdict}[/] for these {result.samples} samples.{stated}")
     if result.verdict == "incomplete":
         say(f"What must be equal could not all be compared: {', '.join(result.not_compared)}.")
 

@@ -67,7 +67,8 @@ def _show_accuracy(report: Report) -> None:
     if report.verification:
         verdict, count = report.verification.verdict, report.verification.samples
         colour = "green" if verdict == "exact" else "red"
-        console.print(f"Verified: [bold {colour}]{escape(verdict)}[/] for {count} samples.")
+        stated = report.verification.statement
+        console.print(f"Verified: [bold {colour}]{escape(verdict)}[/] for {count} samples. {escape(stated)}".rstrip())
 
 
 def _show_layers(report: Report) -> None:

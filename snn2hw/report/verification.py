@@ -27,7 +27,8 @@ class Compared:
 class Verified:
     """The verdict for the first `samples` samples of the data; skipped: comparisons that could not run, and why.
 
-    accuracy: share of right answers of each engine, and their number `n`; None for unlabelled samples.
+    accuracy: share of right answers of each engine, and their number `n`; None for unlabelled samples. statement: who
+    is integer-exact, and who did not run; "" where spikes differ.
     """
 
     verdict: Literal["exact", "diverged", "incomplete"]
@@ -35,6 +36,7 @@ class Verified:
     accuracy: dict[str, float] | None
     comparisons: tuple[Compared, ...]
     skipped: dict[str, str]
+    statement: str = ""
 
 
 def read_verification(file: Path, subject: Subject, samples: Samples) -> Verified:
@@ -58,6 +60,7 @@ def read_verification(file: Path, subject: Subject, samples: Samples) -> Verifie
                 for comparison in document["comparisons"]
             ),
             skipped=document["skipped"],
+            statement=document.get("statement", ""),
         )
     except FileNotFoundError:
         raise OptionError(f"--verify {file}: there is no such file.") from None

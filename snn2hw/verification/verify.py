@@ -3,23 +3,25 @@
 These comparisons are required: the user's own module against the float network (network_vs_torch.py); the integers
 against the float network and the stated scales (integers.py); the model with the integers put back, and each runnable
 back end, such as real Lava, against the program, at every layer, neuron and step. One that could not run makes a
-verdict incomplete.
+verdict incomplete. A back end that the user leaves out is not required, and the verdict names it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import reduce
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Protocol
 
+import nir
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.data.aliases import NamedProgress
+from snn2hw.data.aliases import NamedProgress, Note
 from snn2hw.data.samples import Samples, right_answers
 from snn2hw.engines import cycle, fast
 from snn2hw.engines.batches import is_balanced
@@ -27,99 +29,80 @@ from snn2hw.engines.cycle import input_payloads
 from snn2hw.engines.torch_model import run_torch
 from snn2hw.errors import BackendError, OptionError
 from snn2hw.exporters import Runnable, find_runnable
-from snn2hw.exporters.bundle import Bundle
-from snn2hw.files import VERIFY_SCHEMA
 from snn2hw.frontends.source import LoadedModel
-from snn2hw.verification.comparison import Comparison, compare, joined, name_of
+from snn2hw.verification.comparison import Comparison, compare, name_of
 from snn2hw.verification.integers import NAME as INTEGERS
 from snn2hw.verification.integers import compare_integers
 from snn2hw.verification.network_judge import NAME as NETWORK
 from snn2hw.verification.network_vs_torch import CannotRun, compare_network_on
+from snn2hw.verification.verdict import (
+    FLOAT,
+    NIR_FILE,
+    OF_THE_FLOATS,
+    OF_THE_INTEGERS,
+    PROGRAM,
+    PYTORCH,
+    REQUANTISED,
+    Verification,
+    merged,
+)
 from snn2hw.verification.witnesses import float_witness, integer_witness
 
 BATCH = 64
 CHUNK_BYTES = 512 << 20  # one engine's spikes of the samples that are compared at a time
 NETWORK_SAMPLES = 64  # on which the user's module is run in float64: what a tracer gets wrong shows on few
-Verdict = Literal["exact", "diverged", "incomplete"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verification:
-    """The verdict and all that it rests on.
+class Verifiable(Protocol):
+    """A program, and what it was made of: a bundle, or what was just compiled.
 
-    required: the names of the comparisons that must run and find nothing. correct: of each engine how many samples it
-    gives the right answer for; None for unlabelled samples. head: of several heads the one that the labels and the
-    answers speak of, the first. spikes: what each layer emitted over all samples and steps, graded ones by value.
+    runnable: what each runnable back end wrote for it, by name.
     """
 
-    samples: int
-    timesteps: int
-    comparisons: tuple[Comparison, ...]
-    skipped: dict[str, str]
-    required: tuple[str, ...]
-    correct: dict[str, int] | None
-    head: str | None = None
-    spikes: dict[str, int] = field(default_factory=dict)
-
     @property
-    def verdict(self) -> Verdict:
-        """ "diverged" if a required comparison differs, "incomplete" if one did not run or compared nothing, "exact"
-        if all of them ran and none differs.
-        """
-        if any(comparison.mismatches for comparison in self.comparisons if comparison.exact_required):
-            return "diverged"
-        return "incomplete" if self.not_compared else "exact"
-
+    def program(self) -> ir.Program: ...
     @property
-    def not_compared(self) -> tuple[str, ...]:
-        """The required comparisons that did not run or compared nothing."""
-        ran = {comparison.name for comparison in self.comparisons if comparison.compared}
-        return tuple(name for name in self.required if name not in ran or name in self.skipped)
-
-    def to_json(self) -> dict[str, Any]:
-        """The document of schema snn2hw.verify/1."""
-        return {
-            "schema": VERIFY_SCHEMA,
-            "verdict": self.verdict,
-            "samples": self.samples,
-            "timesteps": self.timesteps,
-            "comparisons": [
-                {
-                    "name": comparison.name,
-                    "exact_required": comparison.exact_required,
-                    "compared": comparison.compared,
-                    "mismatches": comparison.mismatches,
-                    "ties": comparison.ties,
-                    "note": comparison.note,
-                    "layers": [asdict(layer) for layer in comparison.layers],
-                }
-                for comparison in self.comparisons
-            ],
-            "skipped": self.skipped,
-            "accuracy": None
-            if self.correct is None
-            else {engine: count / self.samples for engine, count in self.correct.items()} | {"n": self.samples},
-            "head": self.head,
-            "spikes": self.spikes,
-        }
+    def network(self) -> nir.NIRGraph: ...
+    @property
+    def integers(self) -> nir.NIRGraph: ...
+    @property
+    def runnable(self) -> Mapping[str, Path]: ...
 
 
-PROGRAM = "program"
-OF_THE_INTEGERS = (PROGRAM, "requantised-torch")
-OF_THE_FLOATS = (PROGRAM, "float-torch")
-REQUANTISED, FLOAT = name_of(OF_THE_INTEGERS), name_of(OF_THE_FLOATS)
+def required_of(bundle: Verifiable, without: Collection[str] = ()) -> tuple[str, ...]:
+    """The comparisons that a bundle's verdict rests on: those of its numbers, and one for each back end that runs and
+    is not left out.
+    """
+    backends = (name for name in bundle.runnable if name not in without)
+    return (NETWORK, INTEGERS, *(name_of((name, PROGRAM)) for name in backends), REQUANTISED)
 
 
-def required_of(bundle: Bundle) -> tuple[str, ...]:
-    """The comparisons that a bundle's verdict rests on: those of its numbers, and one for each back end that runs."""
-    return (NETWORK, INTEGERS, *(name_of((backend, PROGRAM)) for backend in bundle.runnable), REQUANTISED)
+def prepare_backends(bundle: Verifiable, without: Collection[str], tell: Note) -> dict[str, str]:
+    """Get the bundle's runnable back ends ready, before the work begins; of those that cannot run, the reason by name.
+
+    without: back ends that the user leaves out. Raises OptionError if the bundle has none of such a name.
+    """
+    if unknown := [name for name in without if name not in bundle.runnable]:
+        there = ", ".join(bundle.runnable) or "none"
+        raise OptionError(f"--without {unknown[0]}: no such back end runs what was exported. Runnable are: {there}.")
+    unable = {}
+    for name in bundle.runnable:
+        if name in without:
+            continue
+        try:
+            find_runnable(name).prepare(tell)
+        except (OptionError, BackendError) as error:
+            unable[name] = f"{error} For a verdict of the other witnesses leave it out: --without {name}."
+    return unable
 
 
 def verify(
-    bundle: Bundle,
+    bundle: Verifiable,
     samples: Samples,
     loaded: LoadedModel | None,
     *,
+    without: Collection[str] = (),
+    unable: Mapping[str, str] | None = None,
     run_options: Mapping[str, object] | None = None,
     missing_model: str = "",
     progress: NamedProgress | None = None,
@@ -134,6 +117,8 @@ def verify(
         bundle: as read by `read_bundle`.
         samples: what to run; the whole check is exact for these samples and says nothing about others.
         loaded: the model the bundle came from; None if it cannot be had, for the reason `missing_model`.
+        without: back ends that are left out: the verdict is that of the other witnesses, and says so.
+        unable: what `prepare_backends` returns: back ends that cannot run, and why.
         run_options: how back ends run, by name; those not named run with their defaults.
         progress: told (engine, done, total).
         chunk: how many samples are compared at a time.
@@ -143,7 +128,9 @@ def verify(
     tell = progress or (lambda engine, done, total: None)
     program, options = bundle.program, run_options or {}
     before, skipped = _of_the_network(bundle, samples, loaded, missing_model, tell)
-    backends, not_installed = _backends_of(bundle)
+    unable = unable or {}
+    backends = {name: find_runnable(name) for name in bundle.runnable if name not in without and name not in unable}
+    skipped |= {name_of((name, PROGRAM)): reason for name, reason in unable.items()}
     if loaded is None:
         skipped |= dict.fromkeys((REQUANTISED, FLOAT), missing_model)
     floats, integers = None, None
@@ -178,30 +165,21 @@ def verify(
                 samples=len(part),
                 timesteps=program.schedule.timesteps,
                 comparisons=tuple(comparisons),
-                skipped=skipped | not_installed,
-                required=required_of(bundle),
+                skipped=skipped,
+                required=required_of(bundle, without),
                 correct=None if part.y is None else _correct(program.graph.readout, logits, part.y),
                 head=program.graph.readout.heads[0].name if program.graph.readout.heads else None,
                 spikes={node.name: int(spikes[node.name].sum(dtype=np.int64)) for node in program.graph.recorded},
+                left_out=tuple(name for name in bundle.runnable if name in without),
+                model=PYTORCH if loaded is None or loaded.traced is not None else NIR_FILE,
             )
         )
-    result = reduce(_merge, parts)
+    result = reduce(merged, parts)
     return replace(result, comparisons=(*before, *result.comparisons))
 
 
-def _backends_of(bundle: Bundle) -> tuple[dict[str, Runnable], dict[str, str]]:
-    """The bundle's runnable back ends; of those that are not installed here the comparison, and why it cannot run."""
-    backends, skipped = {}, {}
-    for name in bundle.runnable:
-        try:
-            backends[name] = find_runnable(name)
-        except OptionError as error:
-            skipped[name_of((name, PROGRAM))] = str(error)
-    return backends, skipped
-
-
 def _run_backend(
-    backend: Runnable, bundle: Bundle, samples: Samples, options: object, expected: ir.Spikes, tell: NamedProgress
+    backend: Runnable, bundle: Verifiable, samples: Samples, options: object, expected: ir.Spikes, tell: NamedProgress
 ) -> ir.Spikes:
     """The spikes of a back end. Raises BackendError if it returns not every layer, or one of another shape."""
     name = backend.name
@@ -216,7 +194,7 @@ def _run_backend(
 
 
 def _of_the_network(
-    bundle: Bundle, samples: Samples, loaded: LoadedModel | None, missing_model: str, tell: NamedProgress
+    bundle: Verifiable, samples: Samples, loaded: LoadedModel | None, missing_model: str, tell: NamedProgress
 ) -> tuple[list[Comparison], dict[str, str]]:
     """The comparisons with the float network: of the user's model, and of the integers; what could not run, and why."""
     comparisons, skipped = [], {}
@@ -249,23 +227,6 @@ def _chunk_size(program: ir.Program) -> int:
     recorded = program.graph.recorded
     each = sum(math.prod(node.shape) * ir.record_dtype(program.bounds[node.name])().itemsize for node in recorded)
     return max(1, CHUNK_BYTES // (each * program.schedule.timesteps))
-
-
-def _merge(one: Verification, more: Verification) -> Verification:
-    """Two verifications of different samples of one bundle as one."""
-    correct = None
-    if one.correct is not None and more.correct is not None:
-        correct = {engine: count + more.correct[engine] for engine, count in one.correct.items()}
-    return Verification(
-        samples=one.samples + more.samples,
-        timesteps=one.timesteps,
-        comparisons=tuple(joined(a, b) for a, b in zip(one.comparisons, more.comparisons, strict=True)),
-        skipped=one.skipped,
-        required=one.required,
-        correct=correct,
-        head=one.head,
-        spikes={name: count + more.spikes[name] for name, count in one.spikes.items()},
-    )
 
 
 def _whole(logits: NDArray[Any]) -> NDArray[Any]:

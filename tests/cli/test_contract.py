@@ -281,11 +281,12 @@ def test_a_model_is_simulated_like_its_bundle() -> None:
 def test_the_json_of_verify() -> None:
     result = verified(*VERIFY, "--samples", "4")
     assert set(result) == {
-        "schema", "verdict", "samples", "timesteps", "comparisons", "skipped", "accuracy", "head", "spikes",
-        "conventions", "program_sha256", "data_sha256",
+        "schema", "verdict", "statement", "witnesses", "without", "samples", "timesteps", "comparisons", "skipped",
+        "accuracy", "head", "spikes", "conventions", "program_sha256", "data_sha256",
     }  # fmt: skip
     assert (result["schema"], result["verdict"]) == ("snn2hw.verify/1", "exact")
     assert (result["samples"], result["timesteps"], result["skipped"]) == (4, TIMESTEPS, {})
+    assert (result["witnesses"], result["without"]) == (["PyTorch", "program", "lava"], [])
     assert [(comparison["name"], comparison["exact_required"]) for comparison in result["comparisons"]] == [
         ("network-vs-torch", True),
         ("integers-vs-network", True),
@@ -334,6 +335,36 @@ def test_what_verify_prints_names_the_verdict_the_conventions_and_the_comparison
     assert "6 layers of snnTorch, firing at v > threshold, reset to 0, starting at 0" in out
     for words in ("lava-vs-program", "program-vs-requantised-torch", "program-vs-float-torch", "Accuracy on 5 samples"):
         assert words in out
+
+
+def test_a_verdict_without_a_back_end_names_it_in_the_line_the_json_and_the_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SNN2HW_LAVA_PYTHON", "/no/such/python")  # it is not even looked for
+    out = succeed(*VERIFY, "--without", "lava")
+    line = "integer-exact: PyTorch, program (without lava)"
+    assert f"Verdict: exact for these 5 samples. I{line[1:]}." in out
+    result = json.loads(Path("verify.json").read_text())
+    assert (result["verdict"], result["statement"], result["skipped"]) == ("exact", line, {})
+    assert (result["witnesses"], result["without"]) == (["PyTorch", "program"], ["lava"])
+    assert "lava-vs-program" not in [comparison["name"] for comparison in result["comparisons"]]
+    report = ("report", "tiny.lava", "--data", "samples.npz", "--verify", "verify.json", "-o", "out")
+    assert f"Verified: exact for 5 samples. {line}" in succeed(*report)
+    assert line in Path("out/report.html").read_text()
+    assert "--without onnx: no such back end runs what was exported. Runnable are: lava." in fail(
+        *VERIFY, "--without", "onnx"
+    )
+
+
+def test_where_a_back_end_cannot_be_had_the_verdict_is_incomplete_and_says_whom_the_others_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SNN2HW_LAVA_PYTHON", "/no/such/python")
+    monkeypatch.setenv("SNN2HW_CACHE_DIR", str(Path("cache").absolute()))
+    out = succeed(*VERIFY, code=3)
+    assert "Verdict: incomplete for these 5 samples. Integer-exact: PyTorch, program (without lava)." in out
+    skipped = json.loads(Path("verify.json").read_text())["skipped"]
+    assert "/no/such/python" in skipped["lava-vs-program"] and "--without lava" in skipped["lava-vs-program"]
 
 
 def test_samples_without_labels_are_verified_without_accuracy() -> None:

@@ -25,7 +25,7 @@ from snn2hw.models.checkpoint import build_model
 from snn2hw.training.trainer import accuracy
 from snn2hw.verification import verify
 from snn2hw.verification.comparison import Comparison, LayerComparison
-from snn2hw.verification.verify import Verification
+from snn2hw.verification.verdict import Verification
 
 BUNDLE = Path("tiny.lava")
 VERIFY = ("verify", BUNDLE, "--data", "samples.npz", "--json", "verify.json")

@@ -11,6 +11,7 @@ from snn2hw.exporters import runnable_backends
 from snn2hw.exporters.bundle import read_bundle
 from snn2hw.files import check_file, write_text
 from snn2hw.verification.provenance import model_of
+from snn2hw.verification.verify import prepare_backends
 from snn2hw.verification.verify import verify as verify_bundle
 
 EXIT_CODES = {"exact": 0, "diverged": 1, "incomplete": 3}
@@ -29,13 +30,15 @@ def verify(asked: Verify) -> int:
     )
     loaded, missing = model_of(bundle, asked.model, asked.weights, asked.trust_pickle)
     tell_notes(loaded)
-    for backend in backends.values():
-        backend.prepare(console.note)
+    without = asked.without or []
+    unable = prepare_backends(bundle, without, console.note)
     with console.bars() as bars:
         result = verify_bundle(
             bundle,
             samples,
             loaded,
+            without=without,
+            unable=unable,
             run_options={name: asked.run_options.of(backend) for name, backend in backends.items()},
             missing_model=missing,
             progress=bars,
