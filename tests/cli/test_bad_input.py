@@ -731,7 +731,7 @@ SIMULATE = ("simulate", "tiny.lava", "--data", "samples.npz")
     [
         (("simulate", "tiny.lava", "--data", "samples.npz", "--samples", "0"), "--samples 0: at least 1 is needed"),
         (("verify", "tiny.lava", "--data", "samples.npz", "--samples", "-2"), "--samples -2: at least 1 is needed"),
-        ((*SIMULATE, "--engine", "gpu"), "engine 'gpu': choose fast, cycle, lava, norse"),
+        ((*SIMULATE, "--engine", "gpu"), "engine 'gpu': choose fast, cycle, lava, "),
         ((*SIMULATE, "--device", "tpu"), "--device tpu: choose cpu or cuda"),
         ((*SIMULATE, "--lava-processes", "1"), "--lava-processes 1: 2 to 300 are possible"),
         ((*SIMULATE, "--lava-processes", "301"), "--lava-processes 301: 2 to 300 are possible"),

@@ -9,6 +9,7 @@ import pytest
 from cli import fail, succeed
 
 from snn2hw.cli.asked import COMMANDS
+from snn2hw.cli.backend_names import engines, targets
 from snn2hw.cli.command import Command
 
 
@@ -24,8 +25,9 @@ def words(*arguments: str) -> str:
 
 
 def test_help_names_the_back_ends_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "fast, cycle (the definition, slow) or lava; for a .nir file also" in words("simulate", "--help")
-    assert "lava (a bundle) or nir (a file), or any other exporter once it is installed." in words("export", "--help")
+    assert f"{engines('fast', 'cycle (the definition, slow)')}; for a .nir file also" in words("simulate", "--help")
+    assert f"{targets()}, or any other exporter once it is installed." in words("export", "--help")
+    assert "lava (a bundle), nir (a file)" in targets()
     monkeypatch.setattr("snn2hw.cli.backend_names.runnable_backends", lambda: {"lava": None, "flux": None})
     assert "fast, cycle (the definition, slow), lava or flux; for" in words("simulate", "--help")
     assert "Engines: torch, cycle, lava or flux; for .nir" in words("compare", "--help")
