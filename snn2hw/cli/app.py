@@ -17,7 +17,9 @@ app = typer.Typer(
 
 DEFAULT_TARGET = "lava"
 
-ModelArgument = Annotated[str, typer.Argument(help="A checkpoint (.pt, .pth), a .nir file, or package.module:factory.")]
+ModelArgument = Annotated[
+    str, typer.Argument(help="A checkpoint (.pt, .pth), a .nir file, package.module:factory, or file.py:factory.")
+]
 DataOption = Annotated[str, typer.Option(help="An .npz with x (and y), or a set: digits, moving-digits, NAME:FOLDER.")]
 SamplesOption = Annotated[int | None, typer.Option(help="Take the first samples only.")]
 SkipCorruptOption = Annotated[

@@ -11,21 +11,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
-from rich.text import Text
 
 from snn2hw import ir
 from snn2hw.errors import Blocker
+from snn2hw.shown import progress, tables
+from snn2hw.shown.progress import Bars
 
 if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
     from snn2hw.deployment import Convention
@@ -33,10 +24,9 @@ if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
     from snn2hw.exporters import Part
     from snn2hw.exporters.bundle import Entry
     from snn2hw.mapping.summary import LayerSummary
-    from snn2hw.verification.comparison import Comparison, Measures
+    from snn2hw.verification.comparison import Measures
     from snn2hw.verification.verdict import Verification
 
-TOLD = 5  # samples left out that are named
 PIPE_WIDTH = 120  # columns of a table where no terminal says how wide it is
 
 console = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
@@ -46,17 +36,6 @@ errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 def say(message: str) -> None:
     """Print a line as it stands: names of files may hold what looks like markup."""
     console.print(message, markup=False)
-
-
-def say_left_out(data: str, reasons: Sequence[str]) -> None:
-    """Which samples of a data set cannot be read, the first few by name; nothing if all can."""
-    if not reasons:
-        return
-    say(f"{data}: {len(reasons):,} samples cannot be read and are left out:")
-    for reason in reasons[:TOLD]:
-        say(f"  {reason}")
-    if len(reasons) > TOLD:
-        say(f"  and {len(reasons) - TOLD:,} more")
 
 
 def note(message: str) -> None:
@@ -70,31 +49,11 @@ def fail(message: str) -> None:
     errors.print(f"[bold red]error[/]: {escape(message)}")
 
 
-class Bars:
-    """One progress bar an engine, made when it first reports. Draws nothing unless stderr is a terminal."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, label: str, done: int, total: int) -> None:
-        if label not in self._tasks:
-            self._tasks[label] = self._progress.add_task(label, total=total)
-        self._progress.update(self._tasks[label], completed=done, total=total)
-
-
-class _Speed(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.3g}/s" if speed else "")
-
-
 @contextmanager
 def bars() -> Iterator[Bars]:
     """Progress bars on a terminal; silence in a pipe."""
-    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _Speed())
-    with Progress(*columns, console=errors, transient=True, disable=not sys.stderr.isatty()) as progress:
-        yield Bars(progress)
+    with progress.terminal_bars() as shown:
+        yield shown
 
 
 def show_conventions(conventions: Mapping[str, Convention]) -> None:
@@ -174,48 +133,19 @@ def show_bounds(program: ir.Program) -> None:
 
 def show_verification(result: Verification) -> None:
     """Accuracy waterfall, spikes, comparisons."""
-    if result.correct is None:
-        console.print("The samples have no labels: no accuracy.")
-    else:
-        of = "" if result.head is None else f" of head {escape(result.head)}"
-        title = f"Accuracy{of} on {result.samples} samples, T={result.timesteps}"
-        table = Table("engine", title=title, title_justify="left")
-        table.add_column("accuracy", justify="right")
-        table.add_column("correct", justify="right")
-        for engine, count in result.correct.items():
-            table.add_row(engine, f"{100 * count / result.samples:.2f} %", str(count))
-        console.print(table)
-    _show_spikes(result)
-    table = Table("comparison", "required", title="Spike for spike", title_justify="left")
-    for heading in ("compared", "different"):
-        table.add_column(heading, justify="right")
-    notes: list[str] = []
-    for comparison in result.comparisons:
-        required = "exact" if comparison.exact_required else "for information"
-        notes += [f"{comparison.name}: {comparison.note}."] if comparison.note else []
-        if comparison.ties:
-            notes.append(
-                f"{comparison.name}: {comparison.ties:,} values differ by ties alone, membranes that lie on their "
-                "threshold up to rounding."
-            )
-        table.add_row(comparison.name, required, f"{comparison.compared:,}", f"{comparison.mismatches:,}")
-    for name, reason in result.skipped.items():
-        table.add_row(name, f"skipped: {escape(reason)}", "", "")
-    console.print(table)
-    for line in notes:
-        say(line)
+    from snn2hw.verification.shown import parts_of
+
+    tables.show(console, parts_of(result))
 
 
 def show_verdict(result: Verification) -> None:
-    """The first difference of each comparison that must be exact, and the verdict."""
-    for comparison in result.comparisons:
-        if comparison.exact_required and comparison.mismatches:
-            _show_first(comparison)
+    """The first difference of each comparison that must be exact, and the verdict, in colour."""
+    from snn2hw.verification.shown import verdict_of
+
     colour = {"exact": "green", "diverged": "red", "incomplete": "yellow"}[result.verdict]
-    stated = f" I{escape(result.statement[1:])}." if result.statement else ""
-    console.print(f"Verdict: [bold {colour}]{result.verdict}[/] for these {result.samples} samples.{stated}")
-    if result.verdict == "incomplete":
-        say(f"What must be equal could not all be compared: {', '.join(result.not_compared)}.")
+    for line in verdict_of(result):
+        escaped = escape(line).replace(f"Verdict: {result.verdict}", f"Verdict: [bold {colour}]{result.verdict}[/]")
+        console.print(escaped.replace("First difference", "[bold red]First difference[/]"))
 
 
 def show_backends(backends: Mapping[str, Entry]) -> None:
@@ -254,34 +184,4 @@ def show_comparison(result: Measures, a: str, b: str) -> None:
     console.print(
         f"[bold red]First difference[/]: layer {escape(name)}, sample {first.sample}{step}, index "
         f"{list(first.index)}: {escape(a)} gives {first.expected}, {escape(b)} gives {first.actual}."
-    )
-
-
-def _show_spikes(result: Verification) -> None:
-    sizes = {
-        layer.name: layer.compared for comparison in result.comparisons for layer in comparison.layers
-    }  # values compared: samples x steps x neurons
-    table = Table("layer", title="Spikes", title_justify="left")
-    for heading in ("spikes", "per neuron and step"):
-        table.add_column(heading, justify="right")
-    for name, count in result.spikes.items():
-        table.add_row(escape(name), f"{count:,}", f"{count / sizes[name]:.4f}" if sizes.get(name) else "")
-    console.print(table)
-    silent = [name for name, count in result.spikes.items() if count == 0]
-    if silent:
-        console.print(f"[bold yellow]Silent layers[/]: {escape(', '.join(silent))} emitted no spike at all.")
-
-
-def _show_first(comparison: Comparison) -> None:
-    difference = comparison.first()
-    if difference is None:
-        return
-    layer, first = difference
-    actual, expected = comparison.sides
-    times = (("sample", first.sample), ("step", first.step), ("cycle", first.cycle))
-    where = "".join(f"{label} {time}, " for label, time in times if time is not None)
-    about = f" ({escape(first.detail)})" if first.detail else ""
-    console.print(
-        f"[bold red]First difference[/] of {comparison.name}: layer {escape(layer)}, {where}index {list(first.index)}: "
-        f"{expected} gives {first.expected}, {actual} gives {first.actual}{about}."
     )

@@ -1,10 +1,15 @@
-"""MODEL arguments: a checkpoint, a .nir file, or package.module:factory, each brought to a NIR graph."""
+"""Models brought to a NIR graph: a checkpoint, a .nir file, package.module:factory, file.py:factory, and modules and
+graphs in memory.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 import nir
@@ -22,6 +27,7 @@ from snn2hw.frontends.checkpoints.hints import Hints
 from snn2hw.frontends.checkpoints.torch_file import ENDINGS, search_here
 from snn2hw.frontends.nir_model import NirModel
 from snn2hw.frontends.options import ModelOptions
+from snn2hw.frontends.torch.copies import copy_of
 from snn2hw.frontends.torch.time_in import SAYINGS
 from snn2hw.frontends.torch.trace import Traced, trace
 from snn2hw.frontends.torch.user_model import UserModel
@@ -33,6 +39,9 @@ from snn2hw.network.normalise import normalise
 __all__ = ["LoadedModel", "load_model", "read_nir", "same_network", "sha256"]
 
 Value = TypeVar("Value")
+
+IN_MEMORY = " in memory"
+"""How the name of a model ends that was handed over as a module or graph."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,7 +88,7 @@ def load_model(model: str, options: ModelOptions, *, default_timesteps: int | No
         are, them = ("is", "it") if len(given) == 1 else ("are", "them")
         raise OptionError(f"{model}: {', '.join(given)} {are} for files that hold weights alone. Leave {them} out.")
     if model.endswith(".nir"):
-        return _nir_file(model, options, default_timesteps)
+        return _nir_graph(read_nir(Path(model)), model, Path(model), options, default_timesteps)
     if ":" in model:
         module = _call_factory(model)
         notes: tuple[str, ...] = ()
@@ -91,9 +100,31 @@ def load_model(model: str, options: ModelOptions, *, default_timesteps: int | No
         file = Path(options.weights) if options.weights else None
         return _traced(module, model, shape, steps, file, options, None, notes)
     raise ModelError(
-        f"{model}: this is neither a checkpoint ({', '.join(ENDINGS)}), nor a .nir file, nor package.module:factory. "
-        "Rename the file or name the factory that builds the model."
+        f"{model}: this is neither a checkpoint ({', '.join(ENDINGS)}), nor a .nir file, nor package.module:factory, "
+        "nor file.py:factory. Rename the file or name the factory that builds the model."
     )
+
+
+def load_module(module: nn.Module, options: ModelOptions, *, default_timesteps: int | None = None) -> LoadedModel:
+    """Load a module that is in memory. It stays as it is, in its mode and on its device, and may be trained further:
+    what is read, run and compared is a copy on the CPU.
+
+    Raises what `load_model` raises.
+    """
+    name = f"{type(module).__name__}{IN_MEMORY}"
+    shape = _required(options.input_shape, "--input-shape C,H,W", name)
+    copied = copy_of(module, share_parameters=False).cpu()
+    return _traced(copied, name, shape, options.timesteps or default_timesteps, None, options, None, ())
+
+
+def load_graph(graph: nir.NIRGraph, options: ModelOptions, *, default_timesteps: int | None = None) -> LoadedModel:
+    """Load a NIR graph that is in memory. Raises what `load_model` raises."""
+    return _nir_graph(graph, f"NIRGraph{IN_MEMORY}", None, options, default_timesteps)
+
+
+def is_in_memory(model: str) -> bool:
+    """Whether a model of this name was a module or graph in memory, which no file holds."""
+    return model.endswith(IN_MEMORY)
 
 
 def _traced(
@@ -153,9 +184,9 @@ def _hints(options: ModelOptions, default_timesteps: int | None) -> Hints:
     )
 
 
-def _nir_file(model: str, options: ModelOptions, default_timesteps: int | None) -> LoadedModel:
-    path = Path(model)
-    written = read_nir(path)
+def _nir_graph(
+    written: nir.NIRGraph, model: str, path: Path | None, options: ModelOptions, default_timesteps: int | None
+) -> LoadedModel:
     check_finite(written, model)
     check_neurons(written, model)
     try:
@@ -207,10 +238,10 @@ def _has_conv1d(graph: nir.NIRGraph) -> bool:
 
 
 def _call_factory(model: str) -> nn.Module:
-    module_name, _, attribute = model.partition(":")
+    module_name, _, attribute = model.rpartition(":")
     search_here()  # a factory often lies beside the data
     try:
-        module = importlib.import_module(module_name)
+        module = _of_file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # importing runs the user's own code
         raise ModelError(f"{model}: importing {module_name} failed ({type(error).__name__}: {error}).") from error
     factory = getattr(module, attribute, None)
@@ -226,6 +257,21 @@ def _call_factory(model: str) -> nn.Module:
     if not isinstance(built, nn.Module):
         raise ModelError(f"{model}: {attribute}() returned a {type(built).__name__}, not a torch.nn.Module.")
     return built
+
+
+def _of_file(path: Path) -> ModuleType:
+    """The module of a Python file, wherever it lies; what lies beside it can be imported."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.insert(0, folder)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _agree(what: str, asked: Shape | None, in_file: Shape) -> Shape:

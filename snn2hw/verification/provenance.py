@@ -6,7 +6,7 @@ from snn2hw.errors import ModelError, Snn2hwError
 from snn2hw.exporters.bundle import Bundle
 from snn2hw.files import sha256
 from snn2hw.frontends.options import ModelOptions
-from snn2hw.frontends.source import LoadedModel, load_model
+from snn2hw.frontends.source import LoadedModel, is_in_memory, load_model
 from snn2hw.network.nir_file import same_network
 
 
@@ -21,6 +21,8 @@ def model_of(
     source = bundle.manifest["source"]
     exported_with = source["options"]
     named = model is not None or weights is not None
+    if not named and is_in_memory(source["model"]):
+        return None, "it was compiled from a model in memory: hand that in, as in snn2hw.load(PATH, net=MODEL)"
     name, weights = model or source["model"], weights or exported_with.get("weights")
     if not named and (file := bundle.source_file) is not None:
         what, option = ("model", "--model") if weights is None else ("weights file", "--weights")

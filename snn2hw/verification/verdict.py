@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from snn2hw.files import VERIFY_SCHEMA
+from snn2hw.shown.tables import Part, as_html, as_text
 from snn2hw.verification.comparison import Comparison, joined, name_of
 
 Verdict = Literal["exact", "diverged", "incomplete"]
@@ -77,6 +78,17 @@ class Verification:
             return ""
         without = f" (without {', '.join(self.missing)})" if self.missing else ""
         return f"integer-exact: {', '.join(self.witnesses)}{without}"
+
+    def __str__(self) -> str:
+        return as_text(self._shown())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._shown())
+
+    def _shown(self) -> list[Part]:
+        from snn2hw.verification.shown import parts_of, verdict_of
+
+        return [*parts_of(self), *verdict_of(self)]
 
     def to_json(self) -> dict[str, Any]:
         """The document of schema snn2hw.verify/1."""

@@ -28,6 +28,7 @@ from snn2hw.errors import DoesNotFit
 from snn2hw.exporters.bundle import read_bundle
 from snn2hw.exporters.lava.environment import clean_variables, ensure_environment
 from snn2hw.models.checkpoint import save_checkpoint
+from snn2hw.shown.progress import Bars
 
 BUNDLE = Path("tiny.lava")
 CALIBRATED = ("--calibrate", "samples.npz")
@@ -623,7 +624,7 @@ def test_a_command_has_one_live_display_at_a_time(monkeypatch: pytest.MonkeyPatc
     right = console.bars
 
     @contextmanager
-    def counted() -> Iterator[console.Bars]:
+    def counted() -> Iterator[Bars]:
         nonlocal most
         live.append(1)
         most = max(most, len(live))

@@ -1,6 +1,8 @@
 """The README is true: its commands run and print what it says. `python tests/readme.py` writes the output anew."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from readme import ROOT, blocks, run_blocks
@@ -11,6 +13,18 @@ def test_every_command_of_the_readme_prints_what_it_says(tmp_path: Path) -> None
     assert len(examples) >= 5
     for (command, expected), printed in zip(examples, run_blocks(tmp_path), strict=True):
         assert _comparable(printed) == _comparable(expected), f"`{command}` now prints:\n{printed}"
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert 8 <= len(code.splitlines()) <= 12
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    *_, verdict, accuracy = done.stdout.splitlines()
+    assert verdict == "Verdict: exact for these 20 samples. Integer-exact: PyTorch, program, lava."
+    assert float(accuracy) > 0.9
+    assert (tmp_path / "report/report.html").is_file() and (tmp_path / "iand.lava/manifest.json").is_file()
 
 
 def _comparable(printed: str) -> str:

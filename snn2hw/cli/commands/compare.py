@@ -13,7 +13,6 @@ from snn2hw import ir
 from snn2hw.cli import console
 from snn2hw.cli.asked import Compare
 from snn2hw.cli.commands.arguments import compile_model, is_bundle, load, read_data, take_samples
-from snn2hw.cli.console import Bars
 from snn2hw.data.aliases import Shape
 from snn2hw.data.samples import Samples
 from snn2hw.engines import cycle, fast
@@ -26,6 +25,7 @@ from snn2hw.frontends.options import ModelOptions
 from snn2hw.interop import simulate as in_clients
 from snn2hw.network.nir_file import read_nir
 from snn2hw.pipeline import Options
+from snn2hw.shown.progress import Bars
 from snn2hw.verification.comparison import measure
 
 TORCH, FAST = "torch", "fast"

@@ -33,6 +33,7 @@ from snn2hw.files import arrays_on_disk, check_file, write_npz
 from snn2hw.interop import simulate as in_clients
 from snn2hw.network.nir_file import read_nir
 from snn2hw.pipeline import Options
+from snn2hw.shown.progress import Bars
 
 
 def simulate(asked: Simulate) -> None:
@@ -92,7 +93,7 @@ def simulate(asked: Simulate) -> None:
         console.show_conventions(made.conventions)
 
 
-def _run(backend: Runnable, made: Bundle | Deployment, samples: Samples, options: Any, bars: console.Bars) -> ir.Spikes:
+def _run(backend: Runnable, made: Bundle | Deployment, samples: Samples, options: Any, bars: Bars) -> ir.Spikes:
     """The spikes of a back end: of a bundle as it lies there, of a deployment from a bundle that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="snn2hw-") as folder:
         if isinstance(made, Deployment):

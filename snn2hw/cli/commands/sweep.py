@@ -10,9 +10,10 @@ from rich.table import Table
 
 from snn2hw.analysis.sweep import Sweep, check
 from snn2hw.analysis.sweep import sweep as run
+from snn2hw.api.reading import check_range
 from snn2hw.cli import console
 from snn2hw.cli.asked import Sweep as Asked
-from snn2hw.cli.commands.arguments import calibration_samples, check_device, check_range, load, read_data
+from snn2hw.cli.commands.arguments import calibration_samples, check_device, load, read_data
 from snn2hw.errors import OptionError
 from snn2hw.files import check_file, write_text
 from snn2hw.passes.calibrate import calibrate as note_ranges
@@ -52,7 +53,7 @@ def sweep(asked: Asked) -> None:
             input_bits=asked.input_bits,
             device=asked.device,
             progress=bars,
-            on_first=lambda program: check_range(samples, program.graph.input, saturate=asked.saturate),
+            on_first=lambda program: check_range(samples, program.graph.input, console, saturate=asked.saturate),
         )
     show(result)
     if asked.json_file is not None:

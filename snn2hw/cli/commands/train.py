@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from snn2hw.api.reading import say_left_out
 from snn2hw.cli import console
 from snn2hw.cli.asked import Train
 from snn2hw.cli.commands.arguments import check_device
@@ -116,7 +117,7 @@ def _readable(data: Data) -> Data:
         return data
     with console.bars() as bars:
         rest, reasons = without_corrupt(data, lambda done, of: bars("reading", done, of))
-    console.say_left_out(data.name, reasons)
+    say_left_out(data.name, reasons, console)
     return rest
 
 

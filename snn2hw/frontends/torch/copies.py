@@ -11,15 +11,19 @@ from torch.utils._pytree import tree_leaves
 from snn2hw.errors import ModelError
 
 
-def copy_of(module: nn.Module) -> nn.Module:
+def copy_of(module: nn.Module, *, share_parameters: bool = True) -> nn.Module:
     """A copy in eval mode that shares the module's parameters, which may be large; buffers and all else are its own.
+
+    share_parameters: False for a copy that stays as it is when the module is trained further.
 
     A module that has run holds membranes and other results, which torch does not copy as long as they know how they
     were computed; the copy holds their values.
 
     Raises ModelError where the module cannot be copied.
     """
-    memo: dict[int, Any] = {id(parameter): parameter for parameter in module.parameters()}
+    memo: dict[int, Any] = {}
+    if share_parameters:
+        memo = {id(parameter): parameter for parameter in module.parameters()}
     for part in module.modules():
         for value in tree_leaves(list(vars(part).values())):
             if isinstance(value, Tensor) and not value.is_leaf:
