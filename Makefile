@@ -1,5 +1,6 @@
 # `make demo` and `make test` do all set-up themselves: the first time in minutes, after that in a second.
-# Another index, such as the one of CPU builds that pytorch.org names, goes to pip by the variable PIP_EXTRA_INDEX_URL.
+# Without an NVIDIA driver torch's CPU build is taken where an index offers it: one that pip is told of (by the variable
+# PIP_EXTRA_INDEX_URL, say), or PyTorch's own if it answers. It is gigabytes smaller.
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -13,19 +14,25 @@ SINABS := tests/interop/requirements-sinabs.txt
 # SANA-FE is under the GPL: only a script that a test runs in a process of its own imports it.
 SANAFE := tests/report/requirements-sanafe.txt
 REQUIREMENTS := pyproject.toml constraints.txt $(FRAMEWORKS) $(SINABS) $(SANAFE)
-# READY is written last and holds the folder's name; UNFINISHED is there from the first step to the last.
+# BASE says that snn2hw itself is installed, which is enough for the demo; READY that the tests' packages are too. Each is
+# written last and holds the folder's name; UNFINISHED is there from a step's beginning to its end.
+BASE := $(VENV)/.base
 READY := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
 
 # Tried in this order, unless `make PYTHON=...` names one. One that is found but does not run is passed over.
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python)
 
+TORCH_CPU := https://download.pytorch.org/whl/cpu
+ANSWERS := from urllib.request import urlopen; urlopen("$(TORCH_CPU)/torch/", timeout=5)
+CPU_BUILD = $$(command -v nvidia-smi >/dev/null || ! $(PY) -c '$(ANSWERS)' 2>/dev/null || echo --extra-index-url $(TORCH_CPU))
+
 # One thread each, so that the workers do not take the cores from each other.
 WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all faults bench check format setup lava browser clean FORCE
+.PHONY: help demo test test-all faults bench check format base setup lava browser clean FORCE
 
 help:
 	@echo 'make demo     export, run in Lava and verify a trained SEW ResNet'
@@ -36,7 +43,7 @@ help:
 	@echo 'make check    formatting, lint and types     (make format puts the first two right)'
 	@echo 'make clean    remove the environment and caches of this folder'
 
-demo: setup
+demo: base
 	@$(PY) examples/demo.py
 
 test: setup lava browser
@@ -79,15 +86,16 @@ browser:
 	    fi; \
 	fi
 
+base: $(BASE)
 setup: $(READY)
 
 # An environment that moved with its folder has the old folder's name written all over it.
-ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
-$(READY): FORCE
+ifneq ($(shell cat $(BASE) 2>/dev/null),$(CURDIR))
+$(BASE): FORCE
 endif
 
-$(READY): $(REQUIREMENTS)
-	@if [ -e $(UNFINISHED) ] || { [ -e $(READY) ] && [ "$$(cat $(READY))" != '$(CURDIR)' ]; }; then rm -rf $(VENV); fi
+$(BASE): pyproject.toml constraints.txt
+	@if [ -e $(UNFINISHED) ] || { [ -e $(BASE) ] && [ "$$(cat $(BASE))" != '$(CURDIR)' ]; }; then rm -rf $(VENV); fi
 	@if ! $(PY) -c '' 2>/dev/null; then \
 	    for python in $(PYTHONS); do \
 	        if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
@@ -104,6 +112,11 @@ $(READY): $(REQUIREMENTS)
 	fi
 	@touch $(UNFINISHED)
 	@$(PIP) install --constraint constraints.txt setuptools
+	@$(PIP) install --constraint constraints.txt $(CPU_BUILD) --no-build-isolation --editable .
+	@printf '%s\n' '$(CURDIR)' >$(BASE) && rm $(UNFINISHED)
+
+$(READY): $(BASE) $(REQUIREMENTS)
+	@touch $(UNFINISHED)
 	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[test,dev]'
 	@rm -rf $(CLIENTS) && $(PY) -m venv --without-pip $(CLIENTS)
 	@$(PY) -c 'import sysconfig as s; print("import site; site.addsitedir(" + repr(s.get_path("purelib")) + ")")' \

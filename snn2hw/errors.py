@@ -49,6 +49,22 @@ class OptionError(Snn2hwError):
     """A command-line option or function argument is out of range."""
 
 
+class MissingPackage(Snn2hwError):
+    """A package is not installed that only some tasks need."""
+
+
+EXTRAS = {"plotly": "report"}
+"""Packages that only some tasks need, and the extra of this package that installs each."""
+
+
+def missing_package(error: ModuleNotFoundError) -> MissingPackage | None:
+    """What to say of a failed import; None where it is no package of an extra."""
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        return None
+    return MissingPackage(f"this needs {package}, which is not installed: pip install 'snn2hw[{EXTRAS[package]}]'")
+
+
 class QuantisationError(Snn2hwError):
     """A float network has no integer form within the limits of the target; `blockers` lists all that was found."""
 

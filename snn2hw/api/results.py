@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw.deployment import Convention
-from snn2hw.errors import Blocker
+from snn2hw.errors import Blocker, missing_package
 from snn2hw.files import check_folder, write_npz, write_text
 from snn2hw.report.document import Report
-from snn2hw.report.page.render import render
 from snn2hw.shown.tables import Part, Table, as_html, as_text
 
 
@@ -113,7 +112,11 @@ class ReportPage(Shown):
 
     @cached_property
     def html(self) -> str:
-        """The whole page, which needs no other file and no network."""
+        """The whole page, which needs no other file and no network. Raises MissingPackage without plotly."""
+        try:
+            from snn2hw.report.page.render import render  # plotly is slow to import, and an extra
+        except ModuleNotFoundError as error:
+            raise missing_package(error) or error from None
         return render(self.document)
 
     def save(self, folder: str | Path) -> Path:

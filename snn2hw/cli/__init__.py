@@ -16,7 +16,7 @@ from snn2hw.cli import console
 from snn2hw.cli.app import Invocation, app
 from snn2hw.cli.asked import COMMANDS
 from snn2hw.cli.command import Command
-from snn2hw.errors import Snn2hwError
+from snn2hw.errors import Snn2hwError, missing_package
 
 INTERRUPTED = 130  # the exit code that shells give a command ended by Ctrl-C
 
@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         if callable(show):
             show()
             return 2
+        if isinstance(error, ModuleNotFoundError) and (missing := missing_package(error)):
+            return _failed(invocation, error, str(missing))
         if isinstance(error, OSError):
             file = error.filename2 or error.filename  # of a rename the place, not what was put beside it
             return _failed(invocation, error, f"{file or 'a file'}: {error.strerror or error}.")

@@ -212,6 +212,13 @@ class Doctor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Copy the trained nets and scripts that come with snn2hw into a folder."""
+
+    folder: Annotated[Path, typer.Argument(help="The folder, which is made.")] = Path("snn2hw-examples")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train:
     """Train a network of the papers' family, or fine-tune one for few bits."""
 
@@ -257,5 +264,5 @@ class Train:
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
-COMMANDS = (Check, Export, Simulate, Verify, Compare, Inspect, Report, Sweep, Analyse, Doctor, Train)
+COMMANDS = (Check, Export, Simulate, Verify, Compare, Inspect, Report, Sweep, Analyse, Doctor, Examples, Train)
 """In the order in which --help lists them."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snn2hw.data.digit_images import digit_images
 from snn2hw.data.events.moving_digits import TIMESTEPS, make_moving_digits
 from snn2hw.errors import DataError
 
@@ -48,14 +49,11 @@ class Dataset:
 
 
 def load_digits(seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Return scikit-learn's 1797 handwritten digits as training and test set, shuffled by `seed`.
+    """Return 1797 handwritten digits, those of scikit-learn, as training and test set, shuffled by `seed`.
 
     x is [N,1,8,8] from 0 to 1, y from 0 to 9; the last fifth of the shuffled samples is the test set.
     """
-    # Imported here: it takes a second, which no command without this data set should pay.
-    from sklearn import datasets
-
-    images, labels = datasets.load_digits(return_X_y=True)
+    images, labels = digit_images()
     # RandomState, for NumPy promises that its stream never changes: the published accuracies depend on the split.
     order = np.random.RandomState(seed).permutation(len(labels))
     x = torch.from_numpy(images[order]).float().div(16).reshape(-1, 1, 8, 8)

@@ -36,6 +36,7 @@ from snn2hw.errors import ModelError
 from snn2hw.files import write_bytes
 from snn2hw.models.blocks import BLOCKS, GATES, IAND_ORDERS, STANDARD_WIDTH
 from snn2hw.models.neurons import IFNode, LIFNode, NeuronFactory, ParametricLIFNode, leaky
+from snn2hw.models.safetensors_file import ENDING, safetensors_bytes
 from snn2hw.models.sew_resnet import STEM_KERNELS, SEWResNet, Stage
 
 SCHEMA = "snn2hw.checkpoint/1"
@@ -173,7 +174,8 @@ def build_model(arch: str, config: Config) -> nn.Module:
 
 
 def save_checkpoint(path: Path | str, model: nn.Module, arch: str, config: Config, *, data: str | None = None) -> None:
-    """Write a checkpoint to `path`, complete or not at all; `data` names the data set that the model was trained on.
+    """Write a checkpoint to `path`, complete or not at all; as .safetensors where its name ends so. `data` names the
+    data set that the model was trained on.
 
     Raises ModelError if `arch` and `config` do not rebuild `model`, and OSError if the file cannot be written.
     """
@@ -184,8 +186,12 @@ def save_checkpoint(path: Path | str, model: nn.Module, arch: str, config: Confi
     except RuntimeError as error:
         raise ModelError(f"cannot save {path}: the config of {arch} builds another model: {error}") from error
 
+    content: dict[str, Any] = {"schema": SCHEMA, "arch": arch, "config": dict(config), "state_dict": state}
+    content |= {} if data is None else {"data": data}
+    if Path(path).suffix == ENDING:
+        write_bytes(Path(path), safetensors_bytes(content))
+        return
     # Through memory, because torch.save names the parts of the archive after a file that it writes itself.
     archive = io.BytesIO()
-    content = {"schema": SCHEMA, "arch": arch, "config": dict(config), "state_dict": state}
-    torch.save(content if data is None else content | {"data": data}, archive)
+    torch.save(content, archive)
     write_bytes(Path(path), archive.getvalue())

@@ -13,13 +13,14 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from packaging.requirements import Requirement
 
 from snn2hw import exporters
 
 ROOT = Path(__file__).resolve().parents[2]
-LINKS = {"exporters": ROOT / "exporters", "targets": ROOT / "targets"}
+LINKS = {name: ROOT / name for name in ("examples", "exporters", "targets")}
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -47,6 +48,8 @@ def expected_files() -> set[str]:
         files += (file for file in folder.glob("templates/**/*") if file.is_file())
         files += folder.glob("requirements.txt") if package == "snn2hw.exporters.lava" else []
         files += folder.glob("py.typed")
+        files += folder.glob("digits.*") if package == "snn2hw.data" else []
+        files += folder.glob("digits/*") if package == "snn2hw.examples" else []
         names |= {f"{package.replace('.', '/')}/{file.relative_to(folder)}" for file in files}
     return names
 
@@ -61,29 +64,27 @@ def repository_files() -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source distribution, built from a copy so that the build leaves nothing in the checkout."""
-    folder = tmp_path_factory.mktemp("sdist")
-    source = folder / "source"
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution and the wheel that is built from it, as `python -m build` makes them."""
+    folder = tmp_path_factory.mktemp("dist")
+    source = tmp_path_factory.mktemp("checkout") / "source"  # a copy, so that the build leaves nothing in the checkout
     skipped = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "shared")
     shutil.copytree(ROOT, source, symlinks=True, ignore=skipped)
-    script = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", script, str(folder)], cwd=source, check=True, capture_output=True)
-    (archive,) = folder.glob("snn2hw-*.tar.gz")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sdist(built: Path) -> Path:
+    (archive,) = built.glob("snn2hw-*.tar.gz")
     return archive
 
 
 @pytest.fixture(scope="module")
-def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the source distribution as an installer does it."""
-    folder = tmp_path_factory.mktemp("wheel")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
-    (source,) = folder.glob("snn2hw-*")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
-    subprocess.run([*command, "--wheel-dir", str(folder), str(source)], check=True, capture_output=True)
-    (archive_path,) = folder.glob("snn2hw-*.whl")
-    return archive_path
+def wheel(built: Path) -> Path:
+    (archive,) = built.glob("snn2hw-*.whl")
+    return archive
 
 
 @pytest.mark.parametrize("name", LINKS)
@@ -108,11 +109,40 @@ def test_wheel_is_complete(wheel: Path) -> None:
 def test_installed_wheel_holds_exporters_and_targets(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
-    script = "from snn2hw import exporters, targets; print(*exporters.__path__, *targets.__path__, sep='\\n')"
+    modules = [f"snn2hw.{name}" for name in LINKS]
+    script = f"from importlib import import_module as load; print(*(load(each).__path__[0] for each in {modules}))"
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-P", "-c", script]
     result = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
     assert result.stdout.split() == [str(tmp_path / "snn2hw" / name) for name in LINKS]
+
+
+def test_the_wheel_works_where_it_is_installed(wheel: Path, tmp_path: Path) -> None:
+    """In an environment that has the packages it needs, and nothing of this checkout."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
+    python, script = tmp_path / "env/bin/python", tmp_path / "env/bin/snn2hw"
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*install, str(wheel)], check=True, capture_output=True)
+    (site,) = (tmp_path / "env").glob("lib/python*/site-packages")
+    (site / "needed.pth").write_text(f"{Path(numpy.__file__).parents[1]}\n")  # its own packages come first
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [script, *arguments], cwd=tmp_path, env=variables, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    assert "Wrote examples." in run("examples", "examples")
+    assert "nothing stops a deployment to lava" in run("check", "examples/digits/iand.pt")
+    where = subprocess.run(
+        [python, "-c", "import snn2hw; print(snn2hw.__file__)"],
+        cwd=tmp_path,
+        env=variables,
+        capture_output=True,
+        text=True,
+    )
+    assert where.stdout.startswith(str(site))
 
 
 @pytest.mark.parametrize("name", PROJECT["project"]["entry-points"]["snn2hw.exporters"])

@@ -34,7 +34,7 @@ def modules() -> Iterator[tuple[str, Path]]:
             if (
                 path.is_symlink()
                 or "runtime" in inside.parts
-                or inside.parts[0] in ("exporters", "targets", "__main__.py")
+                or inside.parts[0] in ("examples", "exporters", "targets", "__main__.py")
             ):
                 continue
             yield (top if top != "snn2hw" else inside.parts[0].removesuffix(".py")), path

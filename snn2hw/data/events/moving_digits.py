@@ -1,6 +1,6 @@
 """moving-digits: a synthetic event set whose classes differ in the order of their frames alone.
 
-A digit of scikit-learn moves one pixel a step over a square that is joined at its edges, and every pixel that becomes
+A handwritten digit moves one pixel a step over a square that is joined at its edges, and every pixel that becomes
 brighter or darker emits events, as an event camera does. The class is the direction and the digit.
 
 Every movement is there twice: a bright digit on dark ground that moves one way, and a dark one on bright ground that
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from snn2hw.data.digit_images import digit_images
 from snn2hw.errors import OptionError
 
 Part = tuple[Tensor, Tensor]
@@ -28,7 +29,7 @@ DIRECTIONS = {"right": (0, 1), "left": (0, -1), "down": (1, 0), "up": (-1, 0)}
 """Steps in rows and columns; the class of a sample is direction * len(DIGITS) + digit, both by their place here."""
 
 AXES = (("right", "left"), ("down", "up"))
-BRIGHTEST = 16  # of scikit-learn's digits
+BRIGHTEST = 16  # of the digits
 LEVELS = 4  # steps of brightness between dark and bright, and events that a pixel emits from one to the other
 TIMESTEPS = 8
 
@@ -42,15 +43,13 @@ def make_moving_digits(timesteps: int, seed: int, *, test_fraction: float) -> tu
     """
     if timesteps < 2:
         raise OptionError(f"moving-digits of {timesteps} time steps: at least 2 are needed, for order is the class.")
-    from sklearn import datasets  # slow to import, and rarely needed
-
-    images, labels = datasets.load_digits(return_X_y=True)
+    images, labels = digit_images()
     random = np.random.RandomState(seed)  # NumPy promises that its stream never changes
     chosen = random.permutation(np.flatnonzero(np.isin(labels, DIGITS)))
     x, y = [], []
     for index in chosen:
         level = np.zeros((SIZE, SIZE), np.int64)
-        level[:8, :8] = images[index].reshape(8, 8) // (BRIGHTEST // LEVELS)
+        level[:8, :8] = images[index] // (BRIGHTEST // LEVELS)
         for way, back in AXES:
             frames = _frames(np.roll(level, random.randint(SIZE, size=2), (0, 1)), DIRECTIONS[way], timesteps)
             if random.randint(2):  # the digit that moves this way is the dark one

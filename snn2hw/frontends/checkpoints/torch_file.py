@@ -1,4 +1,4 @@
-"""Reading PyTorch files safely: weights and plain data only, never code unless the user trusts the file."""
+"""Reading PyTorch and .safetensors files safely: weights and plain data, never code unless the user trusts the file."""
 
 from __future__ import annotations
 
@@ -17,17 +17,22 @@ from torch import Tensor
 
 from snn2hw.errors import ModelError
 from snn2hw.files import check_readable
+from snn2hw.models.safetensors_file import ENDING as SAFETENSORS
+from snn2hw.models.safetensors_file import read_safetensors
 
-ENDINGS = (".pt", ".pth", ".pt.tar", ".pth.tar", ".ckpt")
+ENDINGS = (".pt", ".pth", ".pt.tar", ".pth.tar", ".ckpt", SAFETENSORS)
 LARGEST_EXPANSION, HARMLESS_BYTES = 20, 1 << 26
 """Trained weights hardly compress: what claims to be so many times its file is no checkpoint, unless it is small."""
 
 
 def read_torch_file(path: Path, *, trust_pickle: bool = False) -> Any:
-    """What torch.save wrote, read without running code unless `trust_pickle`. Raises ModelError if it cannot be done.
+    """What torch.save wrote, or a .safetensors file, read without running code unless `trust_pickle`. Raises ModelError
+    if it cannot be done.
 
     Tensors are mapped from the file, so that what nobody looks at, such as an optimiser's state, is never read.
     """
+    if path.suffix == SAFETENSORS:
+        return read_safetensors(path)
     check_readable(path)
     mapped = _check_archive(path) and not trust_pickle  # a module outlives this file's pages
     if trust_pickle:
