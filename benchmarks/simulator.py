@@ -82,12 +82,22 @@ def build(case: Case) -> nn.Module:
         make = getattr(sew_resnet, f"sew_resnet{case.depth}")
         net = make(spiking_neuron=neuron.IFNode, surrogate_function=surrogate.ATan(), detach_reset=True, cnf="ADD")
     else:
-        net = wide_seven_b_net("ADD", IFNode)
-        _replace(net, IFNode, lambda: neuron.IFNode(surrogate_function=surrogate.ATan()))
-        for module in net.modules():  # SpikingJelly's layers are torch's, with a step mode
-            if type(module).__module__.startswith("torch.nn.") and hasattr(layer, type(module).__name__):
-                module.__class__ = getattr(layer, type(module).__name__)
-                module.step_mode = "s"
+        net = in_spikingjelly(wide_seven_b_net("ADD", IFNode), IFNode)
+    return lively(net)
+
+
+def in_spikingjelly(net: nn.Module, of: type[nn.Module]) -> nn.Module:
+    """A net of torch's layers and neurons of one class, with SpikingJelly's in their places."""
+    _replace(net, of, lambda: neuron.IFNode(surrogate_function=surrogate.ATan()))
+    for module in net.modules():  # SpikingJelly's layers are torch's, with a step mode
+        if type(module).__module__.startswith("torch.nn.") and hasattr(layer, type(module).__name__):
+            module.__class__ = getattr(layer, type(module).__name__)
+            module.step_mode = "s"
+    return net
+
+
+def lively(net: nn.Module) -> nn.Module:
+    """A net with BatchNorm statistics as after training, so that every layer fires."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
