@@ -58,6 +58,7 @@ def measure(depth: int) -> None:
     loaded = LoadedModel(
         network=traced.network,
         traced=traced,
+        model=traced.user_model,
         input_shape=SHAPE,
         timesteps=TIMESTEPS,
         source=Source(model="random", file=None, sha256=None, options={}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,28 +56,34 @@ class Interpreter:
         for node in self.captured.graph.nodes:
             if node.op == "output":
                 break
+            if node.op == "placeholder" and node.name != self.captured.input:
+                continue  # a parameter, which is read where it is used: a deep net's take much memory
             values[node] = self._cast(self._value(node, values, x))
             if node.name in self.watched:
                 self.seen[node.name] = values[node]
             for done in last.get(node, ()):
-                del values[done]
-        self.returned = fx.node.map_arg(self.captured.returned, lambda node: values[node])
+                values.pop(done, None)
+        self.returned = fx.node.map_arg(self.captured.returned, partial(self._read, values))
+
+    def _read(self, values: dict[fx.Node, Any], node: fx.Node) -> Any:
+        return values[node] if node in values else self._cast(self._tensor(node.name))
 
     def _value(self, node: fx.Node, values: dict[fx.Node, Any], x: Tensor) -> Any:
         if node.op == "placeholder":
-            if not node.users:
-                return None  # a parameter of a neuron, which may have been replaced
-            return x if node.name == self.captured.input else self._tensor(node.name)
-        arguments: Any = fx.node.map_arg(node.args, values.__getitem__)
+            return x
+        read = partial(self._read, values)
         weight, bias = self.substitutes.get(node.name, _NOTHING)
         if node.name in self.passed:
             passed = next(values[source] for source in node.all_input_nodes if source in self._computed)
             passed = passed if weight is None else passed * weight + bias
             return (passed, None, None) if isinstance(node.meta["val"], tuple | list) else passed
+        arguments: Any
         if weight is not None and name_of(node) in WEIGHTED:
-            arguments = (arguments[0], weight, bias, *arguments[3:])
+            arguments = fx.node.map_arg((node.args[0], weight, bias, *node.args[3:]), read)
             weight = None
-        elif weight is not None and bias is not None and weight.shape != bias.shape:  # an average over a vector
+        else:
+            arguments = fx.node.map_arg(node.args, read)
+        if weight is not None and bias is not None and weight.shape != bias.shape:  # an average over a vector
             return F.linear(arguments[0], weight, bias)
         if node.target is NEURON:
             return self._neuron(*arguments)
@@ -86,7 +93,7 @@ class Interpreter:
         if name_of(node) in CONVERSIONS and arguments[0].is_floating_point() and node.meta["val"].is_floating_point():
             return arguments[0]  # every value is in the run's arithmetic anyway
         target: Any = node.target
-        result = target(*arguments, **fx.node.map_arg(node.kwargs, values.__getitem__))
+        result = target(*arguments, **fx.node.map_arg(node.kwargs, read))
         return result if weight is None else result * weight + bias  # factors for each element that it computes
 
     def _tensor(self, name: str) -> Tensor:

@@ -24,6 +24,7 @@ from snn2hw.errors import BundleError
 from snn2hw.frontends import neurons
 from snn2hw.frontends.neurons.integer import IntegerNeuron
 from snn2hw.frontends.torch.builder import Holder
+from snn2hw.frontends.torch.copies import copy_of
 from snn2hw.frontends.torch.trace import Traced
 from snn2hw.ir.fixed_point import Int, Reset
 from snn2hw.network.groups import without_groups
@@ -39,7 +40,7 @@ def requantise(traced: Traced, integers: nir.NIRGraph) -> Traced:
 
     Raises BundleError if the integer graph does not belong to the model.
     """
-    module = copy.deepcopy(traced.module).double()
+    module = copy_of(traced.module)
     neurons.reset_state(module)
     units = _Units(traced.network, integers)
     biases = _biases(traced, integers, units)
@@ -164,7 +165,7 @@ def _parameters(holder: Holder, name: str, node: Any, units: _Units, bias: Float
 
 
 def _set_neuron(module: nn.Module, path: str, node: Neuron, units: _Units) -> None:
-    own: Any = module.get_submodule(path)
+    neuron: Any = module.get_submodule(path)
     float_rule = rule_of(path, units.network.nodes[path])
     scale = _each_channel(node.metadata[SCALE], len(np.shape(node.v_threshold)))
     rule = integer_rule(path, node)
@@ -180,18 +181,24 @@ def _set_neuron(module: nn.Module, path: str, node: Neuron, units: _Units) -> No
     )
     if plain:
         between = float((int(threshold[0]) + HALF_MEMBRANE_UNIT) / scale)
-        if isinstance(getattr(own, "threshold", None), Tensor):
-            _assign(own, "threshold", torch.tensor(between, dtype=torch.float64))
+        replacement: Any = copy.deepcopy(neuron).double()
+        if isinstance(getattr(neuron, "threshold", None), Tensor):
+            _assign(replacement, "threshold", torch.tensor(between, dtype=torch.float64))
         else:
-            own.v_threshold = between
+            replacement.v_threshold = between
+        _put(module, path, replacement)
         return
     replacement = IntegerNeuron(
         path,
         rule,
         lattice=lattice,
-        multi_step=getattr(own, "step_mode", "s") == "m",
-        returns_state=neurons.returns_state(own),
+        multi_step=getattr(neuron, "step_mode", "s") == "m",
+        returns_state=neurons.returns_state(neuron),
     )
+    _put(module, path, replacement)
+
+
+def _put(module: nn.Module, path: str, replacement: nn.Module) -> None:
     parent, _, leaf = path.rpartition(".")
     setattr(module.get_submodule(parent), leaf, replacement)
 
