@@ -37,7 +37,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 help:
 	@echo 'make demo     export, run in Lava and verify a trained SEW ResNet'
 	@echo 'make test     run the tests                  (PYTEST="-k name" selects, WORKERS=n)'
-	@echo 'make test-all the same with more drawn nets, five of each defect'
+	@echo 'make test-all the same, the slow tests and more drawn nets besides'
 	@echo 'make faults   inject each fault of a Lava run ten times                           (ROUNDS=n)'
 	@echo 'make bench    measure the simulator side by side with SpikingJelly and snnTorch   (CASES="18-224-4 ...")'
 	@echo 'make check    formatting, lint and types     (make format puts the first two right)'

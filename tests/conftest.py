@@ -22,14 +22,28 @@ from snn2hw.models.checkpoint import build_model, save_checkpoint
 # `make test` draws the same examples every time, `make test-all` others. The first example of a test may read a model.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("others", deadline=None)
-settings.load_profile("others" if "SNN2HW_ALL_TESTS" in os.environ else "same")
+ALL = "SNN2HW_ALL_TESTS" in os.environ
+settings.load_profile("others" if ALL else "same")
 
 TIMESTEPS, SAMPLES, CLASSES, SHAPE = 3, 5, 4, (1, 6, 6)
 
 
+def pytest_collectstart() -> None:
+    """The random weights of nets that a test file makes where it is read do not depend on the files before it."""
+    torch.manual_seed(0)
+
+
 def pytest_runtest_setup() -> None:
-    """The random weights of a test's graphs do not depend on the tests before it."""
+    """The random weights of a test's nets and graphs do not depend on the tests before it."""
+    torch.manual_seed(0)
     nir_graphs.RANDOM.bit_generator.state = nir_graphs.START
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`make test` leaves out what is marked slow: more of what other tests cover in small. `make test-all` runs it."""
+    if not ALL:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("slow")])
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
 def tiny_config(**changes: Any) -> dict[str, Any]:

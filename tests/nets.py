@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any
@@ -23,6 +24,7 @@ from snn2hw.network.write_integers import integer_graph
 from snn2hw.pipeline import Options, compile_network
 
 SHAPE = (2, 8, 8)
+MORE = 3 if "SNN2HW_ALL_TESTS" in os.environ else 1  # times as many drawn examples in make test-all
 GATES = ("ADD", "AND", "IAND", "SPIKING")
 NeuronFactory = Callable[[], nn.Module]
 Wire = Callable[[Any, Tensor, Tensor], Any]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nets import (
     GATES,
     GEOMETRIES,
+    MORE,
     MULTI_STEP,
     NEURONS,
     compile_model,
@@ -113,7 +114,7 @@ def residual_nets(draw: st.DrawFn) -> nn.Module:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20 * MORE, deadline=None)
 @given(residual_nets(), st.integers(1, 6), st.integers(1, 3), st.integers(0, 1000))
 def test_cycles_change_nothing(model: nn.Module, timesteps: int, count: int, seed: int) -> None:
     samples = random_samples(count, steps=timesteps, seed=seed)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from nets import (
     GATES,
     GEOMETRIES,
+    MORE,
     NEURONS,
     compile_model,
     geometry_net,
@@ -52,7 +53,7 @@ def run_plain(program: ir.Program, samples: Samples) -> ir.Spikes:
     return {**spikes, "logits": logits}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20 * MORE, deadline=None)
 @given(residual_nets(), st.integers(1, 6), st.integers(1, 5), st.integers(1, 5), st.booleans(), st.integers(0, 1000))
 def test_fast_equals_cycle(model: nn.Module, timesteps: int, count: int, batch: int, static: bool, seed: int) -> None:
     samples = random_samples(count, steps=0 if static else timesteps, seed=seed)
@@ -167,7 +168,7 @@ def outcome(simulate: Callable[[], ir.Spikes]) -> ir.Spikes | None:
         return None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50 * MORE, deadline=None)
 @given(integer_programs(), st.booleans(), st.integers(0, 1000))
 def test_integers_of_every_size(program: ir.Program, static: bool, seed: int) -> None:
     """Both engines tell an overflow, or neither does and the spikes are the same."""
@@ -327,8 +328,8 @@ def test_samples_run_batch_by_batch(gate: str) -> None:
 
 
 def test_a_process_that_is_ended_from_outside_is_told() -> None:
-    samples = random_samples(12)
-    _, program = compile_model(residual_net("ADD", NEURONS["lif"]), samples, timesteps=3)
+    samples = random_samples(500)  # so many that the other process cannot have computed them all before the first ends
+    _, program = compile_model(residual_net("ADD", NEURONS["lif"]), samples[:12], timesteps=3)
 
     def end_one(done: int, total: int) -> None:
         os.kill(active_children()[0].pid or 0, signal.SIGKILL)

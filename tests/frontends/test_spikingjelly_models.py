@@ -10,7 +10,7 @@ import gc
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +42,7 @@ from snn2hw.pipeline import Options, compile_network
 
 SHAPE = (3, 32, 32)
 SMALL = ("resnet18", "resnet34", "resnet50")
-DEEP_OR_WIDE = ("resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2", "wide_resnet101_2", "resnext101_32x8d")
+DEEP_OR_WIDE = ("resnet152", "resnext50_32x4d", "resnet101", "wide_resnet50_2", "wide_resnet101_2", "resnext101_32x8d")
 WIDEST = ("wide_resnet101_2", "resnext101_32x8d")
 """As Spiking ResNets these are compared in floats alone: they take gigabytes and half a minute each."""
 GATES = ("ADD", "AND", "IAND")
@@ -50,6 +50,11 @@ MODES = {"ADD": "m", "AND": "s", "IAND": "m"}
 """The step mode of the large nets, one each: what differs between the modes does not depend on the size."""
 BIAS_BEFORE_GATE = {"ADD": 0.2, "AND": 2.2, "IAND": -0.7, "IAND reversed": 0.3, None: 0.2}
 """Mean of the last BatchNorm's biases: through dozens of blocks, AND needs many spikes and IAND few."""
+
+
+def _slow(names: Sequence[str]) -> list[Any]:
+    """Names as parameters of tests that make test-all runs alone."""
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def spikingjelly_net(name: str, connect: str | None, **options: Any) -> nn.Module:
@@ -137,7 +142,7 @@ def check_integers(traced: Traced, samples: Samples, timesteps: int, monkeypatch
     assert np.array_equal(spikes["logits"], logits.round()) and np.abs(logits - logits.round()).max() < 1e-6
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ["resnet18", *_slow(["resnet34", "resnet50"])])
 def test_images_of_full_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In float64: over millions of neurons float32 rounds one of them across its threshold, and others follow it."""
     shape = (3, 224, 224)
@@ -174,7 +179,7 @@ def memory() -> Iterator[None]:
 
 @pytest.mark.parametrize("mode", ["s", "m"])
 @pytest.mark.parametrize("connect", [*GATES, None])
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ["resnet18", *_slow(["resnet34"]), "resnet50"])
 def test_small_nets(name: str, connect: str | None, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net = spikingjelly_net(name, connect)
     functional.set_step_mode(net, mode)
@@ -184,8 +189,8 @@ def test_small_nets(name: str, connect: str | None, mode: str, monkeypatch: pyte
         check_integers(traced, samples, 2, monkeypatch)
 
 
-@pytest.mark.parametrize("connect", [*GATES, None])
-@pytest.mark.parametrize("name", DEEP_OR_WIDE)
+@pytest.mark.parametrize("connect", ["ADD", *_slow(["AND"]), "IAND", *_slow([None])])
+@pytest.mark.parametrize("name", [*DEEP_OR_WIDE[:2], *_slow(DEEP_OR_WIDE[2:])])
 def test_deep_and_wide_nets(name: str, connect: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     net = spikingjelly_net(name, connect)
     functional.set_step_mode(net, MODES.get(str(connect), "s"))

@@ -140,7 +140,9 @@ SEEDS = {"add": 1, "and": 0, "iand": 0, "spiking": 0}
 """Of the shuffling, which decides where four epochs end: for ADD at 97.2, 98.6 and 97.8 % with 0, 1 and 2."""
 
 
-@pytest.mark.parametrize("net", SEEDS)
+@pytest.mark.parametrize(
+    "net", ["add", *(pytest.param(net, marks=pytest.mark.slow) for net in ("and", "iand", "spiking"))]
+)
 def test_eight_bits_lose_half_a_point_at_most_and_four_a_point_when_tuned(tmp_path: Path, net: str) -> None:
     trained, tuned = tmp_path / f"{net}.pt", tmp_path / "four.pt"
     trained.write_bytes((DIGITS / f"{net}.pt").read_bytes())

@@ -113,6 +113,7 @@ def test_training_reduces_the_loss() -> None:
     assert losses[0] > losses[1] > losses[2]
 
 
+@pytest.mark.slow
 def test_a_sew_resnet_of_110_layers_learns() -> None:
     config = nets.narrow("ADD", blocks=54) | {"timesteps": 4}
     recipe = replace(RECIPES["digits"], epochs=10, learning_rate=2e-3, freeze_norm=False, shift=0)

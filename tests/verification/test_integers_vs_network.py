@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from nets import (
     GATES,
     GEOMETRIES,
+    MORE,
     NEURONS,
     compile_model,
     geometry_net,
@@ -574,7 +575,7 @@ def mistakes(draw: st.DrawFn) -> tuple[nir.NIRGraph, ir.Program, str, str, tuple
     return traced.network, program, name, what, index, draw(st.sampled_from([-1, 1]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20 * MORE, deadline=None)
 @given(mistakes(), st.sampled_from(PLACES))
 def test_any_number_that_is_off_by_one_is_found(
     case: tuple[nir.NIRGraph, ir.Program, str, str, tuple[int, ...], int], place: str

@@ -41,8 +41,8 @@ def one_step(call: Call, value: Value) -> Value:
     """What stands for one step of T, as a sum over steps in which the others count 0."""
     if value.over_time is not None or value.is_mean:
         return value
-    found = value.at.inner()
-    step = None if found is None else found[1].step()
+    inner = value.at.inner()
+    step = None if inner is None else inner[1].step()
     steps = call.model.steps
     if step is None or value.at.steps != steps or steps == 1:
         return value
