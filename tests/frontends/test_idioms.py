@@ -373,6 +373,19 @@ def halves_of_currents(self: Any, x: Tensor) -> Tensor:
     return self.fire(first) + self.fire2(second)
 
 
+def with_zeros(x: Tensor) -> Tensor:
+    x = x.clone()
+    x[:, 1] = 0
+    return x
+
+
+def filled(self: Any, x: Tensor) -> Tensor:
+    both = torch.empty(x.shape[0], 2, *x.shape[1:], dtype=x.dtype)
+    both[:, 0] = x
+    both[:, 1] = self.a(x)
+    return self.fire(self.conv(both.sum(1)))
+
+
 LAYOUT: dict[str, Idiom] = {
     "a slice of channels into a convolution": Idiom(lambda self, x: self.fire(self.conv(x[:, :2])), HALF),
     "every other channel": Idiom(lambda self, x: self.fire(self.conv(x[:, ::2])), HALF),
@@ -465,6 +478,34 @@ LAYOUT: dict[str, Idiom] = {
     ),
     "a fixed view": Idiom(lambda self, x: self.fire(self.linear(x.view(x.size(0), -1))), {"linear": nn.Linear(256, 8)}),
     "a flip": Idiom(lambda self, x: self.fire(self.linear(x.flip(3).flatten(1))), {"linear": nn.Linear(256, 8)}),
+    "a cropped image": Idiom(lambda self, x: self.fire(self.conv(x[..., 1:-1, 2:])), ONE),
+    "every other row, every third column": Idiom(lambda self, x: self.fire(self.conv(x[..., 1::2, ::3])), ONE),
+    "a cropped image of some channels into a neuron": Idiom(lambda self, x: fire_behind(self, x[:, 1:3, 2:, :-2])),
+    "a cropped image into a gate": Idiom(lambda self, x: x[..., :6, :6] * self.a(x)[..., 2:, 2:]),
+    "a cropped image into a pool": Idiom(lambda self, x: F.max_pool2d((x + self.a(x))[..., 1:7, 1:7], 2)),
+    "a cropped line": Idiom(lambda self, x: self.fire(self.line(x[..., 2:-1])), {"line": nn.Conv1d(4, 4, 3)}, (1, 12)),
+    "padding that crops": Idiom(lambda self, x: self.fire(self.conv(F.pad(x, (-1, 2, 0, -2)))), ONE),
+    "the shortcut of ResNets for CIFAR": Idiom(
+        lambda self, x: self.fire(self.conv(x) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))),
+        {"conv": conv(8, 3, stride=2)},
+    ),
+    "a reduction by nearest neighbours": Idiom(
+        lambda self, x: self.fire(self.conv(F.interpolate(x, scale_factor=0.5))) + F.interpolate(x, size=4), ONE
+    ),
+    "an adaptive pool that enlarges": Idiom(
+        lambda self, x: self.fire(self.linear(F.adaptive_avg_pool2d(x.amax((2, 3), keepdim=True), (2, 3)).flatten(1))),
+        {"linear": nn.Linear(24, 8)},
+    ),
+    "broadcast_tensors": Idiom(
+        lambda self, x: self.fire(self.conv(torch.broadcast_tensors(x[:, :1], torch.zeros(x.shape))[0])), ONE
+    ),
+    "a channel set to 0": Idiom(lambda self, x: self.fire(self.conv(with_zeros(x))), ONE),
+    "places of a vector set to 0": Idiom(
+        lambda self, x: self.fire(self.linear(with_zeros(x.flatten(1)))), {"linear": nn.Linear(256, 8)}
+    ),
+    "a channel of currents set to 0": Idiom(lambda self, x: self.fire(with_zeros(self.conv(x)) + self.other(x)), TWO),
+    "a tensor filled part by part": Idiom(filled, ONE),
+    "a branch times 0": Idiom(lambda self, x: self.fire(self.conv(x + 0 * self.a(x)) + self.other(x) * 0.0), TWO),
     "currents of a vector taken for an image": Idiom(
         lambda self, x: self.fire(self.linear(x.flatten(1)).view(-1, 4, 4, 4)), {"linear": nn.Linear(256, 64)}
     ),
@@ -734,7 +775,7 @@ def test_lines_are_images_of_height_1_in_the_network() -> None:
 
 def assigned(self: Any, x: Tensor) -> Tensor:
     out = self.a(x).clone()
-    out[:, 0] = 0
+    out[:, :, 0] = 0
     return out
 
 
@@ -822,10 +863,10 @@ REFUSED: dict[str, tuple[Idiom, str, str]] = {
         "conv",
         "padding",
     ),
-    "a cropped image": (
-        Idiom(lambda self, x: self.fire(self.conv(x[:, :, 1:-1, 2:])), ONE),
-        "conv",
-        "taken for images",
+    "a crop of currents": (
+        Idiom(lambda self, x: self.fire(self.conv(x)[:, :, 1:-1, 2:]), ONE),
+        "fire",
+        "of a layer",
     ),
     "a vector taken for an image": (
         Idiom(
@@ -850,7 +891,7 @@ REFUSED: dict[str, tuple[Idiom, str, str]] = {
         "model",
         "cat over",
     ),
-    "a part assigned": (Idiom(assigned), "model", "scatter"),
+    "a part assigned": (Idiom(assigned), "model", "a part of a channel"),
     "a maximum of differences": (Idiom(lambda self, x: torch.maximum(x - self.a(x), self.b(x))), "model.or", "maximum"),
     "an exclusive or of graded spikes": (
         Idiom(lambda self, x: torch.logical_xor(x + self.a(x), x)),
@@ -875,6 +916,13 @@ REFUSED: dict[str, tuple[Idiom, str, str]] = {
         "padding",
     ),
 }
+
+
+def test_a_crop_that_takes_too_many_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snn2hw.frontends.torch.joins._LARGEST_CROP", 4 * 4 * 3 * 3 - 1)
+    model = net(LAYOUT["a cropped image"])
+    with pytest.raises(UnsupportedError, match="from 8x8 to 6x6, which takes 144 weights"):
+        trace(model, SHAPE)
 
 
 @pytest.mark.parametrize("name", REFUSED)

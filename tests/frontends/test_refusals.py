@@ -38,7 +38,7 @@ REFUSED: dict[str, tuple[Wire, dict[str, nn.Module], str, str]] = {
     "upsample": (lambda self, x: self.m(x), {"m": nn.Upsample(scale_factor=2)}, "m", "NIR has no node"),
     "interpolate": (lambda self, x: F.interpolate(x, scale_factor=2), {}, "model", "interpolate .* NIR has no node"),
     "bilinear": (
-        lambda self, x: F.interpolate(x, size=4, mode="bilinear"), {}, "model", "operation interpolate .* NIR has no",
+        lambda self, x: F.interpolate(x, size=32, mode="bilinear"), {}, "model", "operation interpolate .* NIR has no",
     ),
     "a norm of vectors": (lambda self, x: x / x.norm(dim=1, keepdim=True), {}, "model", "operation norm .* normalises"),
     "windows": (lambda self, x: F.unfold(x, 2), {}, "model", "operation unfold .* windows"),
@@ -63,7 +63,15 @@ REFUSED: dict[str, tuple[Wire, dict[str, nn.Module], str, str]] = {
         lambda self, x: self.fire(F.pad(x, (1, 1, 1, 1), mode="reflect")), {}, "model", "Pad with 0",
     ),
     "padding with 1": (lambda self, x: self.a(F.pad(x, (1, 1), value=1.0)), {}, "model", "padding with 1"),
-    "cropping": (lambda self, x: self.a(F.pad(x, (-1, 1))), {}, "model", "negative padding"),
+    "cropping what is padded": (
+        lambda self, x: self.a(F.pad(F.pad(x, (2, 2)), (-1, 1))), {}, "model", "negative padding",
+    ),
+    "padding of another dimension": (
+        lambda self, x: self.a(F.pad(x[None], (0,) * 6 + (1, 1))[0]), {}, "model", "Pad those only",
+    ),
+    "bilinear, to a smaller image": (
+        lambda self, x: F.interpolate(x, size=4, mode="bilinear"), {}, "model", "weighs the pixels .* AvgPool2d",
+    ),
     "uneven average": (lambda self, x: F.avg_pool2d(F.pad(x, (0, 1)), 2), {}, "model", "Pad evenly"),
     "weights of the input": (
         lambda self, x: F.conv2d(x, self.m.weight * self.a(x).mean()), {"m": conv(4, 3)}, "model", "a mean over",

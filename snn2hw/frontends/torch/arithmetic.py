@@ -83,6 +83,8 @@ def _sum(call: Call, a: Any, b: Any) -> Value:
         a, b = averaged(call, a), averaged(call, b)
         return gates.plus(call.builder, call.name("add"), *aligned(call, a, b))
     value, constant = (a, b) if isinstance(a, Value) else (b, a)
+    if not isinstance(value, Value):  # what was multiplied by 0
+        raise call.refuse("a sum in which nothing of the model is left", "Leave it out")
     value = _broadcast(call, value)
     number = number_of(constant)
     if number == 0:
@@ -118,9 +120,9 @@ def _scaled(call: Call, value: Any, by: Any, *, part: bool = False) -> Any:
         return value
     if number is not None and value.over_time is not None:
         return scaled_over_time(value, number)
-    value = averaged(call, value)
     if number == 0:
-        raise call.refuse("a product with 0, which leaves nothing", "Leave it out")
+        return Given(values=torch.zeros(()).expand(call.shape))
+    value = averaged(call, value)
     if number is not None and number == int(number) and (value.is_integer or number == -1):
         return times_constant(value, int(number))
     if number is not None and part and any(isinstance(source, str) for source, _ in value.terms):

@@ -7,7 +7,7 @@ and whatever reads it next.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import nir
 import numpy as np
@@ -78,6 +78,68 @@ def pick(builder: Builder, name: str, value: Value, rows: NDArray[np.int64], at:
     low, high = (None, None) if value.low is None or value.high is None else (min(value.low, 0), max(value.high, 0))
     picked = replace(picked, low=low, high=high)
     return builder.merge(f"{name}.merge", picked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Every `step`-th place of an axis, `count` of them, from `first` on."""
+
+    first: int
+    step: int
+    count: int
+
+    @classmethod
+    def of(cls, numbers: NDArray[np.int64]) -> Places | None:
+        """Of places [count] in their order; None where they are not equally far apart."""
+        steps = np.unique(np.diff(numbers))
+        if len(steps) > 1 or (steps < 1).any():
+            return None
+        return cls(first=int(numbers[0]), step=int(steps[0]) if len(steps) else 1, count=len(numbers))
+
+    def numbers(self) -> NDArray[np.int64]:
+        """The places [count]."""
+        return self.first + self.step * np.arange(self.count)
+
+    def window(self, size: int) -> int:
+        """How large a window is that stands at `count` places, `step` apart, on an axis of this size."""
+        return size - (self.count - 1) * self.step
+
+
+_LARGEST_CROP = 1 << 24  # weights of the convolution that crops
+
+
+def crop(
+    builder: Builder,
+    name: str,
+    value: Value,
+    channels: NDArray[np.int64],
+    places: tuple[Places, Places],
+    at: Arrangement,
+) -> Value:
+    """These `channels` [C], rows and columns of images of spikes, by a convolution with one tap; arranged `at`."""
+    rows, columns = places
+    size = (value.shape[1], value.shape[2])
+    windows = rows.window(size[0]), columns.window(size[1])
+    if (weights := len(channels) * value.shape[0] * windows[0] * windows[1]) > _LARGEST_CROP:
+        raise Refused(
+            name,
+            f"a crop from {size[0]}x{size[1]} to {rows.count}x{columns.count}, which takes {weights:,} weights",
+            "Crop the data, or use a strided convolution or pool",
+        )
+    weight = np.zeros((len(channels), value.shape[0], *windows), np.float32)
+    weight[np.arange(len(channels)), channels, rows.first, columns.first] = 1
+    conv = nir.Conv2d(
+        input_shape=size,
+        weight=weight,
+        stride=(rows.step, columns.step),
+        padding=(0, 0),
+        dilation=(1, 1),
+        groups=1,
+        bias=np.zeros(len(channels), np.float32),
+    )
+    cropped = builder.add(name, conv, value, at, (channels.tobytes(), places))
+    low, high = (None, None) if value.low is None or value.high is None else (min(value.low, 0), max(value.high, 0))
+    return builder.merge(f"{name}.merge", replace(cropped, low=low, high=high))
 
 
 def join_heads(builder: Builder, name: str, heads: Mapping[str, Value]) -> None:

@@ -16,6 +16,7 @@ from snn2hw.frontends.torch.folds import Factors, folded_by_channel, without_fac
 from snn2hw.frontends.torch.forms import Convolution, Form, Matrix, Parameter
 from snn2hw.frontends.torch.over_time import averaged
 from snn2hw.frontends.torch.parts import Image, as_image, flattened, parts_of, refuse_margin, window_sizes
+from snn2hw.frontends.torch.picks import whole_images
 from snn2hw.frontends.torch.values import Fold, Layer, Value
 from snn2hw.frontends.torch.windows import NO_MARGIN, Margin, Pair, add_margins, around, even_window
 
@@ -43,6 +44,7 @@ def _convolution(call: Call, dims: int) -> Value:
     padding = call.argument(4, "padding", 0)
     padding = padding if isinstance(padding, str) else window_sizes(padding, dims, 0)
     axes = even_window(kernel, add_margins(value.margin, _conv_margin(padding, kernel, dilation)), dilation)
+    value = whole_images(call, value)
     image = as_image(call, value, dims)
     form = Convolution(
         weight=weight,

@@ -17,14 +17,16 @@ from torch.utils._pytree import tree_map
 from snn2hw.data.aliases import Shape
 from snn2hw.errors import Blocker
 from snn2hw.frontends.neurons import is_spiking_neuron
+from snn2hw.frontends.torch import pieces
 from snn2hw.frontends.torch.arrange import Numbering
 from snn2hw.frontends.torch.builder import Builder, Refused
-from snn2hw.frontends.torch.call import Call, Given, Model, line_of
+from snn2hw.frontends.torch.call import Call, Given, Model, line_of, number_of
 from snn2hw.frontends.torch.capture import Captured, Place
 from snn2hw.frontends.torch.joins import join_heads
 from snn2hw.frontends.torch.over_time import averaged
 from snn2hw.frontends.torch.parts import flattened, parts_of, refuse_margin
-from snn2hw.frontends.torch.refusals import unknown_operation
+from snn2hw.frontends.torch.pieces import Pieces
+from snn2hw.frontends.torch.refusals import enlarges, unknown_operation
 from snn2hw.frontends.torch.rules import RULES
 from snn2hw.frontends.torch.time_in import TimeIn
 from snn2hw.frontends.torch.values import State, Unknown, Value
@@ -133,12 +135,16 @@ class Lowering:
             "new_full",
             "empty_like",
             "new_empty",
+            "fill",
+            "zero",
         ):
             return Given(values=_filled(name, call))
-        if not any(isinstance(part, Value | Unknown | State) for part in parts):
+        if not any(isinstance(part, Value | Unknown | State | Pieces) for part in parts):
             return _computed(node, arguments, named)
+        if isinstance(parts[0], Pieces):
+            return pieces.read(call)
         rule = RULES.get(name)
-        if rule is None:
+        if rule is None or enlarges(call):
             raise unknown_operation(call)
         if any(isinstance(part, Unknown) for part in parts) and name != "neuron":
             return _unknown(node)
@@ -174,7 +180,13 @@ class Lowering:
         if not isinstance(value, Value) or not value.is_integer or len(value.terms) != 1 or value.constant:
             return
         source, factor = value.terms[0]
-        if factor != 1 or not isinstance(source, str) or value.is_mean or value.over_time is not None:
+        if (
+            factor != 1
+            or not isinstance(source, str)
+            or value.is_mean
+            or value.over_time is not None
+            or any(value.margin)
+        ):
             return
         emission = _emission(node, value, self.model.steps)
         known = {step for other in self.origin.get(source, ()) for step in other.steps}
@@ -314,9 +326,11 @@ def _unknown_part(value: Any) -> Any:
 def _filled(name: str, call: Call) -> Tensor:
     """A constant tensor of the shape of another."""
     kind = name.removesuffix("_like").removeprefix("new_")
-    number = {"zeros": 0.0, "ones": 1.0, "empty": 0.0}.get(kind)
+    number = {"zeros": 0.0, "zero": 0.0, "ones": 1.0, "empty": 0.0}.get(kind)
     if number is None:
-        number = float(call.arguments[-1])
+        number = number_of(call.arguments[-1])
+    if number is None:
+        raise call.refuse("fills a tensor with what the model computes", "Use constants")
     return torch.full((), number).expand(call.shape)
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from snn2hw.data.aliases import Shape
 from snn2hw.frontends.torch import joins
 from snn2hw.frontends.torch.arrange import Batch, joined
 from snn2hw.frontends.torch.call import Call, Given
 from snn2hw.frontends.torch.over_time import averaged
 from snn2hw.frontends.torch.parts import as_image, flattened, parts_of, refuse_margin
-from snn2hw.frontends.torch.picks import joined_along, put_behind
+from snn2hw.frontends.torch.picks import channels_or_zeros, joined_along, put_behind, whole_images
 from snn2hw.frontends.torch.values import Value
 from snn2hw.frontends.torch.windows import NO_MARGIN, add_margins
 
@@ -24,8 +26,12 @@ def concatenate(call: Call) -> Value:
     parts, dim = call.arguments[0], int(call.argument(1, "dim", 0))
     if not parts or not all(isinstance(part, Value) for part in parts):
         raise call.refuse("a concatenation with what is not a tensor of the model", "Join values of the model only")
+    return put_together(call, parts, dim, new=call.operator == "stack")
+
+
+def put_together(call: Call, parts: Sequence[Value], dim: int, *, new: bool) -> Value:
+    """Tensors behind one another along a dimension; `new`: along a new one."""
     refuse_margin(call, *parts)
-    new = call.operator == "stack"
     at = joined([part.at for part in parts], dim, call.path, new=new)
     static = new and all(part.at.steps == 1 for part in parts) and call.model.steps > 1
     if len({part.key for part in parts}) == 1 and (static or at.is_single()):
@@ -101,14 +107,48 @@ def pad(call: Call) -> Value:
         return value
     if mode != "constant" or fill not in (None, 0, 0.0):
         raise call.refuse(f"padding with {mode if mode != 'constant' else fill}", "Pad with 0")
-    if min(sides, default=0) < 0:
-        raise call.refuse(f"negative padding {sides}, which crops", "Crop the data, or use a strided convolution")
+    if value.margin != NO_MARGIN and min(sides) < 0:
+        raise call.refuse(f"negative padding {sides} of what is padded", "Add up what is padded and cropped")
+    for dim, (first, last) in enumerate(zip(sides[::2], sides[1::2], strict=True), 1):
+        size = int(value.at.numbers.shape[-dim])
+        kept = partial(torch.narrow, dim=-dim, start=max(-first, 0), length=size + min(first, 0) + min(last, 0))
+        value = replace(value, at=value.at.moved(kept, call.path)) if min(first, last) < 0 else value
+    value = whole_images(call, value)
+    sides = [max(side, 0) for side in sides]
     is_line = len(parts_of(call, value, behind=1)[2].tensor_shape) == 2
-    if len(value.shape) != 3 or any(sides[2 if is_line else 4 :]):
-        raise call.refuse("padding of dimensions other than height and width", "Pad height and width only")
+    if is_line:
+        sides[2:2] = [0, 0]
+    left, right, top, bottom, before, behind = (sides + [0] * 6)[:6]
+    if len(value.shape) != 3 or any(sides[6:]):
+        raise call.refuse("padding of dimensions other than channels, height and width", "Pad those only")
     as_image(call, value, 1 if is_line else 2)
-    left, right, top, bottom, *_ = [*sides, 0, 0, 0, 0]
-    return replace(value, margin=add_margins(value.margin, (top, bottom, left, right)))
+    value = replace(value, margin=add_margins(value.margin, (top, bottom, left, right)))
+    if not before and not behind:
+        return value
+    rows = np.concatenate([np.full(before, -1), np.arange(value.shape[0]), np.full(behind, -1)])
+    return channels_or_zeros(call, value, rows)
+
+
+def broadcast(call: Call) -> tuple[Value | Given, ...]:
+    """broadcast_tensors: each in the shape of all together."""
+    tensors, shapes = call.arguments[0], [tuple(tensor.shape) for tensor in call.node.meta["val"]]
+    return tuple(
+        _expanded(call, tensor, shape) if isinstance(tensor, Value) else Given(values=tensor.values.expand(shape))
+        for tensor, shape in zip(tensors, shapes, strict=True)
+    )
+
+
+def copied(call: Call) -> Any:
+    """copy: the second tensor in the shape of the first."""
+    source = call.arguments[1]
+    if isinstance(source, Given):
+        return Given(values=source.values.expand(call.shape))
+    return _expanded(call, source, tuple(call.shape)) if isinstance(source, Value) else source
+
+
+def _expanded(call: Call, value: Value, shape: Shape) -> Value:
+    refuse_margin(call, value)
+    return replace(value, at=value.at.moved(lambda numbers: numbers.expand(shape), call.path))
 
 
 def dropout(call: Call) -> Value:
@@ -152,6 +192,18 @@ def layout(call: Call) -> Any:
     if isinstance(moved, tuple):
         return tuple(replace(value, at=part) for part in moved)
     return replace(value, at=moved)
+
+
+def resized(call: Call) -> Value:
+    """interpolate by nearest neighbours to an image that is not larger, which picks rows and columns."""
+    value = call.value
+    refuse_margin(call, value)
+    size = tuple(value.at.numbers.shape[-2:])
+    pixels = torch.arange(size[0] * size[1], dtype=torch.float64).view(1, 1, *size)
+    operation: Any = call.node.target
+    picked = operation(pixels, *call.arguments[1:], **call.named).long().flatten()
+    shape = tuple(call.shape)
+    return replace(value, at=value.at.moved(lambda numbers: numbers.flatten(-2)[..., picked].reshape(shape), call.path))
 
 
 _VIEWS = ("view", "_unsafe_view")

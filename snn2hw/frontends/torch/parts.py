@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from snn2hw.data.aliases import Shape
 from snn2hw.errors import DataError
@@ -138,6 +140,13 @@ def written(call: Call, path: str, form: Form, fed: Value, at: Arrangement) -> V
     written = call.builder.add(path, form.node(()), fed, at, form.key)
     keeps = isinstance(form, Flat)
     return replace(written, low=fed.low if keeps else None, high=fed.high if keeps else None)
+
+
+def repeated(numbers: Tensor, copies: Sequence[int]) -> Tensor:
+    """Numbers [..., *sizes] of which each stands so often along the last dimensions: [..., *sizes * copies]."""
+    for dim, count in zip(range(-len(copies), 0), copies, strict=True):
+        numbers = numbers.repeat_interleave(count, dim)
+    return numbers
 
 
 def refuse_margin(call: Call, *values: Value) -> None:

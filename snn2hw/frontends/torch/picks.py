@@ -44,7 +44,7 @@ def in_order(call: Call, value: Value) -> Value | None:
             return value
         rows = inner.places
     if rows is None:
-        return None
+        return cropped(call, value)
     shape = (len(rows), *value.shape[1:])
     lead_shape = tuple(value.at.numbers.shape[:lead])
     at = call.model.numbering.like(batch.numbers, lead_shape, shape, None, value.at.steps)
@@ -56,12 +56,60 @@ def in_order(call: Call, value: Value) -> Value | None:
         return None
 
 
+def whole_images(call: Call, value: Value) -> Value:
+    """A value of its own where a tensor holds a crop of images of spikes; anything else as it is."""
+    inside = value.at.inner()
+    if inside is None or inside[2].is_identity or channels_of(inside[2]) is not None:
+        return value
+    return cropped(call, value) or value
+
+
+def cropped(call: Call, value: Value) -> Value | None:
+    """Images of spikes of which a tensor holds every so many-th row and column from one on, by a convolution with one
+    tap; None where it holds something else, or of other values.
+    """
+    lead, batch, inner = parts_of(call, value, behind=1)
+    if len(value.shape) != 3 or len(inner.tensor_shape) not in (2, 3) or not _all_whole_numbers(call, value):
+        return None
+    size = inner.tensor_shape if len(inner.tensor_shape) == 3 else (inner.tensor_shape[0], 1, inner.tensor_shape[1])
+    places = inner.places.reshape(size)
+    channel, row, column = np.unravel_index(places, value.shape)
+    channels = channel[:, 0, 0]
+    rows, columns = joins.Places.of(row[0, :, 0]), joins.Places.of(column[0, 0, :])
+    if rows is None or columns is None:
+        return None
+    grid = np.ravel_multi_index(np.ix_(channels, rows.numbers(), columns.numbers()), value.shape)
+    if not np.array_equal(places, grid):
+        return None
+    at = call.model.numbering.like(batch.numbers, tuple(value.at.numbers.shape[:lead]), size, None, value.at.steps)
+    at = replace(at, numbers=at.numbers.view(value.at.numbers.shape))
+    name = f"{value.at.moved_by or call.path}.crop"
+    return joins.crop(call.builder, name, replace(value, repeats=()), channels, (rows, columns), at)
+
+
+def _all_whole_numbers(call: Call, value: Value) -> bool:
+    return all(isinstance(source, str) and _emits_whole_numbers(call, source) for source, _ in value.terms)
+
+
 def aligned(call: Call, a: Value, b: Value) -> tuple[Value, Value]:
     """Two values that are combined element by element, each in its tensor's order if they do not lie alike."""
     if a.at.numbers.shape != b.at.numbers.shape or (same_places(a.at, b.at) and a.shape == b.shape):
         return a, b
     first, second = in_order(call, a), in_order(call, b)
     return (a, b) if first is None or second is None else (first, second)
+
+
+def channels_or_zeros(call: Call, value: Value, rows: Rows) -> Value:
+    """The channels `rows` of a value whose tensor holds it in its order, -1 for channels of zeros."""
+    lead, batch, inner = parts_of(call, value, behind=1)
+    shape = (len(rows), *value.shape[1:])
+    lead_shape = tuple(value.at.numbers.shape[:lead])
+    at = call.model.numbering.like(batch.numbers, lead_shape, shape, None, value.at.steps)
+    at = replace(at, numbers=at.numbers.view(*lead_shape, len(rows), *inner.tensor_shape[1:]))
+    try:
+        return replace(_picked(call, value, rows, at), margin=value.margin)
+    except _NotPicked:
+        raise call.refuse("puts zeros among the channels of a sum or average", "Do so behind a neuron") from None
 
 
 def joined_along(call: Call, parts: Sequence[Value], dim: int, *, new: bool) -> Value | None:

@@ -16,7 +16,7 @@ from snn2hw.frontends.torch.folds import factor, fold_in, without_factors
 from snn2hw.frontends.torch.forms import Average
 from snn2hw.frontends.torch.layers import votes, with_height
 from snn2hw.frontends.torch.over_time import averaged
-from snn2hw.frontends.torch.parts import as_image, parts_of, refuse_margin, window_sizes, written
+from snn2hw.frontends.torch.parts import as_image, parts_of, refuse_margin, repeated, window_sizes, written
 from snn2hw.frontends.torch.picks import in_order
 from snn2hw.frontends.torch.values import Value
 from snn2hw.frontends.torch.windows import NO_MARGIN, Margin, Pair, add_margins, around, is_even
@@ -85,9 +85,19 @@ def _adaptive(call: Call, dims: int) -> Value:
     refuse_margin(call, value)
     image = as_image(call, value, dims)
     shape = with_height(call.shape, dims)
+    if (copies := _copies(value.shape, shape)) != (1, 1):
+        return replace(value, at=value.at.moved(lambda numbers: repeated(numbers, copies[-dims:]), call.path))
     kernel = _even_windows(call, value, shape, "AdaptiveAvgPool")
     at = image.arrangement(call, shape, value.at.steps)
     return _average(call, call.name(f"avg_pool{dims}d"), value, kernel, kernel, (0, 0), at)
+
+
+def _copies(size: Shape, shape: Shape) -> Pair:
+    """How often each row and column stands in a larger result, of which each window is one place; 1 for a smaller."""
+    height, width = (
+        1 if after % before else after // before for before, after in zip(size[1:], shape[1:], strict=True)
+    )
+    return (height, width) if shape[1:] == (size[1] * height, size[2] * width) else (1, 1)
 
 
 def _even_windows(call: Call, value: Value, shape: Shape, kind: str) -> Pair:

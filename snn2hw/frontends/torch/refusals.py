@@ -21,6 +21,10 @@ _ENLARGES = (
     "makes an image larger, for which NIR has no node",
     "Compute at the lower resolution, or resize in front of the model or behind it",
 )
+_REDUCES = (
+    "weighs the pixels of an image by their distance",
+    "Pick pixels (mode='nearest'), or use AvgPool2d for the mean of a window",
+)
 _RECURRENT = ("keeps a state that is no neuron's", "Use spiking neurons and feed-forward layers")
 _COMPARES = ("compares values", "Let a spiking neuron do it: it fires above its threshold")
 _CHOOSES = (
@@ -99,12 +103,22 @@ def unknown_operation(call: Call) -> Refused:
     problem = f"the operation {name}{f' of {kind}' if kind else ''} is not supported"
     for names, (reason, advice) in OPERATION_REASONS.items():
         if name in names:
+            if name == "interpolate" and not enlarges(call):
+                reason, advice = _REDUCES
             return call.refuse(problem, f"It {reason}. {advice}")
     return call.refuse(
         problem,
         "Supported are convolutions, Linear, BatchNorm, pools, +, -, *, 1 - x, relu and cat of spikes, whatever moves "
         f"elements, means and sums over space and time, and the neurons {', '.join(neurons.known_neurons())}",
     )
+
+
+def enlarges(call: Call) -> bool:
+    """Whether a call is interpolate to a larger image."""
+    if users_name(call.operator) != "interpolate":
+        return False
+    before = tuple(call.node.all_input_nodes[0].meta["val"].shape)
+    return any(new > old for old, new in zip(before, call.shape, strict=True))
 
 
 def users_name(operator: str) -> str:

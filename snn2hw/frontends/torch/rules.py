@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from snn2hw.frontends.torch import arithmetic, layers, moves, pooling, reductions, spike_logic, spiking
+from snn2hw.frontends.torch import arithmetic, layers, moves, pieces, pooling, reductions, spike_logic, spiking
 from snn2hw.frontends.torch.call import Call
 
 Rule = Callable[[Call], Any]
@@ -67,6 +67,11 @@ RULES: dict[str, Rule] = {
     **_all(moves.same, *_SAME),
     **_all(moves.convert, "to", "_to_copy", "type_as", "float", "double"),
     **_all(moves.layout, *_LAYOUT),
+    **_all(moves.broadcast, "broadcast_tensors"),
+    **_all(moves.copied, "copy"),
+    **_all(moves.resized, "upsample_nearest2d", "_upsample_nearest_exact2d"),
+    **_all(pieces.select_scatter, "select_scatter"),
+    **_all(pieces.slice_scatter, "slice_scatter"),
 }
 WEIGHTED = frozenset({"conv2d", "conv1d", "linear"})
 LINEAR = frozenset(
