@@ -437,22 +437,10 @@ class TimeBias(nn.Module):
         return total / self.steps
 
 
-def large_vgg() -> nn.Module:
-    """SpikingJelly's VGG-11, whose classifier has 120 million weights, without the time that drawing them takes."""
-    with torch.device("meta"):
-        net = spiking_vgg.spiking_vgg11_bn(spiking_neuron=neuron.IFNode, num_classes=5, init_weights=False)
-    net.to_empty(device="cpu")
-    for tensor in [*net.parameters(), *net.buffers()]:
-        tensor.data.zero_()
-    functional.set_step_mode(net, "m")
-    return net
-
-
-def small_vgg() -> nn.Module:
-    """SpikingJelly's VGG, 7x7 before its classifier, and a small classifier as users put in for CIFAR."""
-    net = spiking_vgg.SpikingVGG(
-        cfg=[4, "M", 8, 8, "M", 8], batch_norm=True, spiking_neuron=neuron.IFNode, init_weights=False
-    )
+def small_vgg(*stages: int | str) -> nn.Module:
+    """SpikingJelly's VGG, whose classifier takes 7x7 however small the image, with a small classifier as for CIFAR."""
+    cfg = [4, "M", 8, *stages, "M", 8]
+    net = spiking_vgg.SpikingVGG(cfg=cfg, batch_norm=True, spiking_neuron=neuron.IFNode, init_weights=False)
     net.classifier = nn.Sequential(layer.Linear(8 * 7 * 7, 16), neuron.IFNode(), layer.Linear(16, 5))
     functional.set_step_mode(net, "m")
     return net
@@ -513,8 +501,12 @@ PUBLIC_NETS: dict[str, PublicNet] = {
         **_IF,
     ),
     "spiking_resnet18": zoo(spiking_resnet.spiking_resnet18, num_classes=5, **_IF),
-    "spiking_vgg11_bn at 32x32": PublicNet(source=SPIKINGJELLY, make=large_vgg, shape=_IMAGE),
-    "SpikingVGG, 7x7 before its classifier": PublicNet(source=SPIKINGJELLY, make=small_vgg, shape=(3, 28, 28)),
+    "SpikingVGG, 1x1 before its classifier": PublicNet(
+        source=SPIKINGJELLY, make=partial(small_vgg, "M", 8), shape=(3, 8, 8)
+    ),
+    "SpikingVGG, 7x7 before its classifier": PublicNet(
+        source=SPIKINGJELLY, make=partial(small_vgg, 8), shape=(3, 28, 28)
+    ),
     "ottt_spiking_vggws": PublicNet(source=SPIKINGJELLY, make=ottt_vgg, shape=(3, 8, 8)),
     "ms_resnet18": zoo(ms_resnet.ms_resnet18, num_classes=5, base_channels=8, **_LIF),
     "max_resnet18": zoo(ms_resnet.max_resnet18, num_classes=5, base_channels=8, **_LIF),
@@ -559,7 +551,7 @@ PUBLIC_NETS: dict[str, PublicNet] = {
         shape=_IMAGE,
     ),
     "SNASNet": PublicNet(source=SPIKINGJELLY, make=snas, shape=_IMAGE),
-    "SpikeDHS": PublicNet(source=SPIKINGJELLY, make=spike_dhs_net, shape=(3, 16, 16)),
+    "SpikeDHS": PublicNet(source=SPIKINGJELLY, make=spike_dhs_net, shape=(3, 16, 16), timesteps=6),
     "DVSGestureNet": zoo(parametric_lif_net.DVSGestureNet, (2, 128, 128), channels=4, **_PLIF),
     "CIFAR10DVSNet": zoo(parametric_lif_net.CIFAR10DVSNet, (2, 128, 128), channels=4, **_PLIF),
     "CIFAR10Net": zoo(parametric_lif_net.CIFAR10Net, channels=4, **_PLIF),

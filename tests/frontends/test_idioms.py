@@ -918,6 +918,44 @@ REFUSED: dict[str, tuple[Idiom, str, str]] = {
 }
 
 
+class LastMembrane(nn.Module):
+    """snnTorch's read-out for regression: the membrane of a last layer that does not reset, after all steps."""
+
+    def __init__(self, beta: float = 1.0, *, shown: bool = False, reset: str = "none") -> None:
+        super().__init__()
+        self.shown = shown
+        self.conv, self.lif1 = conv(4, 3, inputs=SHAPE[0]), snntorch.Leaky(beta=0.5, threshold=0.3)
+        self.fc = nn.Linear(4 * SHAPE[1] * SHAPE[2], 3)
+        self.lif2 = snntorch.Leaky(beta=beta, reset_mechanism=reset)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mem1, mem2 = self.lif1.init_leaky(), self.lif2.init_leaky()
+        for frame in [x] * STEPS if self.shown else x:
+            spikes, mem1 = self.lif1(self.conv(frame), mem1)
+            _, mem2 = self.lif2(self.fc(spikes.flatten(1)), mem2)
+        return mem2
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_the_last_membrane_of_a_neuron_that_only_adds_up_is_the_sum_of_its_currents(shown: bool) -> None:
+    torch.manual_seed(3)
+    traced, program = assert_deployed_exactly(trained_like(LastMembrane(shown=shown)), static=shown)
+    assert "lif2" not in traced.network.nodes
+    assert program.graph.readout.inputs == ("fc",)
+
+
+@pytest.mark.parametrize(
+    ("beta", "reset", "problem"),
+    [
+        (0.5, "none", r"factors \[0.125, 0.25, 0.5, 1.0\] of 4.*neither leaks nor resets"),
+        (1.0, "zero", "returns the state of lif2 alone"),
+    ],
+)
+def test_a_last_membrane_that_leaks_or_resets_is_refused(beta: float, reset: str, problem: str) -> None:
+    with pytest.raises(UnsupportedError, match=problem):
+        trace(LastMembrane(beta, reset=reset), SHAPE, timesteps=STEPS)
+
+
 def test_a_crop_that_takes_too_many_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("snn2hw.frontends.torch.joins._LARGEST_CROP", 4 * 4 * 3 * 3 - 1)
     model = net(LAYOUT["a cropped image"])

@@ -13,10 +13,11 @@ import pytest
 import torch
 from framework_nets import SINGLE, STEPS, chain
 from nets import MULTI_STEP, NEURONS, SHAPE, Wired, leaky, random_samples, residual_net
+from public_nets import sinabs_net
 from spikingjelly.activation_based import neuron as sj_neuron
 from torch import Tensor, nn
 
-from snn2hw.frontends.torch.lower import Head
+from snn2hw.frontends.torch.emissions import Head
 from snn2hw.frontends.torch.trace import Traced, trace
 from snn2hw.frontends.torch.user_model import UserModel
 from snn2hw.verification import network_vs_torch
@@ -53,6 +54,14 @@ def test_every_neuron_and_gate_agrees_in_float64(gate: str, name: str, multi_ste
 def test_every_neuron_of_the_other_frameworks_agrees_as_its_users_call_it(name: str) -> None:
     result = judged(chain(*SINGLE[name]), inputs(STEPS, 3, (4,)))
     assert (result.mismatches, result.ties, result.note) == (0, 0, "")
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_sinabs_net_is_given_as_many_samples_a_call_as_it_was_built_for(batch_size: int) -> None:
+    torch.manual_seed(0)
+    traced = trace(sinabs_net(batch_size).eval(), (1, 8, 8))
+    comparison = compare_network(traced.network, traced.user_model, torch.rand(STEPS, 3, 1, 8, 8).double())
+    assert comparison.compared and not comparison.mismatches, comparison.first()
 
 
 def test_a_float32_model_with_biases_runs_in_float64() -> None:

@@ -14,8 +14,9 @@ import numpy as np
 from snn2hw.data.aliases import Shape
 from snn2hw.errors import Blocker
 from snn2hw.frontends.torch.arrange import Arrangement
-from snn2hw.frontends.torch.forms import Average, Convolution, Diagonal, Flat, Held, Matrix
+from snn2hw.frontends.torch.forms import Average, Diagonal, Flat, Held
 from snn2hw.frontends.torch.values import Fold, Layer, Value, as_integer, times_constant
+from snn2hw.frontends.torch.weighted import Convolution, Matrix
 
 
 class Refused(Exception):

@@ -14,9 +14,9 @@ from torch import Tensor, fx, nn
 from snn2hw.data.aliases import Shape
 from snn2hw.frontends.torch.arrange import Numbering
 from snn2hw.frontends.torch.builder import Builder, Refused
-from snn2hw.frontends.torch.forms import Parameter
 from snn2hw.frontends.torch.places import is_users, place_of
 from snn2hw.frontends.torch.values import Value
+from snn2hw.frontends.torch.weighted import Parameter
 
 
 @dataclass(kw_only=True, eq=False)
@@ -35,7 +35,7 @@ class Model:
     """A captured model on its way to NIR.
 
     module: whose forward was captured. multi_step: its neurons take all steps at once. steps, samples: of the captured
-    input. neurons: what is known of each neuron that has been called.
+    input. neurons: what is known of each neuron that has been called; membranes: of those whose spikes nobody reads.
     """
 
     module: nn.Module
@@ -44,6 +44,7 @@ class Model:
     numbering: Numbering
     multi_step: bool
     neurons: dict[str, NeuronCalls] = field(default_factory=dict)
+    membranes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:

@@ -12,9 +12,10 @@ import numpy as np
 
 from snn2hw.frontends.torch.arrange import Arrangement, Inner
 from snn2hw.frontends.torch.call import Call
-from snn2hw.frontends.torch.forms import Average, Diagonal, Flat, Inputs, Matrix
+from snn2hw.frontends.torch.forms import Average, Diagonal, Flat
 from snn2hw.frontends.torch.parts import MIXED, flattened
 from snn2hw.frontends.torch.values import Fold, Layer, Value
+from snn2hw.frontends.torch.weighted import Inputs, Matrix
 from snn2hw.network.neuron_rule import Float
 
 

@@ -13,11 +13,12 @@ from snn2hw.data.aliases import Shape
 from snn2hw.frontends.torch.arrange import Inner
 from snn2hw.frontends.torch.call import Call, Given, array, pair
 from snn2hw.frontends.torch.folds import Factors, folded_by_channel, without_factors
-from snn2hw.frontends.torch.forms import Convolution, Form, Matrix, Parameter
+from snn2hw.frontends.torch.forms import Form
 from snn2hw.frontends.torch.over_time import averaged
 from snn2hw.frontends.torch.parts import Image, as_image, flattened, parts_of, refuse_margin, window_sizes
 from snn2hw.frontends.torch.picks import whole_images
 from snn2hw.frontends.torch.values import Fold, Layer, Value
+from snn2hw.frontends.torch.weighted import Convolution, Matrix, Parameter
 from snn2hw.frontends.torch.windows import NO_MARGIN, Margin, Pair, add_margins, around, even_window
 
 _LARGEST_SHARED = 1 << 24  # weights of a matrix that holds those of a layer shared by several parts of a vector

@@ -5,7 +5,7 @@ The rules are in rules.py; refusals.py says why there is none for what is left.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import nir
@@ -20,9 +20,12 @@ from snn2hw.frontends.neurons import is_spiking_neuron
 from snn2hw.frontends.torch import pieces
 from snn2hw.frontends.torch.arrange import Numbering
 from snn2hw.frontends.torch.builder import Builder, Refused
-from snn2hw.frontends.torch.call import Call, Given, Model, line_of, number_of
+from snn2hw.frontends.torch.call import Call, Given, Model, line_of
 from snn2hw.frontends.torch.capture import Captured, Place
+from snn2hw.frontends.torch.constants import FILLS, computed, filled
+from snn2hw.frontends.torch.emissions import Emission, Head, emission_of
 from snn2hw.frontends.torch.joins import join_heads
+from snn2hw.frontends.torch.membranes import Membrane
 from snn2hw.frontends.torch.over_time import averaged
 from snn2hw.frontends.torch.parts import flattened, parts_of, refuse_margin
 from snn2hw.frontends.torch.pieces import Pieces
@@ -30,31 +33,6 @@ from snn2hw.frontends.torch.refusals import enlarges, unknown_operation
 from snn2hw.frontends.torch.rules import RULES
 from snn2hw.frontends.torch.time_in import TimeIn
 from snn2hw.frontends.torch.values import State, Unknown, Value
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Emission:
-    """Where the captured model computes what a NIR node emits: in `call`, for these steps; leading dimensions are
-    [N] of one step ("n"), [T, N] or [N, T] ("tn", "nt"), perhaps as one. places: where each of the node's elements
-    lies behind them; None for in their order. shape: of the node.
-    """
-
-    call: str
-    steps: tuple[int, ...]
-    order: str
-    places: np.ndarray | None
-    shape: Shape
-
-
-@dataclass(frozen=True, kw_only=True)
-class Head:
-    """Where in what a model returns the logits of a head lie, which of their dimensions holds time, if any does, and
-    the shape that they have in the network.
-    """
-
-    place: Place
-    time: int | None
-    shape: Shape = ()
 
 
 class Lowering:
@@ -126,21 +104,10 @@ class Lowering:
         parts = list(_leaves((arguments, named)))
         if name.startswith(("_assert", "sym_")):
             return None
-        if name in (
-            "zeros_like",
-            "ones_like",
-            "full_like",
-            "new_zeros",
-            "new_ones",
-            "new_full",
-            "empty_like",
-            "new_empty",
-            "fill",
-            "zero",
-        ):
-            return Given(values=_filled(name, call))
-        if not any(isinstance(part, Value | Unknown | State | Pieces) for part in parts):
-            return _computed(node, arguments, named)
+        if name in FILLS:
+            return Given(values=filled(name, call))
+        if not any(isinstance(part, Value | Unknown | State | Membrane | Pieces) for part in parts):
+            return computed(node, arguments, named)
         if isinstance(parts[0], Pieces):
             return pieces.read(call)
         rule = RULES.get(name)
@@ -188,7 +155,7 @@ class Lowering:
             or any(value.margin)
         ):
             return
-        emission = _emission(node, value, self.model.steps)
+        emission = emission_of(node, value, self.model.steps)
         known = {step for other in self.origin.get(source, ()) for step in other.steps}
         if emission is not None and not known.intersection(emission.steps):
             self.origin.setdefault(source, []).append(emission)
@@ -274,22 +241,6 @@ def _of_its_shape(call: Call, result: Any) -> Any:
     return result
 
 
-def _emission(node: fx.Node, value: Value, steps: int) -> Emission | None:
-    split = value.at.inner()
-    if split is None:
-        return None
-    _, batch, inner = split
-    if not inner.is_permutation:
-        return None
-    places = None if inner.is_identity else np.argsort(inner.places)
-    if (step := batch.step()) is not None and not (batch.is_static and steps > 1):
-        return Emission(call=node.name, steps=(step,), order="n", places=places, shape=value.shape)
-    order = None if batch.is_static else batch.order(steps)
-    if order is None:
-        return None
-    return Emission(call=node.name, steps=tuple(range(steps)), order=order, places=places, shape=value.shape)
-
-
 def _places(value: Any, place: Place = ()) -> list[tuple[Place, Any]]:
     """What lies in dicts, lists and tuples within each other, with the keys that lead there."""
     if isinstance(value, dict):
@@ -321,38 +272,3 @@ def _unknown_part(value: Any) -> Any:
     if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
         return Unknown(shape=())  # a number that the forward reads out of the data
     return Unknown(shape=tuple(value.shape)) if isinstance(value, Tensor) else value
-
-
-def _filled(name: str, call: Call) -> Tensor:
-    """A constant tensor of the shape of another."""
-    kind = name.removesuffix("_like").removeprefix("new_")
-    number = {"zeros": 0.0, "zero": 0.0, "ones": 1.0, "empty": 0.0}.get(kind)
-    if number is None:
-        number = number_of(call.arguments[-1])
-    if number is None:
-        raise call.refuse("fills a tensor with what the model computes", "Use constants")
-    return torch.full((), number).expand(call.shape)
-
-
-def _computed(node: fx.Node, arguments: Any, named: Any) -> Any:
-    """What does not depend on the input is computed now."""
-
-    def plain(value: Any) -> Any:
-        return value.values.detach() if isinstance(value, Given) else value
-
-    target: Any = node.target
-    with torch.no_grad():
-        result = target(*_mapped(plain, arguments), **_mapped(plain, named))
-    return _mapped(lambda value: Given(values=value) if isinstance(value, Tensor) else value, result)
-
-
-def _mapped(function: Any, value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _mapped(function, part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return (
-            tuple(_mapped(function, part) for part in value)
-            if isinstance(value, tuple)
-            else [_mapped(function, part) for part in value]
-        )
-    return function(value)

@@ -34,7 +34,7 @@ def put_together(call: Call, parts: Sequence[Value], dim: int, *, new: bool) -> 
     refuse_margin(call, *parts)
     at = joined([part.at for part in parts], dim, call.path, new=new)
     static = new and all(part.at.steps == 1 for part in parts) and call.model.steps > 1
-    if len({part.key for part in parts}) == 1 and (static or at.is_single()):
+    if len({(part.key, part.over_time) for part in parts}) == 1 and (static or at.is_single()):
         first: Value = parts[0]
         others = [other for part in parts[1:] for other in (part, *part.repeats)]
         return replace(first, at=at, repeats=(*first.repeats, *others))

@@ -26,7 +26,9 @@ def averaged(call: Call, value: Value) -> Value:
         used = np.flatnonzero(factors).tolist()
         what = f"step {used[0]} alone" if len(used) == 1 else f"the steps with factors {factors.round(6).tolist()}"
         raise call.refuse(
-            f"reads {what} of {len(factors)}", "A read-out takes the mean or the sum over all steps: use x.mean(0)"
+            f"reads {what} of {len(factors)}",
+            "A read-out takes the mean or the sum over all steps, use x.mean(0); or the last membrane of a neuron that "
+            "neither leaks nor resets",
         )
     factor = float(factors[0]) * len(factors)
     value = replace(value, over_time=None, is_mean=True)

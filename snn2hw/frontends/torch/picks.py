@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from snn2hw.frontends.torch import joins
 from snn2hw.frontends.torch.arrange import Arrangement, same_places
 from snn2hw.frontends.torch.call import Call
-from snn2hw.frontends.torch.forms import Average, Convolution, Diagonal, Flat, Matrix
+from snn2hw.frontends.torch.forms import Average, Diagonal, Flat
 from snn2hw.frontends.torch.parts import channels_of, flattened, parts_of
 from snn2hw.frontends.torch.values import Fold, Layer, Source, Value
+from snn2hw.frontends.torch.weighted import Convolution, Matrix
 from snn2hw.network.neuron_rule import Float
 
 Rows = NDArray[np.int64]

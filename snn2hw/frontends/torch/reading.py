@@ -15,7 +15,8 @@ from snn2hw.errors import Blocker, DataError, Snn2hwError, UnsupportedError
 from snn2hw.frontends.neurons import is_multi_step, is_spiking_neuron, reader_of
 from snn2hw.frontends.torch.builder import Holder
 from snn2hw.frontends.torch.capture import NEURON, Captured, capture
-from snn2hw.frontends.torch.lower import Emission, Head, Lowering
+from snn2hw.frontends.torch.emissions import Emission, Head
+from snn2hw.frontends.torch.lower import Lowering
 from snn2hw.frontends.torch.places import is_users, place_of
 from snn2hw.frontends.torch.separate import drop_unused, separate_readers
 from snn2hw.frontends.torch.time_in import TimeIn

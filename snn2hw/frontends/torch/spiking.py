@@ -13,6 +13,7 @@ from snn2hw.data.aliases import Shape
 from snn2hw.frontends import neurons
 from snn2hw.frontends.torch.arrange import Batch, Inner
 from snn2hw.frontends.torch.call import Call, Given, NeuronCalls
+from snn2hw.frontends.torch.membranes import Membrane, integrated, is_read_alone, keep_of
 from snn2hw.frontends.torch.parts import MIXED, channels_of, flattened, refuse_margin
 from snn2hw.frontends.torch.picks import in_order
 from snn2hw.frontends.torch.values import State, Unknown, Value, as_integer
@@ -21,8 +22,8 @@ from snn2hw.network.neuron_rule import Neuron
 _WHOLE = "Take the mean over time behind the last neuron"
 
 
-def neuron(call: Call) -> Value:
-    """The spikes of a layer of neurons in one of its calls."""
+def neuron(call: Call) -> Value | Membrane:
+    """The spikes of a layer of neurons in one of its calls, or its membrane if nobody reads them."""
     value, given, path, number = call.arguments
     module = call.model.module.get_submodule(path)
     if isinstance(value, Unknown):
@@ -33,6 +34,12 @@ def neuron(call: Call) -> Value:
     refuse_margin(call, value)
     if value.is_mean or value.over_time is not None:
         raise call.refuse("a neuron behind the mean over time", _WHOLE)
+    if is_read_alone(call.node) and call.model.steps > 1 and not is_multi_step(module):
+        keep = keep_of(path, read_neuron(call, module, value.shape))
+        if keep is not None:
+            membrane = integrated(call, path, keep, call.model.membranes.get(path), value, given)
+            call.model.membranes[path] = membrane
+            return membrane
     _check_states(call, path, number, given)
     lead = 2 if is_multi_step(module) else 1
     parts = value.at.split(lead) if value.at.rank >= lead else None
@@ -72,9 +79,11 @@ def _is_spikes(value: Value) -> bool:
     return all(isinstance(source, str) for source, _ in value.terms)
 
 
-def state(call: Call) -> State:
+def state(call: Call) -> State | Value:
     """What a neuron returns to its caller beside its spikes."""
-    _, _, path, number, which = call.arguments
+    spikes, _, path, number, which = call.arguments
+    if isinstance(spikes, Membrane):
+        return spikes.value
     return State(path=path, call=number, number=which)
 
 

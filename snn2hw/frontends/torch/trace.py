@@ -17,8 +17,8 @@ from snn2hw.frontends.neurons.against_rule import check_neurons_against_rules
 from snn2hw.frontends.torch.builder import Holder
 from snn2hw.frontends.torch.capture import Captured
 from snn2hw.frontends.torch.copies import copy_of
+from snn2hw.frontends.torch.emissions import Emission, Head
 from snn2hw.frontends.torch.interpreter import Interpreter
-from snn2hw.frontends.torch.lower import Emission, Head
 from snn2hw.frontends.torch.reading import Reading, captured, read, refuse_more_inputs, wrap_neurons
 from snn2hw.frontends.torch.time_in import TimeIn
 from snn2hw.frontends.torch.user_model import UserModel

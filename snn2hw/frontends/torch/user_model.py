@@ -24,7 +24,7 @@ from snn2hw.errors import DataError
 from snn2hw.frontends import neurons
 from snn2hw.frontends.neurons.float64 import Float32IsFloat64, InFloat64
 from snn2hw.frontends.torch.copies import copy_of
-from snn2hw.frontends.torch.lower import Head
+from snn2hw.frontends.torch.emissions import Head
 from snn2hw.frontends.torch.time_in import TimeIn
 
 _STEP_NAMES = ("t", "ts", "step", "time", "timestep", "time_step")
@@ -164,14 +164,19 @@ class Running:
         return [torch.stack(head) for head in zip(*logits, strict=True)]
 
     def _batch_first(self, x: Tensor) -> list[Tensor]:
-        """sinabs: time behind the batch, [N, T, ...], or folded into it, [N T, ...]."""
+        """sinabs: time behind the batch, [N, T, ...] or [N T, ...], and as many samples a call as its layers take."""
         steps, count = x.shape[:2]
         folded, size = _folding(self.module, count)
-        if size > count:
-            x = torch.cat([x, x[:, :1].expand(-1, size - count, *x.shape[2:])], dim=1)
-        given = x.movedim(0, 1)
-        returned = self._heads(self.module(given.flatten(0, 1) if folded else given))
-        return [_batch_last(head, steps)[:, :count] for head in returned]
+        calls = -(-count // size)
+        x = torch.cat([x, x[:, :1].expand(-1, calls * size - count, *x.shape[2:])], dim=1)
+        returned = []
+        for part in torch.split(x.movedim(0, 1), size):
+            reset_by_its_author(self.module)
+            returned.append(self._heads(self.module(part.flatten(0, 1) if folded else part)))
+        for path, emitted in self._emitted.items():
+            if len(emitted) == calls:
+                self._emitted[path] = [torch.cat(emitted)]
+        return [_batch_last(torch.cat(head), steps)[:, :count] for head in zip(*returned, strict=True)]
 
     def _heads(self, returned: Any) -> list[Tensor]:
         heads = []
@@ -229,12 +234,14 @@ def _is_batch_first(module: nn.Module) -> bool:
 
 
 def _folding(module: nn.Module, count: int) -> tuple[bool, int]:
-    """Whether sinabs's layers take time folded into the batch, and how many samples a batch then has."""
+    """Whether sinabs's layers take time folded into the batch, and how many samples a call has; all `count` where they
+    were not built for a number of samples.
+    """
     squeezed: list[Any] = [
         part for part in module.modules() if any(kind.__name__.endswith("Squeeze") for kind in type(part).__mro__)
     ]
     sizes = [int(part.batch_size) for part in squeezed if (part.batch_size or -1) > 0]
-    return bool(squeezed), max([count, *sizes])
+    return bool(squeezed), max(sizes, default=count)
 
 
 def _in_time(parts: list[Tensor], steps: int, count: int) -> Tensor:
