@@ -32,7 +32,7 @@ WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all faults bench check format base setup lava browser clean FORCE
+.PHONY: help demo test test-all faults bench docs check format base setup lava browser clean FORCE
 
 help:
 	@echo 'make demo     export, run in Lava and verify a trained SEW ResNet'
@@ -40,6 +40,7 @@ help:
 	@echo 'make test-all the same, the slow tests and more drawn nets besides'
 	@echo 'make faults   inject each fault of a Lava run ten times                           (ROUNDS=n)'
 	@echo 'make bench    measure the simulator side by side with SpikingJelly and snnTorch   (CASES="18-224-4 ...")'
+	@echo 'make docs     build the documentation site into build/site'
 	@echo 'make check    formatting, lint and types     (make format puts the first two right)'
 	@echo 'make clean    remove the environment and caches of this folder'
 
@@ -57,6 +58,9 @@ faults: setup lava
 
 bench: setup
 	@$(CLIENTS)/bin/python -W ignore benchmarks/simulator.py $(CASES)
+
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs --quiet build --strict
 
 check: setup
 	@$(PY) -m ruff format --check .
@@ -117,7 +121,7 @@ $(BASE): pyproject.toml constraints.txt
 
 $(READY): $(BASE) $(REQUIREMENTS)
 	@touch $(UNFINISHED)
-	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[test,dev]'
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[test,dev,docs]'
 	@rm -rf $(CLIENTS) && $(PY) -m venv --without-pip $(CLIENTS)
 	@$(PY) -c 'import sysconfig as s; print("import site; site.addsitedir(" + repr(s.get_path("purelib")) + ")")' \
 	    >$$($(CLIENTS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/snn2hw.pth
