@@ -224,10 +224,7 @@ class Matrix(Weighted):
 
 
 def folded(weight: np.ndarray, bias: np.ndarray, folds: Folded) -> tuple[np.ndarray, np.ndarray]:
-    """Weight [O, ...] and bias [O] with what is folded into them: in float64, for the product of two float32 is no float32.
-
-    Without folds they stay as they are.
-    """
+    """Weight [O, ...] and bias [O] with their folds, in float64: the product of two float32 is no float32."""
     if not folds:
         return weight, bias
     weight, bias = weight.astype(np.float64), bias.astype(np.float64)
