@@ -36,7 +36,7 @@ def write_synapse(writer: Writer, node: ir.Synapse, x: Value, bound: ir.Bound) -
         case ir.Linear():
             tensor = _linear(writer, node, writer.flat(x), sums)
         case ir.Scale():
-            sums = widest_sum(min(low, x.low, node.factor), max(high, x.high, node.factor))
+            sums = narrowest(min(low, x.low, node.factor), max(high, x.high, node.factor))
             factor = writer.numbers(node.factor, sums, "factor")
             tensor = writer.apply("Mul", writer.as_type(x, sums).tensor, factor)
         case ir.SumPool() if _is_global(node, x):

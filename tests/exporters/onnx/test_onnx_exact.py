@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import onnx
 import pytest
 from hand_made_graphs import program_of
 from hypothesis import assume, given, settings
@@ -20,6 +21,7 @@ from snn2hw import ir
 from snn2hw.data.load import load_samples
 from snn2hw.data.samples import Samples
 from snn2hw.engines import cycle, fast
+from snn2hw.exporters.onnx.graph import build_model
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import load_model
 from snn2hw.ir.fixed_point import Reset
@@ -101,8 +103,18 @@ def test_products_at_the_ends_of_every_type(payload: int, extent: int) -> None:
     samples = Samples(np.concatenate([most, most * 0]), None, False)
     spikes = run_onnx(program, samples)
     assert_equal(spikes, cycle.simulate(program, samples))
+    for node, signed in signed_products(build_model(program, payloads=False, spikes=False, conventions={})):
+        assert 2 * abs(payload) * (255 if node == "ConvInteger" else 128) < 1 << 15 or not signed
     middle = min(extent, 3) if extent > 2 else extent
     assert np.abs(spikes["sums"]).max() == 64 * 128 * abs(payload) * middle**2
+
+
+def signed_products(model: onnx.ModelProto) -> Iterator[tuple[str, bool]]:
+    """The products of bytes in a model, and whether one factor is signed: the zero points tell."""
+    types = {constant.name: constant.data_type for constant in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("ConvInteger", "MatMulInteger"):
+            yield node.op_type, onnx.TensorProto.INT8 in (types[node.input[2]], types[node.input[3]])
 
 
 @pytest.mark.parametrize("name", TRAINED)
