@@ -12,11 +12,21 @@ from snn2hw.errors import QuantisationError, Snn2hwError, UnsupportedError
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-SWITCHES = ("trust-pickle", "saturate", "skip-corrupt", "force", "allow-lossy", "quantised", "stock-only")
+SWITCHES = (
+    "trust-pickle",
+    "saturate",
+    "skip-corrupt",
+    "force",
+    "allow-lossy",
+    "quantised",
+    "stock-only",
+    "takes-payloads",
+    "layer-spikes",
+)
 VALUES = (
     *("arch", "connect", "iand-order", "neuron", "weights", "input-shape", "timesteps", "time", "dt", "chip"),
     *("weight-bits", "input-bits", "target", "engine", "without", "device", "jobs", "processes", "lava-processes"),
-    *("models", "deadline", "profile", "prices", "raster", "samples", "verify"),
+    *("models", "deadline", "profile", "prices", "raster", "samples", "verify", "threads"),
 )
 OTHER_NAMES = {"calibrate": "samples", "data": "samples", "calibration": "method", "samples": "count", "model": "net"}
 OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?:[ =]([A-Z][A-Z,]*\b(?:\.npz)?|[\d][\w.,]*|[A-Za-z_]\w*(?=[.,;:]|$)))?")
