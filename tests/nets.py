@@ -13,6 +13,7 @@ import torch
 from spikingjelly.activation_based import functional
 from spikingjelly.activation_based import layer as sj_layer
 from spikingjelly.activation_based import neuron as sj_neuron
+from spikingjelly.activation_based.model import ms_resnet
 from torch import Tensor, nn
 
 from snn2hw import ir
@@ -216,3 +217,14 @@ def run_requantised(traced: Traced, program: ir.Program, samples: Samples) -> ir
     steps = list(requantised.run(torch.from_numpy(x)))
     spikes = {name: np.stack([step[name].numpy() for step in steps], axis=1) for name in traced.origin}
     return spikes | {"logits": sum(step["logits"].numpy() for step in steps) * program.graph.readout.scales}
+
+
+def trained_ms_resnet(layers: tuple[int, ...], channels: int = 4) -> nn.Module:
+    """SpikingJelly's MS-ResNet, with statistics as after training, with which every layer spikes."""
+    torch.manual_seed(0)
+    model = ms_resnet.MSResNet(layers=layers, base_channels=channels, num_classes=5, stem_stride=1)
+    randomise(model)
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.bias.data += 0.4
+    return model.eval()

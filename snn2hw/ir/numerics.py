@@ -64,6 +64,11 @@ class Numerics:
         return (1 << (self.payload_bits - 1)) - 1 if self.graded_spikes else 1
 
     @property
+    def largest_current(self) -> int:
+        """The largest size of a current that a relay hands on as it is; 32 bits where spikes are not graded at all."""
+        return self.largest_payload if self.graded_spikes else INT32 - 1
+
+    @property
     def int32_sees_overflow(self) -> bool:
         """Whether no step from states within their limits leaves 32 bits: int32 then holds what goes beyond a limit."""
         charge = (

@@ -89,7 +89,8 @@ class _Adopter:
                 return self._relay(name, node, common)
             case nir.Scale():
                 factor = _one(name, "scale", _whole(name, "scale", compact(node.scale)))
-                return ir.Merge(**common) if factor == 1 else ir.Scale(**common, factor=factor)
+                merges = factor == 1 and not any(map(self._is_relayed, common["inputs"]))
+                return ir.Merge(**common) if merges else ir.Scale(**common, factor=factor)
             case nir.Threshold():
                 return ir.Threshold(
                     **common, threshold=_one(name, "threshold", floor_to_int(compact(np.asarray(node.threshold))))
@@ -147,6 +148,13 @@ class _Adopter:
             reset_amount=_whole(name, RESET_AMOUNT, compact(amount)),
             scale=_scales(name, node, self.layout.shapes[name][0]),
         )
+
+    def _is_relayed(self, name: str) -> bool:
+        """Whether a node emits what a relay hands on, pooled or not: a Scale of 1 behind it is a synapse."""
+        node = self.network.nodes[name]
+        if isinstance(node, nir.SumPool2d | nir.Flatten):
+            return any(map(self._is_relayed, self.layout.sources[name]))
+        return SHIFT in node.metadata
 
     def _check_size(self, name: str, what: str, values: Int, most: int) -> None:
         """Raise QuantisationError for numbers that the chip cannot hold."""

@@ -18,9 +18,10 @@ from snn2hw.data.aliases import Shape
 from snn2hw.errors import ModelError, OptionError
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.flatten import flatten, rename
-from snn2hw.network.layout import Layout, as_conv2d, lay_out, pair
-from snn2hw.network.metadata import SHIFT
+from snn2hw.network.layout import Layout, as_conv2d, lay_out, only, pair
+from snn2hw.network.metadata import has_payloads
 from snn2hw.network.neuron_rule import DT, Float, fires_at_threshold, just_above, just_below, reset_of
+from snn2hw.network.relays import needed_relays, with_relays
 
 Layer: TypeAlias = nir.Conv2d | nir.Affine | nir.Linear
 NEURONS = (nir.IF, nir.LIF, nir.CubaLIF)
@@ -37,6 +38,7 @@ def normalise(graph: nir.NIRGraph, *, dt: float = DT) -> nir.NIRGraph:
         raise OptionError(f"--dt {dt:g}: give the time step in seconds, more than 0, as in --dt 0.001.")
     graph = rename(flatten(graph))
     layout = lay_out(graph)
+    relays = needed_relays(graph, layout)
     shapes = {name: _image(shape) if _has_conv1d(graph) else shape for name, shape in layout.shapes.items()}
     nodes = {name: _normal(name, node, shapes, layout, dt) for name, node in graph.nodes.items()}
     work = _Editor(nodes, graph.edges, shapes)
@@ -44,12 +46,13 @@ def normalise(graph: nir.NIRGraph, *, dt: float = DT) -> nir.NIRGraph:
         if isinstance(work.nodes[name], nir.Delay):
             work.take_out(name)
     for name in layout.order:
-        if isinstance(work.nodes.get(name), nir.Scale) and SHIFT not in work.nodes[name].metadata:
+        if isinstance(work.nodes.get(name), nir.Scale) and name not in relays:
             work.fold(name)
     for name in layout.order:
         if isinstance(work.nodes.get(name), NEURONS):
             work.weigh_shortcuts(name)
-    return nir.NIRGraph(nodes=work.nodes, edges=work.edges(), metadata=graph.metadata, type_check=False)
+    normal = nir.NIRGraph(nodes=work.nodes, edges=work.edges(), metadata=graph.metadata, type_check=False)
+    return normal if has_payloads(graph.nodes[only(graph, nir.Input)].metadata) else with_relays(normal)
 
 
 def _has_conv1d(graph: nir.NIRGraph) -> bool:

@@ -15,6 +15,7 @@ from snn2hw.errors import DataError
 from snn2hw.network.layout import only
 from snn2hw.network.neuron_rule import Neuron
 from snn2hw.network.reference import Reference
+from snn2hw.network.relays import relays_of
 
 CALIBRATION_SAMPLES = 512  # more change the ranges little and cost time
 BATCH = 64
@@ -28,7 +29,7 @@ class Calibration:
     input_range: smallest (at most 0) and largest (at least 0) input. lattice: the smallest power of two that makes
     every input a whole number when multiplied by it, None if there is none up to FINEST_LATTICE. current and membrane:
     per neuron layer the largest absolute current and membrane, both in units of the membrane (current times
-    gain).
+    gain); current also of each relay, in its own unit.
     """
 
     input_range: tuple[float, float]
@@ -52,7 +53,8 @@ def calibrate(
     samples.check_shape(tuple(int(n) for n in network.nodes[only(network, nir.Input)].input_type["input"]))
     reference = Reference(network)
     neurons = [name for name, node in network.nodes.items() if isinstance(node, Neuron)]
-    current = dict.fromkeys(neurons, 0.0)
+    relays = relays_of(network, reference.layout)
+    current = dict.fromkeys((*neurons, *relays), 0.0)
     membrane = dict.fromkeys(neurons, 0.0)
     low, high, lattice = 0.0, 0.0, 1
 
@@ -65,8 +67,9 @@ def calibrate(
         x = torch.from_numpy(batch.steps(timesteps))
         low, high = min(low, float(x.min())), max(high, float(x.max()))
         lattice = _lattice(x, lattice)
-        for _ in reference.run(x, on_state=note, wanted=()):
-            pass
+        for values in reference.run(x, on_state=note, wanted=relays):
+            for name in relays:
+                current[name] = max(current[name], float(values[name].abs().max()))
         if progress:
             progress(min(start + BATCH, len(samples)), len(samples))
     if low == high:
@@ -90,8 +93,9 @@ def _lattice(x: Tensor, lattice: int) -> int:
 def in_model_units(calibration: Calibration, graph: ir.Graph) -> Calibration:
     """Ranges that were seen in integers, in the units of the model that the integers came from."""
     scale = {node.name: node.largest_scale for node in graph if isinstance(node, ir.Neuron)}
+    scale |= {node.name: node.scale * (1 << node.shift) for node in graph if isinstance(node, ir.Relay)}
     return replace(
         calibration,
-        current={name: value / scale[name] for name, value in calibration.current.items()},
+        current={name: value / scale.get(name, 1.0) for name, value in calibration.current.items()},
         membrane={name: value / scale[name] for name, value in calibration.membrane.items()},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import nir
 import numpy as np
@@ -15,6 +16,10 @@ from snn2hw.network.groups import with_groups, without_groups
 from snn2hw.network.heads import placed_rows
 from snn2hw.network.layout import conv_padding, pair
 from snn2hw.network.neuron_rule import Float
+
+Holds = Literal["spikes", "current", "payloads"]
+FEWEST_FINER, MOST_FINER = 2, 6  # bits that are worth a relay of their own, and that sums have room for
+LARGEST_PAYLOAD = (1 << 31) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +55,18 @@ def _pool_step(name: str, node: nir.SumPool2d | nir.AvgPool2d, shape: ir.Shape, 
 
 @dataclass(frozen=True, kw_only=True)
 class Emitted:
-    """The sum of nodes that emit integers of one unit."""
+    """The sum of nodes that emit integers of one unit.
+
+    holds: what these are: spikes and sums of them, currents that a relay hands on as they are, or the payloads of few
+    bits that layers take. peak: the largest current that calibration saw, in real units.
+    """
 
     sources: tuple[str, ...]
     shape: ir.Shape
     unit: float
     flat: bool = False
+    holds: Holds = "spikes"
+    peak: float = 0.0
 
     def through_weights(self, name: str, node: nir.Conv2d | nir.Affine | nir.Linear, shape: ir.Shape) -> Current:
         bias = np.zeros(shape[0]) if isinstance(node, nir.Linear) else np.asarray(node.bias, np.float64)
@@ -71,6 +82,7 @@ class Emitted:
             layer_shape=shape,
             shape=shape,
             bias=bias.reshape(-1, *[1] * (len(shape) - 1)),
+            of_payloads=self.holds == "payloads",
         )
 
     def pooled(self, name: str, node: nir.SumPool2d | nir.AvgPool2d, shape: ir.Shape) -> PoolStep | Current:
@@ -92,6 +104,7 @@ class Emitted:
             layer_shape=self.shape,
             shape=self.shape,
             bias=np.array(0.0),
+            relayed=self.holds == "current",
         )
 
 
@@ -101,7 +114,9 @@ class Current:
 
     weight: real contribution of one integer unit of the source, divisors of pools behind it included. layer: the NIR
     node it comes from, with `groups` in its kernel; None for a one-to-one synapse. bias: real, broadcasts to the shape.
-    pools: sum pools behind it.
+    pools: sum pools behind it. relayed: it is what a relay hands on, whose unit its reader takes over. of_payloads: the
+    layer reads payloads of currents. finer: by how many bits its weights are finer than its reader's unit; a relay
+    behind it divides by 2^finer, and takes up its bias.
     """
 
     name: str
@@ -113,6 +128,25 @@ class Current:
     bias: Float
     groups: int = 1
     pools: tuple[PoolStep, ...] = ()
+    relayed: bool = False
+    of_payloads: bool = False
+    finer: int = 0
+
+    @property
+    def carried_bias(self) -> Float:
+        """The bias that its reader must take up."""
+        return np.zeros(()) if self.finer else self.bias
+
+    def brought_to(self, scale: Float, gain: Float, most: int) -> Current:
+        """The current with finer weights, where those of a layer over payloads would lose several bits at `scale`.
+
+        scale, gain: of the reader, each one number or one a channel. most: the largest weight.
+        """
+        if not self.of_payloads or self.pools or np.size(scale) > 1 or np.unique(gain).size > 1:
+            return self
+        largest = float(np.abs(scale * self.gained(gain)).max()) if self.layer is not None else 0.0
+        bits = int(np.floor(np.log2(most / largest))) if largest > 0 else 0
+        return replace(self, finer=min(bits, MOST_FINER)) if bits >= FEWEST_FINER else self
 
     def identity_step(self, gain: Float) -> float | None:
         """Of a one-to-one synapse what a unit adds, one number, which the scale must turn into a whole weight."""
@@ -177,9 +211,14 @@ class Current:
 
         Weights beyond `largest` saturate.
         """
-        scaled = scale * self.gained(gain) if scale.size == 1 else self.gained(gain * scale)
-        weight = np.clip(round_to_int(scaled), -largest, largest)
+        if self.relayed and self.layer is None:
+            scaled: Float = np.asarray(1.0)  # its unit is its reader's
+        else:
+            scaled = scale * self.gained(gain) if scale.size == 1 else self.gained(gain * scale)
+        weight = np.clip(round_to_int(scaled * (1 << self.finer)), -largest, largest)
         chain: list[ir.Node] = [self._synapse(weight)]
+        if self.finer:
+            chain.append(self._relay(float(scale) * float(gain.flat[0])))
         for step in self.pools:
             if len(step.shape) == 1:  # the flatten behind a global pool
                 eye = np.eye(step.shape[0], dtype=np.int64)
@@ -187,6 +226,19 @@ class Current:
             else:
                 chain.append(step.node((chain[-1].name,)))
         return chain
+
+    def _relay(self, scale: float) -> ir.Relay:
+        """The relay behind a layer with finer weights; its payloads have the reader's unit."""
+        return ir.Relay(
+            name=f"{self.name}.relay",
+            inputs=(self.name,),
+            shape=self.layer_shape,
+            bias=round_to_int(scale * (1 << self.finer) * self.bias),
+            shift=self.finer,
+            low=-LARGEST_PAYLOAD,
+            high=LARGEST_PAYLOAD,
+            scale=scale,
+        )
 
     def as_integers(self) -> ir.Synapse:
         """The synapse of a layer whose weights are whole, over spikes: what it emits are whole numbers of them."""
@@ -240,7 +292,7 @@ def align(name: str, incoming: Sequence[Flow]) -> Emitted | Current:
     if len(incoming) == 1:
         return incoming[0]
     emitted = [flow for flow in incoming if isinstance(flow, Emitted)]
-    if len(emitted) < len(incoming):
+    if len(emitted) < len(incoming) or len({flow.holds for flow in emitted}) > 1:
         raise QuantisationError.at(name, "weighted sums are added before it", "Put a spiking neuron behind the sum")
     if len({flow.unit for flow in emitted}) > 1 or len({flow.flat for flow in emitted}) > 1:
         raise QuantisationError.at(name, "spikes and averages are added before it", "Put a neuron behind the average")

@@ -17,12 +17,13 @@ from snn2hw.passes.scales import Settings
 
 def quantise_input(name: str, shape: ir.Shape, settings: Settings, made: IntegerNodes) -> Emitted:
     """Add the input. It saturates at the range that calibration saw: bounds proved for it then hold for any input."""
-    unit = _input_unit(settings)
+    unit = input_unit(settings)
     low, high = (int(round_to_int(end / unit)) for end in settings.calibration.input_range)
     return made.add(ir.Input(name=name, shape=shape, scale=unit, low=low, high=high), unit=unit)
 
 
-def _input_unit(settings: Settings) -> float:
+def input_unit(settings: Settings) -> float:
+    """The real value of one unit of the input."""
     lattice = settings.calibration.lattice
     peak = max(map(abs, settings.calibration.input_range))
     if lattice is not None and peak * lattice <= settings.payload_max:
@@ -38,7 +39,8 @@ def quantise_pool(
     pooled = flow.pooled(name, node, shape)
     if isinstance(pooled, Current):
         return pooled
-    return made.add(pooled.node(flow.sources), unit=pooled.unit)
+    holds, peak = (flow.holds, flow.peak) if isinstance(flow, Emitted) else ("spikes", 0.0)
+    return made.add(pooled.node(flow.sources), unit=pooled.unit, holds=holds, peak=peak)
 
 
 def quantise_factor(
@@ -48,7 +50,13 @@ def quantise_factor(
     flow = align(name, incoming)
     _refuse_flat(name, flow)
     factors = np.unique(np.asarray(node.scale, np.float64))
-    if isinstance(flow, Current) or factors.size > 1 or factors[0] != np.rint(factors[0]) or factors[0] == 0:
+    if (
+        not isinstance(flow, Emitted)
+        or _is_current(flow)
+        or factors.size > 1
+        or factors[0] != np.rint(factors[0])
+        or factors[0] == 0
+    ):
         raise QuantisationError.at(
             name,
             f"a Scale by {factors.min():g} to {factors.max():g}",
@@ -71,7 +79,7 @@ def quantise_threshold(name: str, node: nir.Threshold, incoming: Sequence[Flow],
     flow = align(name, incoming)
     _refuse_flat(name, flow)
     levels = np.unique(np.asarray(node.threshold, np.float64))
-    if isinstance(flow, Current):
+    if not isinstance(flow, Emitted) or _is_current(flow):
         raise QuantisationError.at(name, "a Threshold over weighted sums", "Use an IF or LIF neuron")
     if levels.size > 1 or levels[0] < 0:
         raise QuantisationError.at(
@@ -81,6 +89,10 @@ def quantise_threshold(name: str, node: nir.Threshold, incoming: Sequence[Flow],
         )
     threshold = int(floor_to_int(levels[0] / flow.unit))
     return made.add(ir.Threshold(name=name, inputs=flow.sources, shape=flow.shape, threshold=threshold))
+
+
+def _is_current(flow: Flow) -> bool:
+    return isinstance(flow, Current) or flow.holds != "spikes"
 
 
 def _refuse_flat(name: str, flow: Flow) -> None:

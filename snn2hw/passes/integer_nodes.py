@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from snn2hw import ir
 from snn2hw.network.neuron_rule import Float
-from snn2hw.passes.currents import Current, Emitted
+from snn2hw.passes.currents import Current, Emitted, Holds
 
 
 class IntegerNodes:
@@ -16,11 +16,16 @@ class IntegerNodes:
     def __init__(self, layers: Collection[str]) -> None:
         self.layers = layers
         self.nodes: list[ir.Node] = []
+        self.payloads: dict[tuple[str, ...], Emitted] = {}  # what layers read of the currents that relays hand on
 
-    def add(self, node: ir.Node, *, unit: float = 1.0) -> Emitted:
-        """Add a node; returns what it emits, integers that stand for `unit` each."""
+    def add(self, node: ir.Node, *, unit: float = 1.0, holds: Holds = "spikes", peak: float = 0.0) -> Emitted:
+        """Add a node; returns what it emits, integers that stand for `unit` each. holds, peak: what Emitted says."""
         self.nodes.append(node)
-        return Emitted(sources=(node.name,), shape=node.shape, unit=unit)
+        return Emitted(sources=(node.name,), shape=node.shape, unit=unit, holds=holds, peak=peak)
+
+    def shape(self, name: str) -> ir.Shape:
+        """The shape of a node that was made."""
+        return next(node.shape for node in self.nodes if node.name == name)
 
     def add_synapses(self, currents: Sequence[Current], scale: Float, gain: Float, weight_max: int) -> tuple[str, ...]:
         """Add the layers that feed a neuron, at its scale; returns the names of their last nodes.
@@ -30,14 +35,15 @@ class IntegerNodes:
         ends = []
         for current in currents:
             chain = current.nodes(scale, gain, weight_max)
-            names = {node.name: self._free(node.name) for node in chain}
+            names = {node.name: self.free(node.name) for node in chain}
             for node in chain:
                 inputs = tuple(names.get(source, source) for source in node.inputs)
                 self.nodes.append(replace(node, name=names[node.name], inputs=inputs))
             ends.append(self.nodes[-1].name)
         return tuple(ends)
 
-    def _free(self, name: str) -> str:
+    def free(self, name: str) -> str:
+        """The name, or the first `name@2` and so on, that no node has yet."""
         taken = {node.name for node in self.nodes}
         candidate, count = name, 1
         while candidate in taken or (candidate != name and candidate in self.layers):

@@ -16,16 +16,19 @@ import numpy as np
 from snn2hw import ir
 from snn2hw.errors import Blocker, OptionError, QuantisationError
 from snn2hw.ir.numerics import Numerics
-from snn2hw.network.heads import heads_of
-from snn2hw.network.layout import Layout, emits_integers, lay_out
+from snn2hw.network.heads import heads_of, placed_rows
+from snn2hw.network.layout import Layout, emits_integers, lay_out, only
 from snn2hw.network.neuron_rule import rule_of
+from snn2hw.network.relays import LAYERS, is_one
 from snn2hw.passes.calibrate import Calibration
-from snn2hw.passes.currents import Emitted, Flow, align
-from snn2hw.passes.integer_flows import quantise_factor, quantise_input, quantise_pool, quantise_threshold
+from snn2hw.passes.currents import Current, Emitted, Flow, align
+from snn2hw.passes.integer_flows import input_unit, quantise_factor, quantise_input, quantise_pool, quantise_threshold
 from snn2hw.passes.integer_nodes import IntegerNodes
 from snn2hw.passes.neurons import quantise_neuron
 from snn2hw.passes.readouts import quantise_heads, quantise_readout
+from snn2hw.passes.relays import as_payloads, quantise_relay
 from snn2hw.passes.scales import Settings
+from snn2hw.passes.streams import stream_scales
 from snn2hw.passes.thresholds import at_rest_0
 from snn2hw.passes.weight_scales import METHODS
 
@@ -77,6 +80,8 @@ class _Walk:
         self.layout: Layout = lay_out(network)
         self.flows: dict[str, Flow | None] = {}  # None behind a blocker
         self.made = IntegerNodes(network.nodes.keys())
+        self.input = only(network, nir.Input)
+        self.streams: dict[str, float] = {}
         self.blockers: list[Blocker] = []
 
     def run(self) -> ir.Graph:
@@ -113,6 +118,8 @@ class _Walk:
                 return quantise_pool(name, node, shape, incoming, made)
             case nir.Flatten():
                 return align(name, incoming).flattened(name, shape)
+            case nir.Scale() if is_one(node) and any(_is_current(flow) for flow in incoming):
+                return self._relay(name, incoming)
             case nir.Scale():
                 return quantise_factor(name, node, incoming, settings, made)
             case nir.Threshold():
@@ -129,13 +136,38 @@ class _Walk:
                 kind = type(node).__name__
                 raise QuantisationError.at(name, f"{kind} nodes have no integer form here", "Leave it out")
 
+    def _relay(self, name: str, incoming: list[Flow]) -> Emitted:
+        """A relay; its stream's scale is chosen with that of all streams, when the first is met."""
+        if not self.streams:
+            units = {self.input: input_unit(self.settings)}
+            self.streams = stream_scales(self.network, self.layout, self.settings, units)
+        readers = [self.network.nodes[target] for source, target in self.network.edges if source == name]
+        return quantise_relay(
+            name,
+            self.layout.shapes[name],
+            incoming,
+            self.settings,
+            self.made,
+            scale=self.streams[name],
+            for_layers=all(isinstance(reader, LAYERS) and placed_rows(reader) is None for reader in readers),
+        )
+
     def _weighted(self, name: str, node: nir.Conv2d | nir.Affine | nir.Linear, incoming: list[Flow]) -> Flow:
         """A layer's current, which waits for a scale; integers if its weights are whole and no neuron reads it."""
         flow = align(name, incoming)
+        if isinstance(flow, Emitted) and flow.holds == "current":
+            flow = as_payloads(flow, self.settings, self.made)
         current = flow.through_weights(name, node, self.layout.shapes[name])
         counts = (
-            isinstance(flow, Emitted) and flow.unit == 1.0 and np.abs(node.weight).max() <= self.settings.weight_max
+            isinstance(flow, Emitted)
+            and flow.holds == "spikes"
+            and flow.unit == 1.0
+            and np.abs(node.weight).max() <= self.settings.weight_max
         )
         if counts and emits_integers(self.network, name):
             return self.made.add(current.as_integers())
         return current
+
+
+def _is_current(flow: Flow) -> bool:
+    return isinstance(flow, Current) or flow.holds != "spikes"

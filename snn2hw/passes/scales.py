@@ -70,6 +70,29 @@ def neuron_scale(
     return on_lattice(limit, steps[0] if steps else lowest)
 
 
+def scale_of_stream(name: str, currents: Sequence[Current], gain: Float) -> Float:
+    """The scale of neurons that read the currents of relays, whose unit they take over: [], or one a channel, [C].
+
+    Raises QuantisationError if these have several units.
+    """
+    units = [float(current.weight) for current in currents if current.relayed]
+    if max(units) - min(units) > 1e-9 * max(units):
+        raise QuantisationError.at(
+            name,
+            "it adds up an average of currents and others, which have different units",
+            "Put a 1x1 convolution behind the average",
+        )
+    per_channel = gain.reshape(gain.shape[0], -1) if gain.ndim else gain.reshape(1, 1)
+    if np.any(per_channel != per_channel[:, :1]):
+        raise QuantisationError.at(
+            name,
+            "it reads a residual stream, and its time constants differ within a channel",
+            "Give the neurons of a channel one time constant",
+        )
+    scale: Float = 1 / (units[0] * per_channel[:, 0])
+    return scale[0].reshape(()) if np.all(scale == scale[0]) else scale
+
+
 def weight_scale(
     name: str, currents: Sequence[Current], gain: Float, settings: Settings, *, whole_layer: bool = False
 ) -> Float:

@@ -21,10 +21,12 @@ from snn2hw.network.layout import Layout, conv_padding, lay_out, pair
 from snn2hw.network.neuron_rule import Float
 from snn2hw.verification.emitters import Emission, judge_window, window_size
 from snn2hw.verification.findings import Findings
-from snn2hw.verification.roundings import TIE
+from snn2hw.verification.roundings import FLOAT64, TIE, nearest
 from snn2hw.verification.weights import Weights, identity, taken, ungrouped
 
 ROUNDED = 0.5
+LARGEST_PAYLOAD = (1 << 31) - 1
+LARGEST_SHIFT = 30  # of a relay
 EXACT = 0.0
 Layer: TypeAlias = nir.Conv2d | nir.Affine | nir.Linear
 NOTHING = np.zeros(1)
@@ -54,7 +56,7 @@ class Chains:
             self.findings.differs(reported, "it adds up integers of different units")
         return replace(first, nodes=tuple(node for one in emitted for node in one.nodes))
 
-    def currents(self, reader: ir.Neuron | ir.Readout, lattice: Float, shortcut: str) -> tuple[Float, Float]:
+    def currents(self, reader: ir.Neuron | ir.Relay | ir.Readout, lattice: Float, shortcut: str) -> tuple[Float, Float]:
         """Judge all chains that feed a neuron or read-out, which reads integers of `lattice`, [1] or [C].
 
         Returns the constant part of the real currents, which no chain carries, and how large the numbers are that were
@@ -85,7 +87,7 @@ class Chains:
 
         places: [O], for each row of the program's layer the row in the network, -1 for one of zeros; None for the same.
         """
-        before, shape = self.joined(stood_for, name), self._shape(stood_for, places)
+        before, shape = self._payloads(name, self.joined(stood_for, name)), self._shape(stood_for, places)
         layer: ir.Conv | ir.Linear | None
         kernel, groups, actual_groups = np.asarray(node.weight), 1, 1
         if isinstance(node, nir.Conv2d):
@@ -133,6 +135,8 @@ class Chains:
         """
         node, emission = self.network.nodes[stood_for], self.emissions[stood_for]
         shape = self._shape(stood_for, places)
+        if emission is None and isinstance(self.findings.nodes.get(name), ir.Relay):
+            return self._finer(name, stood_for, lattice, places)
         if emission is not None:
             return self._shortcut(name, emission, lattice, shape)
         source = self.layout.sources[stood_for][0]
@@ -183,6 +187,47 @@ class Chains:
                 self.findings.differs(name, f"{type(node).__name__} {stood_for} passes on no weighted sums")
                 return NOTHING
 
+    def _payloads(self, name: str, before: Emission) -> Emission:
+        """What layer `name` of the program reads of the currents that relays hand on: they themselves, if they give
+        payloads of few bits, or a relay more, which only divides them.
+        """
+        layer = self.findings.nodes.get(name)
+        if not before.current or layer is None or sorted(layer.inputs) == sorted(before.nodes) or not layer.inputs:
+            return before
+        relay = self.findings.node(layer.inputs[0], ir.Relay, self.findings.graph.input_shape(layer))
+        if relay is None or not 0 <= relay.shift <= LARGEST_SHIFT or not relay.scale > 0:
+            return before
+        between = relay.inputs[0]
+        synapse = self.findings.node(between, ir.Scale, relay.shape)
+        self.findings.inputs(relay.name, expected=(between,), actual=relay.inputs)
+        if synapse is not None:
+            self.findings.inputs(between, expected=before.nodes, actual=synapse.inputs)
+            self.findings.same(between, "factor", expected=1, actual=synapse.factor)
+        unit = relay.scale * (1 << relay.shift) / before.lattice
+        self.findings.same(relay.name, "scale", expected=True, actual=bool(abs(unit - 1) <= TIE))
+        self.findings.same(relay.name, "low <= 0 <= high", expected=True, actual=relay.low <= 0 <= relay.high)
+        self.findings.numbers(
+            relay.name, "bias", actual=relay.bias, expected=np.zeros_like(relay.bias), wrong=relay.bias != 0
+        )
+        return Emission(nodes=(relay.name,), lattice=relay.scale)
+
+    def _finer(self, name: str, stood_for: str, lattice: Float, places: Int | None) -> Float:
+        """Judge a relay behind a layer whose weights are finer than its reader's lattice; it takes up the bias."""
+        relay = self.findings.node(name, ir.Relay, self._shape(stood_for, places))
+        if relay is None or len(relay.inputs) != 1 or not 0 <= relay.shift <= LARGEST_SHIFT or np.size(lattice) != 1:
+            self.findings.differs(name, "no relay of one layer, with a legal shift and one scale")
+            return NOTHING
+        unit = relay.scale / lattice
+        self.findings.same(name, "scale", expected=True, actual=bool(np.all(np.abs(unit - 1) <= TIE)))
+        for what, most in (("low", -LARGEST_PAYLOAD), ("high", LARGEST_PAYLOAD)):
+            self.findings.same(name, what, expected=most, actual=getattr(relay, what))
+        fine = lattice * (1 << relay.shift)
+        self.findings.agrees(name)
+        constant = self._chain(relay.inputs[0], stood_for, fine, places)
+        expected, wrong = nearest(relay.bias, fine * constant, noise=FLOAT64 * fine * np.abs(constant))
+        self.findings.numbers(name, "bias", actual=relay.bias, expected=expected, wrong=wrong)
+        return NOTHING
+
     def _behind(self, reader: ir.SumPool | ir.Linear, source: str, lattice: Float, places: Int | None) -> Float:
         """Judge the chain behind a pool or a flatten, which must be one, that of `source`."""
         end = self._find(source, list(reader.inputs), "")
@@ -195,6 +240,8 @@ class Chains:
     def _shortcut(self, name: str, emission: Emission, lattice: Float, shape: ir.Shape) -> Float:
         """Judge a synapse that hands integers of one lattice on in another, each to its neuron."""
         factor = lattice / emission.lattice
+        if emission.current and not np.all(np.abs(factor - 1) <= TIE):
+            self.findings.differs(name, "it hands a current on in another unit")
         shortcut: ir.Scale | ir.Linear | None
         if emission.flat:
             shortcut = self.findings.node(name, ir.Linear, shape)
@@ -231,7 +278,8 @@ class Chains:
     def _find(self, source: str, among: list[str], shortcut: str) -> str | None:
         """The node that may stand for the chain of `source`: of its name, or a twin of it, `name@2`."""
         end, emission = self._end(source, shortcut), self.emissions[source]
-        called = [name for name in among if name == end or re.sub(r"@\d+$", "", name) == end]
+        ends = (end, f"{end}.relay")  # the latter behind a layer with finer weights
+        called = [name for name in among if name in ends or re.sub(r"@\d+$", "", name) in ends]
 
         def unlike(name: str) -> tuple[bool, bool]:
             node = self.findings.nodes[name]

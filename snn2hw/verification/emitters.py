@@ -19,12 +19,13 @@ from snn2hw.verification.roundings import thresholds
 class Emission:
     """What the program emits for a node of the network: the sum of `nodes` is `lattice` times the real value.
 
-    flat: the network flattens it; the program's nodes keep their shapes.
+    flat: the network flattens it; the program's nodes keep their shapes. current: it is what a relay hands on.
     """
 
     nodes: tuple[str, ...]
     lattice: float
     flat: bool = False
+    current: bool = False
 
 
 Pool: TypeAlias = nir.SumPool2d | nir.AvgPool2d

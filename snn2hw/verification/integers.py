@@ -17,7 +17,8 @@ from snn2hw.errors import ModelError
 from snn2hw.network.adopt import is_quantised
 from snn2hw.network.heads import heads_of
 from snn2hw.network.neuron_rule import Neuron, rule_of
-from snn2hw.verification.chains import EXACT, Chains, Layer
+from snn2hw.network.relays import is_one
+from snn2hw.verification.chains import EXACT, LARGEST_SHIFT, Chains, Layer
 from snn2hw.verification.comparison import Comparison, name_of
 from snn2hw.verification.emitters import Emission, judge_factor, judge_gate, judge_pool, window_size
 from snn2hw.verification.findings import Findings, merged
@@ -85,7 +86,10 @@ class _Walk:
             case nir.Output():
                 self._readout(name, node)
                 return None
-        if any(self.chains.emissions[source] is None for source in self.layout.sources[name]):
+        read = [self.chains.emissions[source] for source in self.layout.sources[name]]
+        if isinstance(node, nir.Scale) and is_one(node) and any(one is None or one.current for one in read):
+            return self._relay(name)
+        if any(one is None for one in read):
             if not isinstance(node, Layer | nir.SumPool2d | nir.AvgPool2d | nir.Flatten):
                 self.findings.differs(name, "it reads weighted sums, of which only neurons can make integers")
                 return spikes
@@ -97,7 +101,10 @@ class _Walk:
             case nir.SumPool2d() | nir.AvgPool2d():
                 judge_pool(self.findings, name, node, shape, before)
                 lattice = before.lattice * (window_size(node) if isinstance(node, nir.AvgPool2d) else 1)
-                return replace(spikes, lattice=lattice)
+                return replace(spikes, lattice=lattice, current=before.current)
+            case nir.Scale() | nir.Threshold() if before.current:
+                self.findings.differs(name, "it reads weighted sums, of which only neurons can make integers")
+                return spikes
             case nir.Scale():
                 judge_factor(self.findings, name, node, shape, before)
                 return replace(spikes, lattice=before.lattice)
@@ -153,6 +160,24 @@ class _Walk:
             return
         offset, size = self.chains.currents(neuron, scale * rule.gain.reshape(-1), f"{name}.shortcut")
         judge_neuron(self.findings, neuron, rule, scale.reshape(-1, *[1] * (len(shape) - 1)), offset, size)
+
+    def _relay(self, name: str) -> Emission:
+        """Look at a relay. Where more than layers read it, it must hand on its currents as they are."""
+        relay = self.findings.node(name, ir.Relay, self.layout.shapes[name])
+        if relay is None or not np.isfinite(relay.scale) or relay.scale <= 0 or not 0 <= relay.shift <= LARGEST_SHIFT:
+            self.findings.differs(name, "no relay with a scale above 0 and a legal shift")
+            return Emission(nodes=(name,), lattice=1.0, current=True)
+        for_layers = all(isinstance(self.network.nodes[reader], Layer) for reader in self.readers[name])
+        if not for_layers:
+            most = self.findings.numerics.largest_current
+            for what, number in (("shift", 0), ("low", -most), ("high", most)):
+                self.findings.same(name, what, expected=number, actual=getattr(relay, what))
+        self.findings.same(name, "low <= 0 <= high", expected=True, actual=relay.low <= 0 <= relay.high)
+        lattice = np.array([relay.scale * (1 << relay.shift)])
+        offset, size = self.chains.currents(relay, lattice, f"{name}.shortcut")
+        expected, wrong = nearest(relay.bias, lattice * offset, noise=FLOAT64 * lattice * size)
+        self.findings.numbers(name, "bias", actual=relay.bias, expected=expected, wrong=wrong)
+        return Emission(nodes=(name,), lattice=relay.scale, current=True)
 
     def _readout(self, name: str, node: nir.Output) -> None:
         readout = self.findings.node(name, ir.Readout, self.layout.shapes[name])

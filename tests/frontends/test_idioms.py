@@ -355,6 +355,59 @@ POOLS: dict[str, Idiom] = {
 }
 
 
+def membrane_blocks(self: Any, x: Tensor) -> Tensor:
+    """Membrane shortcuts as MS-ResNet has them: the second block is strided, a convolution reads the stream there."""
+    s = self.norm(self.conv(x))
+    s = s + self.second(self.fire(self.other(self.fire2(s))))
+    s = s + self.third(self.fire3(s))
+    s = self.down(s) + self.strided(self.fire4(s))
+    return self.fire5(s + self.last(self.fire6(s)))
+
+
+MEMBRANE: dict[str, nn.Module] = {
+    "conv": conv(), "norm": nn.BatchNorm2d(4), "other": conv(), "second": conv(), "third": conv(),
+    "down": nn.Sequential(conv(6, 1, stride=2, bias=False), nn.BatchNorm2d(6)), "strided": conv(6, 3, stride=2),
+    "last": conv(6, 3, inputs=6), "fire3": fire(), "fire4": fire(), "fire5": fire(), "fire6": fire(),
+}  # fmt: skip
+RELAYS: dict[str, Idiom] = {
+    "membrane shortcuts": Idiom(membrane_blocks, MEMBRANE),
+    "membrane shortcuts and neurons that leak": Idiom(
+        membrane_blocks,
+        MEMBRANE
+        | {"fire3": sj_neuron.LIFNode(tau=2.0, v_threshold=0.2, v_reset=None), "fire4": sj_neuron.LIFNode(3.0)},
+    ),
+    "two Linear": Idiom(
+        lambda self, x: self.fire(self.second(self.linear(x.flatten(1)))),
+        {"linear": nn.Linear(256, 12), "second": nn.Linear(12, 10)},
+    ),
+    "Linear, BatchNorm, average, Linear": Idiom(
+        lambda self, x: self.fire(self.second(F.avg_pool2d(self.norm(self.conv(x)), 2).flatten(1))),
+        NORM | {"second": nn.Linear(64, 10)},
+    ),
+    "a separable convolution": Idiom(
+        lambda self, x: self.fire(self.point(self.depth(self.norm(self.conv(x))))),
+        NORM | {"depth": conv(4, 3, groups=4), "point": conv(6, 1)},
+    ),
+    "a layer behind a layer beside spikes": Idiom(
+        lambda self, x: self.fire(self.other(self.conv(x)) + self.second(self.a(x))), TWO | {"second": conv()}
+    ),
+    "a current for a neuron and a layer": Idiom(
+        lambda self, x: (lambda c: self.fire(self.other(c)) + self.fire2(c))(self.conv(x)), TWO
+    ),
+    "a current for two layers": Idiom(
+        lambda self, x: (lambda c: self.fire(self.other(c)) + self.fire2(self.second(c)))(self.conv(x)),
+        TWO | {"second": conv()},
+    ),
+    "a factor behind a layer behind a layer": Idiom(
+        lambda self, x: self.fire(torch.add(self.a(x), self.other(self.conv(x) * 0.5), alpha=2)), TWO
+    ),
+    "spikes with different factors in one convolution": Idiom(
+        lambda self, x: self.fire(self.conv(x + 0.5 * self.a(x))), ONE
+    ),
+    "a current that is read out": Idiom(lambda self, x: F.avg_pool2d(self.conv(x), 4), ONE),
+}
+
+
 def shuffled(x: Tensor, groups: int = 2) -> Tensor:
     count, channels, height, width = x.shape
     return x.view(count, groups, channels // groups, height, width).transpose(1, 2).reshape(count, -1, height, width)
@@ -733,6 +786,7 @@ EVERY = {
     "gates": GATES,
     "modules": MODULES,
     "line": ALONG_A_LINE,
+    "relays": RELAYS,
 }
 
 
@@ -804,19 +858,6 @@ REFUSED: dict[str, tuple[Idiom, str, str]] = {
         Idiom(lambda self, x: self.fire(self.norm(self.conv(x).flatten(1))), ONE | {"norm": nn.BatchNorm1d(256)}),
         "model.flatten",
         "are flattened",
-    ),
-    "two Linear": (
-        Idiom(
-            lambda self, x: self.fire(self.second(self.linear(x.flatten(1)))),
-            {"linear": nn.Linear(256, 12), "second": nn.Linear(12, 10)},
-        ),
-        "second",
-        "multiply the two layers into one",
-    ),
-    "spikes with different factors in one convolution": (
-        Idiom(lambda self, x: self.fire(self.conv(x + 0.5 * self.a(x))), ONE),
-        "conv",
-        "weighted sums are added",
     ),
     "spikes multiplied while they are added": (
         Idiom(lambda self, x: self.fire(self.conv(x) + torch.add(self.a(x), x, alpha=0.5)), ONE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,12 +21,31 @@ CONVERSIONS = ("to", "_to_copy", "type_as", "float", "double")
 _NOTHING: tuple[Tensor | None, Tensor | None] = (None, None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """What an integer relay does to currents, in real numbers: `lattice` units are 1 of them.
+
+    They are divided by 2^shift, rounded with halves up, and saturated at `low` and `high`.
+    """
+
+    lattice: float
+    shift: int
+    low: int
+    high: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The payloads of currents [*any shape], in real numbers again."""
+        whole = torch.round(x * self.lattice)
+        payloads = torch.floor((whole + ((1 << self.shift) >> 1)) / (1 << self.shift)).clamp(self.low, self.high)
+        return payloads * (1 << self.shift) / self.lattice
+
+
 class Interpreter:
     """One run of a captured model from the states that its neurons are in.
 
     Every value is kept in the run's arithmetic: snnTorch's surrogates return float32 whatever they are given. seen:
     what the watched calls returned. returned: what the model returned. source: the module that was captured, whose
-    neurons have not been replaced.
+    neurons have not been replaced. read, made: calls that round what they read, and what they compute.
     """
 
     def __init__(
@@ -37,10 +57,13 @@ class Interpreter:
         dtype: torch.dtype,
         watched: Collection[str] = (),
         substitutes: Mapping[str, tuple[Tensor, Tensor]],
+        read: Mapping[str, Rounding],
+        made: Mapping[str, Rounding],
         passed: Collection[str],
     ) -> None:
         self.captured, self.module, self.source, self.dtype = captured, module, source, dtype
         self.watched, self.substitutes, self.passed = watched, substitutes, passed
+        self.read, self.made = read, made
         self.seen: dict[str, Tensor] = {}
         self.returned: Any = None
         self._states: dict[str, list[Tensor]] = {}
@@ -59,6 +82,8 @@ class Interpreter:
             if node.op == "placeholder" and node.name != self.captured.input:
                 continue  # a parameter, which is read where it is used: a deep net's take much memory
             values[node] = self._cast(self._value(node, values, x))
+            if node.name in self.made:
+                values[node] = self.made[node.name](values[node])
             if node.name in self.watched:
                 self.seen[node.name] = values[node]
             for done in last.get(node, ()):
@@ -75,7 +100,8 @@ class Interpreter:
         weight, bias = self.substitutes.get(node.name, _NOTHING)
         if node.name in self.passed:
             passed = next(values[source] for source in node.all_input_nodes if source in self._computed)
-            passed = passed if weight is None else passed * weight + bias
+            passed = self.read[node.name](passed) if node.name in self.read else passed
+            passed = passed if weight is None or bias is None else passed * weight + bias
             return (passed, None, None) if isinstance(node.meta["val"], tuple | list) else passed
         arguments: Any
         if weight is not None and name_of(node) in WEIGHTED:
@@ -83,6 +109,8 @@ class Interpreter:
             weight = None
         else:
             arguments = fx.node.map_arg(node.args, read)
+        if node.name in self.read:
+            arguments = (self.read[node.name](arguments[0]), *arguments[1:])
         if weight is not None and bias is not None and weight.shape != bias.shape:  # an average over a vector
             return F.linear(arguments[0], weight, bias)
         if node.target is NEURON:

@@ -17,6 +17,7 @@ from snn2hw.frontends.torch.forms import Form
 from snn2hw.frontends.torch.over_time import averaged
 from snn2hw.frontends.torch.parts import Image, as_image, flattened, parts_of, refuse_margin, window_sizes
 from snn2hw.frontends.torch.picks import whole_images
+from snn2hw.frontends.torch.streams import readable
 from snn2hw.frontends.torch.values import Fold, Layer, Value
 from snn2hw.frontends.torch.weighted import Convolution, Matrix, Parameter
 from snn2hw.frontends.torch.windows import NO_MARGIN, Margin, Pair, add_margins, around, even_window
@@ -214,6 +215,7 @@ def votes(call: Call, value: Value) -> Value:
 def _layer(
     call: Call, path: str, form: Form, fed: Value, image: Image, shape: Shape, inner: Inner | None = None
 ) -> Value:
+    fed = readable(call.builder, path, fed)
     layer = Layer(path=path, form=form, fed=fed, shape=tuple(shape), call=call.node.name)
     if inner is None:
         at = image.arrangement(call, tuple(shape), fed.at.steps)

@@ -31,6 +31,7 @@ from snn2hw.frontends.torch.parts import flattened, parts_of, refuse_margin
 from snn2hw.frontends.torch.pieces import Pieces
 from snn2hw.frontends.torch.refusals import enlarges, unknown_operation
 from snn2hw.frontends.torch.rules import RULES
+from snn2hw.frontends.torch.streams import closed
 from snn2hw.frontends.torch.time_in import TimeIn
 from snn2hw.frontends.torch.values import State, Unknown, Value
 
@@ -120,7 +121,8 @@ class Lowering:
                 return next(part for part in parts if isinstance(part, State))  # what nobody but the output reads
             part = next(part for part in parts if isinstance(part, State))
             raise call.refuse(f"reads the membrane of {part.path}", "Use its spikes")
-        return _of_its_shape(call, rule(call))
+        result = _of_its_shape(call, rule(call))
+        return closed(call, result) if isinstance(result, Value) else result
 
     def _input(self, shape: Shape, time: TimeIn) -> Value:
         steps = self.model.steps if time in ("first", "second") else 1

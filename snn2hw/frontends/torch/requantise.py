@@ -3,7 +3,8 @@
 The weights come from the integer NIR graph, not from the Program, so that the two are independent witnesses. A model
 works in its own real numbers, so every whole weight is divided by its layer's unit, in float64. All currents then are
 whole numbers divided by the neuron's scale, up to float64's rounding (below 1e-9 units), and the thresholds lie half a
-membrane unit (1/128) between two such numbers: no rounding can change a decision. Neurons with a leak, a soft reset or
+membrane unit (1/128) between two such numbers: no rounding can change a decision. What relays round on the chip, the
+calls beside them round here. Neurons with a leak, a soft reset or
 a shifted reset follow Loihi's truncating rule, which float arithmetic cannot; they are replaced by IntegerNeuron.
 """
 
@@ -25,13 +26,14 @@ from snn2hw.frontends import neurons
 from snn2hw.frontends.neurons.integer import IntegerNeuron
 from snn2hw.frontends.torch.builder import Holder
 from snn2hw.frontends.torch.copies import copy_of
+from snn2hw.frontends.torch.interpreter import Rounding
 from snn2hw.frontends.torch.trace import Traced
 from snn2hw.ir.fixed_point import Int, Reset
 from snn2hw.network.groups import without_groups
 from snn2hw.network.heads import placed_rows
 from snn2hw.network.integer_neuron import HALF_MEMBRANE_UNIT, integer_rule
 from snn2hw.network.layout import emits_integers, lay_out, pair
-from snn2hw.network.metadata import SCALE
+from snn2hw.network.metadata import HIGH, LOW, SCALE, SHIFT
 from snn2hw.network.neuron_rule import Float, Neuron, rule_of
 
 
@@ -45,6 +47,8 @@ def requantise(traced: Traced, integers: nir.NIRGraph) -> Traced:
     units = _Units(traced.network, integers)
     biases = _biases(traced, integers, units)
     substitutes: dict[str, tuple[Tensor, Tensor]] = {}
+    read: dict[str, Rounding] = {}
+    made: dict[str, Rounding] = {}
     passed = set(traced.passed)
     for name in sorted(traced.layers):
         if name not in integers.nodes:
@@ -57,8 +61,21 @@ def requantise(traced: Traced, integers: nir.NIRGraph) -> Traced:
         holder = traced.holders[name]
         parameters = _parameters(holder, name, integers.nodes[name], units, biases[name])
         substitutes |= dict.fromkeys(holder.calls, parameters)
+        if (rounding := units.rounding_before(name)) is not None:
+            read |= dict.fromkeys(holder.calls, rounding)
+        if (rounding := units.rounding_behind(name)) is not None:
+            left = float(_left(holder))
+            made |= dict.fromkeys(holder.calls, replace(rounding, lattice=rounding.lattice * left))
         passed |= holder.folded
-    return replace(traced, module=module, dtype=torch.float64, substitutes=substitutes, passed=frozenset(passed))
+    return replace(
+        traced,
+        module=module,
+        dtype=torch.float64,
+        substitutes=substitutes,
+        passed=frozenset(passed),
+        read=read,
+        made=made,
+    )
 
 
 class _Units:
@@ -78,6 +95,8 @@ class _Units:
             return float(node.metadata[SCALE])
         if isinstance(node, Neuron | nir.Threshold):
             return 1.0
+        if SHIFT in node.metadata:
+            return 1.0 / _number(node, SCALE)
         return self.emitted(self.sources[name][0]) / self._divisor(name)
 
     def output(self, name: str) -> Float:
@@ -90,6 +109,8 @@ class _Units:
             divisor *= self._divisor(target)
             target = self.targets[target][0]
         scale: Float = np.asarray(self.integers.nodes[target].metadata[SCALE], np.float64)
+        if SHIFT in self.integers.nodes[target].metadata:
+            return np.array([float(scale) * (1 << int(_number(self.integers.nodes[target], SHIFT))) / divisor])
         consumer = self.network.nodes[target]
         gain = rule_of(target, consumer).gain if isinstance(consumer, Neuron) else np.ones(1)
         per_channel = gain.reshape(len(gain), -1)[:, 0]
@@ -101,6 +122,18 @@ class _Units:
         while isinstance(self.integers.nodes[target], nir.SumPool2d | nir.Flatten | nir.Affine):
             target = self.targets[target][0]
         return target
+
+    def rounding_before(self, name: str) -> Rounding | None:
+        """What stands before layer `name` in the integer graph alone, or rounds there: the relay that it reads."""
+        source = self.sources[name][0]
+        while isinstance(self.integers.nodes[source], nir.Flatten):
+            source = self.sources[source][0]
+        return _rounding(self.integers.nodes[source])
+
+    def rounding_behind(self, name: str) -> Rounding | None:
+        """The relay right behind layer `name` that the float network does not have: its weights were finer."""
+        target = self.targets[name][0]
+        return None if target in self.network.nodes else _rounding(self.integers.nodes[target])
 
     def rows(self, name: str) -> Int | slice:
         """The rows of the integer layer that the model's layer `name` fills: those of its head, or all."""
@@ -147,7 +180,7 @@ def _biases(traced: Traced, integers: nir.NIRGraph, units: _Units) -> dict[str, 
 def _parameters(holder: Holder, name: str, node: Any, units: _Units, bias: Float) -> tuple[Tensor, Tensor]:
     """The weight and bias with which the model's own call computes what the integer node does, in real numbers."""
     rows, scales = units.rows(name), units.output(name)
-    left = math.prod((fold.gain for fold in holder.folds if not fold.call), start=np.array(float(holder.factor)))
+    left = _left(holder)
     out = np.array(scales[rows] if scales.size > 1 else scales) * left  # by `left` other calls of the model multiply
     weight: Float = np.asarray(node.weight, np.float64)[rows]
     if weight.ndim == 4:
@@ -162,6 +195,23 @@ def _parameters(holder: Holder, name: str, node: Any, units: _Units, bias: Float
     bias = bias / left
     weight, bias = holder.form.restored(weight, bias)
     return torch.from_numpy(np.array(weight, order="C")), torch.from_numpy(np.array(bias, order="C"))
+
+
+def _left(holder: Holder) -> Float:
+    """By what other calls of the model multiply what a layer computes."""
+    return math.prod((fold.gain for fold in holder.folds if not fold.call), start=np.array(float(holder.factor)))
+
+
+def _rounding(node: nir.NIRNode) -> Rounding | None:
+    """What a node of the integer graph rounds, if it is a relay."""
+    if SHIFT not in node.metadata:
+        return None
+    shift, low, high = (int(_number(node, key)) for key in (SHIFT, LOW, HIGH))
+    return Rounding(lattice=_number(node, SCALE) * (1 << shift), shift=shift, low=low, high=high)
+
+
+def _number(node: nir.NIRNode, key: str) -> float:
+    return float(np.asarray(node.metadata[key]).item())
 
 
 def _set_neuron(module: nn.Module, path: str, node: Neuron, units: _Units) -> None:

@@ -9,6 +9,7 @@ from torch import fx
 
 from snn2hw.frontends.torch.call import name_of
 from snn2hw.frontends.torch.rules import FACTORS, LINEAR, WEIGHTED
+from snn2hw.frontends.torch.streams import GOES_ON, mark_streams
 
 _ENDS = ("placeholder", "output")
 
@@ -22,8 +23,9 @@ def drop_unused(graph: fx.Graph) -> None:
 
 def separate_readers(graph: fx.Graph, given: str) -> None:
     """Call layers once for each reader of what they compute, up to the next neuron, and so what multiplies spikes by
-    constants. given: the placeholder of the model's input.
+    constants. given: the placeholder of the model's input. What goes on as a current (streams.py) is computed once.
     """
+    mark_streams(graph, given, linear=LINEAR, weighted=WEIGHTED)
     nodes = list(graph.nodes)
     currents: set[fx.Node] = set()
     computed: set[fx.Node] = set()
@@ -36,7 +38,7 @@ def separate_readers(graph: fx.Graph, given: str) -> None:
         if name in WEIGHTED or linear or (name in FACTORS and len(of_input) == 1):
             currents.add(node)
     for node in reversed(nodes):
-        for reader in list(node.users)[1:] if node in currents else ():
+        for reader in list(node.users)[1:] if node in currents and GOES_ON not in node.meta else ():
             with graph.inserting_after(node):
                 twin = graph.node_copy(node)
             twin.meta = dict(node.meta)

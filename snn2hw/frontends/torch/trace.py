@@ -18,7 +18,7 @@ from snn2hw.frontends.torch.builder import Holder
 from snn2hw.frontends.torch.capture import Captured
 from snn2hw.frontends.torch.copies import copy_of
 from snn2hw.frontends.torch.emissions import Emission, Head
-from snn2hw.frontends.torch.interpreter import Interpreter
+from snn2hw.frontends.torch.interpreter import Interpreter, Rounding
 from snn2hw.frontends.torch.reading import Reading, captured, read, refuse_more_inputs, wrap_neurons
 from snn2hw.frontends.torch.time_in import TimeIn
 from snn2hw.frontends.torch.user_model import UserModel
@@ -33,7 +33,8 @@ class Traced:
     of layers with weights. heads: where in what the model returns the logits lie. time: how the model takes time.
     steps: of a loop of its own over one input; None where the caller says how many. dtype: the model's arithmetic.
     user_model: the module that was traced, as it was. substitutes: calls of the captured graph that compute with
-    another weight and bias. passed: calls that pass their input on. known: what was captured, by steps and samples.
+    another weight and bias. passed: calls that pass their input on. read, made: calls that round what they read, and
+    what they compute. known: what was captured, by steps and samples.
     """
 
     module: nn.Module
@@ -50,6 +51,8 @@ class Traced:
     user_model: UserModel
     substitutes: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     passed: frozenset[str] = frozenset()
+    read: Mapping[str, Rounding] = field(default_factory=dict)
+    made: Mapping[str, Rounding] = field(default_factory=dict)
     known: dict[tuple[int, int], Captured] = field(default_factory=dict)
 
     @property
@@ -106,6 +109,8 @@ class Traced:
             watched=watched,
             substitutes=self.substitutes,
             passed=self.passed,
+            read=self.read,
+            made=self.made,
         )
         run.run(given)
         return run
