@@ -10,7 +10,7 @@ import numpy as np
 from snn2hw import ir
 from snn2hw.errors import Blocker
 from snn2hw.ir.fixed_point import MEMBRANE_SHIFT, Reset
-from snn2hw.network.metadata import DECAY, RESET
+from snn2hw.network.metadata import DECAY, RESET, SHIFT
 from snn2hw.network.neuron_rule import Neuron
 
 FLOAT32_WHOLE = 1 << 24  # below this every whole number is a float32
@@ -22,10 +22,11 @@ PATCH = (
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """One layer that another tool will compute otherwise: the layer, and what differs."""
+    """One layer that another tool computes otherwise: the layer, and what differs. patched: interop puts it back."""
 
     layer: str
     differs: str
+    patched: bool = True
 
     def as_blocker(self) -> Blocker:
         return Blocker(
@@ -33,7 +34,7 @@ class Loss:
         )
 
     def __str__(self) -> str:
-        return f"{self.layer}: {self.differs}. {PATCH}."
+        return f"{self.layer}: {self.differs}. {PATCH}." if self.patched else f"{self.layer}: {self.differs}."
 
 
 RESETS = {
@@ -44,16 +45,20 @@ RESETS = {
 
 
 def find_losses(graph: nir.NIRGraph) -> list[Loss]:
-    """Every neuron layer of a graph whose metadata says more than its standard parameters do."""
+    """Every neuron layer and relay of a graph whose metadata says more than its standard parameters do."""
     losses = []
     for name, node in graph.nodes.items():
+        if node.metadata.get(SHIFT, 0):
+            what = "its payload is rounded to a whole number; NIR's Scale rounds nothing"
+            losses.append(Loss(layer=name, differs=what, patched=False))
+            continue
         if not isinstance(node, Neuron):
             continue
-        what = [RESETS[reset]] if (reset := node.metadata.get(RESET)) in RESETS else []
+        differs = [RESETS[reset]] if (reset := node.metadata.get(RESET)) in RESETS else []
         if DECAY in node.metadata:
-            what.append("its integer leak truncates towards zero; NIR's does not")
-        if what:
-            losses.append(Loss(layer=name, differs="; ".join(what)))
+            differs.append("its integer leak truncates towards zero; NIR's does not")
+        if differs:
+            losses.append(Loss(layer=name, differs="; ".join(differs)))
     return losses
 
 

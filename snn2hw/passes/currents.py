@@ -134,7 +134,7 @@ class Current:
 
     @property
     def carried_bias(self) -> Float:
-        """The bias that its reader must take up."""
+        """The bias that its reader must take up; broadcasts to [*shape]."""
         return np.zeros(()) if self.finer else self.bias
 
     def brought_to(self, scale: Float, gain: Float, most: int) -> Current:

@@ -21,6 +21,7 @@ from snn2hw.engines.torch_model import spikes_of
 from snn2hw.errors import QuantisationError
 from snn2hw.exporters.lava.host import run_lava
 from snn2hw.exporters.lava.run_time import copy_run_time
+from snn2hw.exporters.nir.losses import find_losses
 from snn2hw.frontends.nir_model import ExecutedNir
 from snn2hw.ir.file import read_program, write_program
 from snn2hw.ir.numerics import load_numerics
@@ -177,3 +178,11 @@ def test_a_sum_that_32_bits_do_not_hold_is_refused() -> None:
     graph = ir.Graph((x, ir.Relay(name="r", inputs=("x",), shape=(1,), **wide)))
     with pytest.raises(QuantisationError, match="r: its sum may reach 2147483648, more than 32 bits hold"):
         bound(graph, UNCALIBRATED, load_numerics(), timesteps=1)
+
+
+def test_what_nir_does_not_round_is_told(compiled: tuple[Any, ir.Program]) -> None:
+    """A relay that divides is told; one that hands a stream on as it is means the same in every NIR tool."""
+    program = compiled[1]
+    told = {loss.layer for loss in find_losses(integer_graph(program.graph)) if "rounded" in loss.differs}
+    assert told == {node.name for node in program.graph if isinstance(node, ir.Relay) and node.shift}
+    assert "layer1.0.current" not in told and "layer1.1.current.payload" in told
