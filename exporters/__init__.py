@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from snn2hw.data.aliases import Note, Progress
-from snn2hw.errors import Blocker, OptionError
+from snn2hw.errors import Blocker, OptionError, did_you_mean
 
 if TYPE_CHECKING:  # numpy and nir are slow to import, and a command's --help does without
     from snn2hw import ir
@@ -120,7 +120,7 @@ def find_backend(name: str) -> Backend:
     entries = _entries()
     if name not in entries:
         known = ", ".join(sorted(entries)) or "none: install the package with pip install -e ."
-        raise OptionError(f"there is no exporter for {name!r}. Installed are {known}.")
+        raise OptionError(f"there is no exporter for {name!r}. Installed are {known}.{did_you_mean(name, entries)}")
     return _load(name, entries[name])
 
 

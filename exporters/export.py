@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,11 @@ def default_place(stem: str, choices: Sequence[Choice]) -> Path:
     return Path(stem + (bundled[0] if bundled else alone))
 
 
-def check_place(place: Path, choices: Sequence[Choice]) -> None:
-    """Raise OptionError if these targets cannot be written to `place`, or one is named twice: before the work."""
+def check_place(place: Path, choices: Sequence[Choice], *, force: bool = False) -> None:
+    """Raise OptionError if these targets cannot be written to `place`, or one is named twice: before the work.
+
+    A bundle takes the place of an older one, known by what it holds. force: a file takes the place of any other.
+    """
     names = [choice.backend.name for choice in choices]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise OptionError(f"--target {twice}: it is named twice. Leave one out.")
@@ -44,6 +48,8 @@ def check_place(place: Path, choices: Sequence[Choice]) -> None:
         choices[0].backend.check_place(place)
     else:
         check_output(place)
+    if not makes_bundle(choices) and not force and os.path.lexists(place):
+        raise OptionError(f"{place} exists. Replace it with --force, or name another place.")
 
 
 def blockers_of(deployment: Deployment, choices: Sequence[Choice]) -> list[Blocker]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class Snn2hwError(Exception):
     """Base of every error that a user can cause. The command line prints it without a traceback and exits with 2."""
@@ -63,6 +66,12 @@ def missing_package(error: ModuleNotFoundError) -> MissingPackage | None:
     if package not in EXTRAS:
         return None
     return MissingPackage(f"this needs {package}, which is not installed: pip install 'snn2hw[{EXTRAS[package]}]'")
+
+
+def did_you_mean(given: str, choices: Iterable[str]) -> str:
+    """A question that names the choice that is most like what was given; "" if none is."""
+    close = get_close_matches(given, [*choices], 1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 class QuantisationError(Snn2hwError):

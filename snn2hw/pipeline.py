@@ -18,7 +18,7 @@ from snn2hw.data.samples import Samples
 from snn2hw.deployment import Deployment, NetworkCheck
 from snn2hw.errors import OptionError
 from snn2hw.frontends.source import LoadedModel
-from snn2hw.ir.numerics import DEFAULT_CHIP, Numerics, load_numerics
+from snn2hw.ir.numerics import Numerics, load_numerics
 from snn2hw.network.adopt import adopt, is_quantised, payloads_of
 from snn2hw.network.flatten import flatten, rename
 from snn2hw.network.normalise import normalise
@@ -27,6 +27,7 @@ from snn2hw.passes.bound import bound
 from snn2hw.passes.calibrate import CALIBRATION_SAMPLES, Calibration, calibrate, in_model_units
 from snn2hw.passes.partition import partition
 from snn2hw.passes.quantise import quantise
+from snn2hw.targets import DEFAULT_CHIP
 
 Observe = Callable[[str, object], None]
 Result = TypeVar("Result")

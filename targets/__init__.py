@@ -8,9 +8,10 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from snn2hw.errors import OptionError
+from snn2hw.errors import OptionError, did_you_mean
 
 FOLDER = Path(__file__).parent
+DEFAULT_CHIP = "loihi2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,9 @@ def known_chips() -> tuple[str, ...]:
 def chip_file(name: str) -> Path:
     """The file of a chip. Raises OptionError for one that has none."""
     if name not in all_chips():
-        raise OptionError(f"there is no chip {name!r}. Known are {', '.join(all_chips())}.")
+        raise OptionError(
+            f"there is no chip {name!r}. Known are {', '.join(all_chips())}.{did_you_mean(name, all_chips())}"
+        )
     return FOLDER / f"{name}.toml"
 
 

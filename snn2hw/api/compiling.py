@@ -16,9 +16,9 @@ from snn2hw.deployment import Deployment, NetworkCheck
 from snn2hw.errors import OptionError
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import LoadedModel, load_graph, load_model, load_module
-from snn2hw.ir.numerics import DEFAULT_CHIP
 from snn2hw.passes.calibrate import CALIBRATION_SAMPLES, UNCALIBRATED
 from snn2hw.pipeline import Observe, Options, compile_calibrated, deploy
+from snn2hw.targets import DEFAULT_CHIP
 from snn2hw.verification.network_vs_torch import check_network
 
 Net: TypeAlias = nn.Module | nir.NIRGraph | str  # nir has no types: to mypy this is Any

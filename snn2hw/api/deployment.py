@@ -20,7 +20,7 @@ from snn2hw.api.talk import InPython
 from snn2hw.data.aliases import Shape
 from snn2hw.data.samples import Samples
 from snn2hw.engines import cycle, fast
-from snn2hw.errors import OptionError
+from snn2hw.errors import OptionError, did_you_mean
 from snn2hw.exporters import Runnable, runnable_backends
 from snn2hw.exporters.bundle import Bundle, read_bundle, write_bundle
 from snn2hw.exporters.export import check_place, choose, export
@@ -29,7 +29,7 @@ from snn2hw.network.write_integers import integer_graph
 from snn2hw.report.document import make_report
 from snn2hw.report.prices import load_profiles
 from snn2hw.report.subject import Subject, of_bundle, of_deployment
-from snn2hw.report.verification import Compared, Verified
+from snn2hw.report.verification import stated
 from snn2hw.shown.tables import Part, Table, as_html, as_text
 from snn2hw.verification.verdict import Verification
 from snn2hw.verification.verify import Verifiable, prepare_backends, verify
@@ -102,7 +102,8 @@ class Deployment:
         talk = InPython(progress)
         backends = runnable_backends()
         if engine not in ("fast", "cycle", *backends):
-            raise OptionError(f"engine={engine!r}: choose {', '.join(('fast', 'cycle', *backends))}.")
+            engines = ("fast", "cycle", *backends)
+            raise OptionError(f"engine={engine!r}: choose {', '.join(engines)}.{did_you_mean(engine, engines)}")
         taken = take_samples(samples, self.program, count, talk, saturate=saturate)
         if engine in backends:
             backends[engine].prepare(talk.note)
@@ -192,24 +193,27 @@ class Deployment:
                 None if self.loaded is None else self.loaded.traced,
                 profiles=prices,
                 missing_model=self.missing or "it is no PyTorch model",
-                verification=None if verification is None else _stated(verification),
+                verification=None if verification is None else stated(verification),
                 command="snn2hw.Deployment.report",
                 progress=bars,
             )
         return ReportPage(document=document)
 
     @advised_in_python
-    def export(self, place: str | Path, *, target: str | Sequence[str] | None = None, **options: Any) -> Path:
+    def export(
+        self, place: str | Path, *, target: str | Sequence[str] | None = None, force: bool = False, **options: Any
+    ) -> Path:
         """Write it for one back end, or one bundle for several: complete or not at all.
 
         Args:
             place: the folder or file.
             target: "lava", "nir", ... or several; those that it was compiled for unless given.
+            force: replace a file that is there, instead of raising OptionError. An older bundle always is.
             options: of the back ends, such as `profile="portable"` of nir.
         """
         names = self.targets if target is None else (target,) if isinstance(target, str) else tuple(target)
         choices = [choose(name, **options) for name in names]
-        check_place(Path(place), choices)
+        check_place(Path(place), choices, force=force)
         for line in export(self.compiled, Path(place), choices):
             InPython().note(line)
         return Path(place)
@@ -280,20 +284,3 @@ def _run_options(backend: Runnable, options: Mapping[str, Any]) -> Any:
     if unknown := [name for name in options if name not in known]:
         raise OptionError(f"{unknown[0]}: {backend.name} runs with {', '.join(known) or 'no options'}.")
     return backend.run_options(**options)
-
-
-def _stated(verification: Verification) -> Verified:
-    document = verification.to_json()
-    return Verified(
-        verdict=verification.verdict,
-        samples=verification.samples,
-        accuracy=document["accuracy"],
-        comparisons=tuple(
-            Compared(
-                name=each.name, exact_required=each.exact_required, compared=each.compared, mismatches=each.mismatches
-            )
-            for each in verification.comparisons
-        ),
-        skipped=dict(verification.skipped),
-        statement=verification.statement,
-    )

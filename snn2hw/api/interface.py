@@ -18,10 +18,10 @@ from snn2hw.exporters.export import blockers_of, choose
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import LoadedModel
 from snn2hw.frontends.torch.time_in import TimeIn
-from snn2hw.ir.numerics import DEFAULT_CHIP
 from snn2hw.network.nir_file import same_network
 from snn2hw.passes.calibrate import CALIBRATION_SAMPLES
 from snn2hw.pipeline import Options
+from snn2hw.targets import DEFAULT_CHIP
 from snn2hw.verification.provenance import model_of
 
 DEFAULT_TARGET = "lava"

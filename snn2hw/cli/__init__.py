@@ -5,7 +5,6 @@ Each command imports its work when it is called: torch is slow to import, and --
 
 from __future__ import annotations
 
-import shlex
 import sys
 import traceback
 from typing import Any
@@ -13,23 +12,28 @@ from typing import Any
 import typer
 
 from snn2hw.cli import console
-from snn2hw.cli.app import Invocation, app
+from snn2hw.cli.app import Invocation, app, invocation_of
 from snn2hw.cli.asked import COMMANDS
-from snn2hw.cli.command import Command
+from snn2hw.cli.command import Command, options_of
+from snn2hw.cli.configured import configured
+from snn2hw.cli.in_help import GROUP_AND_EXAMPLE
 from snn2hw.errors import Snn2hwError, missing_package
 
 INTERRUPTED = 130  # the exit code that shells give a command ended by Ctrl-C
 
 for arguments in COMMANDS:
-    app.command()(Command(arguments))
+    group, example = GROUP_AND_EXAMPLE[arguments]
+    app.command(rich_help_panel=group, epilog=f"Example: {example}")(Command(arguments))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0 done, 1 a check failed, 2 the command or its input is at fault."""
     words = sys.argv[1:] if arguments is None else arguments
-    invocation = Invocation(command=shlex.join(["snn2hw", *words]))
+    invocation, words = invocation_of(words)
+    console.set_volume(less=invocation.quiet, more=invocation.verbose)
     try:
-        code: Any = app(words, prog_name="snn2hw", standalone_mode=False, obj=invocation)
+        defaults = configured({Command(each).__name__: options_of(each) for each in COMMANDS})
+        code: Any = app(words, prog_name="snn2hw", standalone_mode=False, obj=invocation, default_map=defaults)
         if code == INTERRUPTED:  # typer ends a command so on Ctrl-C, without a word
             return _interrupted()
         return code if isinstance(code, int) else 0

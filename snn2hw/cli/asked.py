@@ -11,12 +11,20 @@ from typing import Annotated, Any
 
 import typer
 
-from snn2hw.cli.app import DEFAULT_TARGET, DataOption, ModelArgument, SamplesOption, SaturateOption, SkipCorruptOption
+from snn2hw.cli.app import (
+    DEFAULT_TARGET,
+    DataOption,
+    JsonOption,
+    ModelArgument,
+    SamplesOption,
+    SaturateOption,
+    SkipCorruptOption,
+)
 from snn2hw.cli.backend_names import bundled_targets, engines, targets
 from snn2hw.cli.backend_options import RunOptions, TargetOptions
 from snn2hw.cli.model_options import TrustOption, WeightsOption
 from snn2hw.frontends.options import ModelOptions
-from snn2hw.ir.numerics import DEFAULT_CHIP
+from snn2hw.targets import DEFAULT_CHIP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +36,7 @@ class Check:
     chip: Annotated[
         str, typer.Option(help="The chip whose arithmetic a program would keep to: loihi2, loihi1 or generic-int8.")
     ] = DEFAULT_CHIP
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None
+    json_file: JsonOption = None
     options: ModelOptions
 
 
@@ -44,6 +52,9 @@ class Export:
         ),
     ]
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to write it.")] = None
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there. An older bundle always is.")] = (
+        False
+    )
     calibrate: Annotated[str | None, typer.Option(help="Data that sets the ranges: an .npz or a set.")] = None
     chip: Annotated[
         str, typer.Option(help="The chip whose arithmetic the program keeps to: loihi2, loihi1 or generic-int8.")
@@ -91,7 +102,7 @@ class Verify:
 
     bundle: Annotated[Path, typer.Argument(help=f"A bundle of export --target {bundled_targets()}.")]
     data: DataOption
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None
+    json_file: JsonOption = None
     samples: SamplesOption = None
     without: Annotated[
         list[str] | None,
@@ -114,7 +125,7 @@ class Compare:
         str, typer.Argument(help=f"The same. Engines: {engines('torch', 'cycle')}; for .nir those of simulate.")
     ]
     data: DataOption
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None
+    json_file: JsonOption = None
     samples: SamplesOption = None
     skip_corrupt: SkipCorruptOption = False
     calibrate: Annotated[str | None, typer.Option(help="For MODEL@cycle: data that sets the ranges.")] = None
@@ -132,6 +143,7 @@ class Inspect:
     cores: Annotated[
         bool, typer.Option("--cores", help="Also what each layer takes of the chip's cores, and which limit binds.")
     ] = False
+    json_file: JsonOption = None
     kernels: Annotated[
         bool, typer.Option("--kernels", help="Of a bundle, also what the fast simulator computes each layer with.")
     ] = False
@@ -181,7 +193,7 @@ class Sweep:
         str | None, typer.Option(help="Labelled samples. Default: the test set of what the model was trained on.")
     ] = None
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the plot here, as HTML.")] = None
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None
+    json_file: JsonOption = None
     calibrate: Annotated[str | None, typer.Option(help="Data that sets the ranges: an .npz or a set.")] = None
     input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8
     samples: SamplesOption = None
@@ -200,7 +212,7 @@ class Analyse:
         str | None, typer.Option(help="Samples. Default: the test set of what the model was trained on.")
     ] = None
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the figures here, as HTML.")] = None
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.")] = None
+    json_file: JsonOption = None
     samples: SamplesOption = None
     skip_corrupt: SkipCorruptOption = False
     options: ModelOptions
@@ -209,6 +221,8 @@ class Analyse:
 @dataclass(frozen=True, kw_only=True)
 class Doctor:
     """Show what is installed, what is missing, and how to get it. Exits with 1 if something is missing."""
+
+    json_file: JsonOption = None
 
 
 @dataclass(frozen=True, kw_only=True)

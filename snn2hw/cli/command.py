@@ -14,6 +14,8 @@ from importlib import import_module
 from operator import itemgetter
 from typing import Any, get_type_hints
 
+from typer.models import OptionInfo
+
 from snn2hw.cli.backend_options import BackendOptions
 from snn2hw.cli.model_options import model_options
 from snn2hw.frontends.options import ModelOptions
@@ -68,6 +70,16 @@ def groups_of(arguments: Any) -> dict[str, tuple[list[inspect.Parameter], Make]]
             alone = inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
             groups[each.name] = [alone], itemgetter(each.name)
     return groups
+
+
+def options_of(arguments: type[Any]) -> set[str]:
+    """The names of a command's options, as a file may set them; its arguments are not among them."""
+    return {
+        each.name
+        for parameters, _ in groups_of(arguments).values()
+        for each in parameters
+        if any(isinstance(about, OptionInfo) for about in getattr(each.annotation, "__metadata__", ()))
+    }
 
 
 def _some(parameters: Sequence[inspect.Parameter], make: Callable[..., Any]) -> Make:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from snn2hw import ir
 from snn2hw.errors import Blocker
+from snn2hw.files import check_file, write_text
 from snn2hw.shown import progress, tables
 from snn2hw.shown.progress import Bars
 
 if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
+    from snn2hw import ir
     from snn2hw.deployment import Convention
     from snn2hw.engines.layers import Layers
     from snn2hw.exporters import Part
@@ -27,10 +30,21 @@ if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
     from snn2hw.verification.comparison import Measures
     from snn2hw.verification.verdict import Verification
 
+STDOUT = "-"
 PIPE_WIDTH = 120  # columns of a table where no terminal says how wide it is
 
 console = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+
+quiet, verbose = False, False
+
+
+def set_volume(*, less: bool, more: bool) -> None:
+    """How much is told in this call of the command line: -q and -v."""
+    global quiet, verbose
+    quiet, verbose = less, more
+    console.quiet = less
 
 
 def say(message: str) -> None:
@@ -38,9 +52,26 @@ def say(message: str) -> None:
     console.print(message, markup=False)
 
 
+def check_json(path: Path | None) -> None:
+    """Raise OptionError if --json cannot be written there. For - it goes to stdout, where nothing else then does."""
+    if path is not None and str(path) == STDOUT:
+        console.quiet = True
+    else:
+        check_file(path)
+
+
+def write_json(path: Path, document: object) -> None:
+    """Write a document: to a file, complete or not at all, or to stdout for -."""
+    text = json.dumps(document, indent=1) + "\n"
+    if str(path) == STDOUT:
+        sys.stdout.write(text)
+    else:
+        write_text(path, text)
+
+
 def note(message: str) -> None:
-    """Say on a terminal what takes long; silence in a pipe."""
-    if sys.stderr.isatty():
+    """Say what takes long: on a terminal, and with -v in a pipe too; with -q nowhere."""
+    if (sys.stderr.isatty() or verbose) and not quiet:
         errors.print(message, markup=False)
 
 
@@ -51,9 +82,14 @@ def fail(message: str) -> None:
 
 @contextmanager
 def bars() -> Iterator[Bars]:
-    """Progress bars on a terminal; silence in a pipe."""
-    with progress.terminal_bars() as shown:
-        yield shown
+    """Progress bars on a terminal; silence in a pipe, or with -v a line now and then; with -q nothing."""
+    if quiet:
+        yield lambda label, done, total: None
+    elif verbose and not sys.stderr.isatty():
+        yield progress.Heartbeat(lambda text: errors.print(text, markup=False))
+    else:
+        with progress.terminal_bars() as shown:
+            yield shown
 
 
 def show_conventions(conventions: Mapping[str, Convention]) -> None:
@@ -117,6 +153,8 @@ def show_heads(program: ir.Program) -> None:
 
 def show_bounds(program: ir.Program) -> None:
     """Which accumulators are proved to stay in range, and which rest on calibration."""
+    from snn2hw import ir
+
     neurons = [node for node in program.graph if isinstance(node, ir.Neuron)]
     open_ones = [node.name for node in neurons if program.bounds[node.name].kind != "proved"]
     console.print(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from snn2hw.data.aliases import Progress, Shape
 from snn2hw.data.folders import FolderDataset
 from snn2hw.data.samples import Samples, check_shape, make_samples
-from snn2hw.errors import CorruptFile, DataError
+from snn2hw.errors import CorruptFile, DataError, did_you_mean
 
 
 def load_samples(
@@ -44,7 +44,7 @@ def load_samples(
         OptionError: options in the name of a set that it does not take.
     """
     from snn2hw.data.folders import FolderDataset  # slow to import: they bring torch
-    from snn2hw.data.sources import KNOWN, open_samples
+    from snn2hw.data.sources import KNOWN, NAMES, open_samples
 
     dataset = open_samples(source, split, timesteps)
     if isinstance(dataset, FolderDataset):
@@ -53,7 +53,10 @@ def load_samples(
         return make_samples(dataset.x.numpy(), dataset.y.numpy(), shape, name=source)[:count]
     path = Path(source)
     if not path.exists():
-        raise DataError(f"{source}: there is no such file, and no data set of that name (known: {KNOWN}).")
+        raise DataError(
+            f"{source}: there is no such file, and no data set of that name (known: {KNOWN})."
+            f"{did_you_mean(source, NAMES)}"
+        )
     return _read_npz(path, source, shape)[:count]
 
 

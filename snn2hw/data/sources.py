@@ -22,6 +22,7 @@ EVENT_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 """The options of event sets: the values that each takes, and the value of the same field of Choice."""
 
+NAMES = (*NAMED_DATASETS, *FOLDER_SETS)
 KNOWN = ", ".join((*NAMED_DATASETS, *(f"{name}:FOLDER" for name in FOLDER_SETS)))
 
 

@@ -10,9 +10,8 @@ from typing import Any
 
 from snn2hw.errors import OptionError
 from snn2hw.ir.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT
-from snn2hw.targets import chip_file, read_document
+from snn2hw.targets import DEFAULT_CHIP, chip_file, read_document
 
-DEFAULT_CHIP = "loihi2"
 TOWARDS_ZERO = "towards zero"
 INT32 = 1 << 31
 FEWEST_WEIGHT_BITS = 2  # one for the sign

@@ -11,6 +11,7 @@ from snn2hw.data.samples import Samples
 from snn2hw.errors import OptionError
 from snn2hw.files import VERIFY_SCHEMA
 from snn2hw.report.subject import Subject
+from snn2hw.verification.verdict import Verification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,3 +75,21 @@ def read_verification(file: Path, subject: Subject, samples: Samples) -> Verifie
     if not 1 <= count <= len(samples) or document.get("data_sha256") != samples[:count].sha256:
         raise OptionError(f"--verify {file}: it is of other samples than {samples.name}. Verify with these.")
     return verified
+
+
+def stated(verification: Verification) -> Verified:
+    """What `verify` returned in this process, for a report to state."""
+    document = verification.to_json()
+    return Verified(
+        verdict=verification.verdict,
+        samples=verification.samples,
+        accuracy=document["accuracy"],
+        comparisons=tuple(
+            Compared(
+                name=each.name, exact_required=each.exact_required, compared=each.compared, mismatches=each.mismatches
+            )
+            for each in verification.comparisons
+        ),
+        skipped=dict(verification.skipped),
+        statement=verification.statement,
+    )

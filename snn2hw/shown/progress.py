@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -70,6 +73,21 @@ def terminal_bars(shown: bool | None = None) -> Iterator[Bars]:
         yield _TerminalBars(progress)
 
 
+class Heartbeat:
+    """Tells in a line how far a task is, at its first report and then at most every `interval` seconds."""
+
+    def __init__(self, tell: Callable[[str], None], interval: float = 10.0) -> None:
+        self._tell, self._interval = tell, interval
+        self._last: dict[str, float] = {}
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done < total and now - self._last.get(label, -math.inf) < self._interval:
+            return
+        self._last[label] = now
+        self._tell(f"{label}: {done:,} of {total:,}")
+
+
 class _TerminalBars:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -108,9 +126,8 @@ class _NotebookBars:
             self._show("")
 
     def _show(self, html: str) -> None:
-        from IPython.display import HTML, display  # type: ignore[import-not-found,unused-ignore]
-
+        shown: Any = import_module("IPython.display")
         if self._handle is None:
-            self._handle = display(HTML(html), display_id=True)
+            self._handle = shown.display(shown.HTML(html), display_id=True)
         else:
-            self._handle.update(HTML(html))
+            self._handle.update(shown.HTML(html))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -24,7 +23,7 @@ SCHEMA = "snn2hw.analysis/1"
 def analyse(asked: Analyse) -> None:
     """Print what the blocks of the papers do by themselves and, of a model, what its layers do; write it on demand."""
     check_file(asked.output)
-    check_file(asked.json_file)
+    console.check_json(asked.json_file)
     if asked.model is None and asked.data is not None:
         raise OptionError(f"--data {asked.data}: samples are for a model. Name one.")
     layers = [] if asked.model is None else _of_model(asked.model, asked)
@@ -40,7 +39,7 @@ def analyse(asked: Analyse) -> None:
             "gradients": [asdict(course) for course in gradients],
             "layers": [asdict(layer) for layer in layers],
         }
-        write_text(asked.json_file, json.dumps(document, indent=1) + "\n")
+        console.write_json(asked.json_file, document)
     if asked.output is not None:
         from snn2hw.analysis.page import page_of  # plotly is slow to import
 

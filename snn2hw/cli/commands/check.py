@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from snn2hw.cli import console
@@ -11,13 +10,12 @@ from snn2hw.cli.commands.arguments import load, uncalibrated
 from snn2hw.deployment import Convention
 from snn2hw.errors import Blocker, QuantisationError, UnsupportedError
 from snn2hw.exporters.export import blockers_of, choose
-from snn2hw.files import check_file, write_text
 
 
 def check(asked: Check) -> int:
     """Find, print and write everything that stops a model from being deployed; return 1 if anything does."""
     target = choose(asked.target)
-    check_file(asked.json_file)
+    console.check_json(asked.json_file)
     blockers: list[Blocker] = []
     conventions: Mapping[str, Convention] = {}
     try:
@@ -40,5 +38,5 @@ def check(asked: Check) -> int:
             "blockers": [vars(blocker) for blocker in blockers],
             "conventions": {name: vars(kind) for name, kind in conventions.items()},
         }
-        write_text(asked.json_file, json.dumps(document, indent=1) + "\n")
+        console.write_json(asked.json_file, document)
     return 1 if blockers else 0

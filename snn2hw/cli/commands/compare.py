@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from snn2hw.engines.torch_model import spikes_of
 from snn2hw.errors import DataError, OptionError
 from snn2hw.exporters import find_runnable
 from snn2hw.exporters.bundle import read_bundle
-from snn2hw.files import check_file, write_text
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.interop import simulate as in_clients
 from snn2hw.network.nir_file import read_nir
@@ -34,7 +32,7 @@ SIMULATORS = {FAST: fast.simulate, "cycle": cycle.simulate}
 
 def compare(asked: Compare) -> int:
     """Run both sides on the same samples, print and write the comparison; return 1 if they differ."""
-    check_file(asked.json_file)
+    console.check_json(asked.json_file)
     sides = (asked.a, asked.b)
     steps = asked.options.timesteps or next((count for count in map(_timesteps, sides) if count is not None), None)
     asked = replace(asked, options=replace(asked.options, timesteps=steps))
@@ -45,7 +43,7 @@ def compare(asked: Compare) -> int:
     result = measure(left, right, tuple(left))
     console.show_comparison(result, asked.a, asked.b)
     if asked.json_file is not None:
-        write_text(asked.json_file, json.dumps(result.to_json(asked.a, asked.b), indent=1) + "\n")
+        console.write_json(asked.json_file, result.to_json(asked.a, asked.b))
     return 0 if result.equal else 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from snn2hw.cli import console
 from snn2hw.cli.asked import Export
 from snn2hw.cli.commands.arguments import compile_model, load, stem
@@ -18,7 +20,8 @@ def export(asked: Export) -> None:
     asked.target_options.refuse_unused(asked.target)
     choices = [Choice(backend=backend, options=asked.target_options.of(backend)) for backend in backends]
     place = asked.output or default_place(stem(asked.model), choices)
-    check_place(place, choices)
+    check_place(place, choices, force=asked.force)
+    instead = " in place of what was there" if os.path.lexists(place) else ""
     loaded = load(asked.model, asked.options)
     options = Options(
         timesteps=loaded.timesteps,
@@ -31,7 +34,7 @@ def export(asked: Export) -> None:
     lines = write(deployment, place, choices)
     program = deployment.program
     console.say(
-        f"Wrote {place}: {len(program.graph.nodes)} nodes in {len(program.regions)} regions, "
+        f"Wrote {place}{instead}: {len(program.graph.nodes)} nodes in {len(program.regions)} regions, "
         f"T={program.schedule.timesteps}, "
         f"pipeline {program.schedule.depth} cycles deep, calibrated on {deployment.calibration_samples} samples of "
         f"{deployment.calibrated_on}."

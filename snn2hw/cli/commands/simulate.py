@@ -25,7 +25,7 @@ from snn2hw.data.samples import Samples, right_answers
 from snn2hw.deployment import Deployment
 from snn2hw.engines import fast
 from snn2hw.engines.cycle import simulate as simulate_cycles
-from snn2hw.errors import OptionError
+from snn2hw.errors import OptionError, did_you_mean
 from snn2hw.exporters import Runnable, runnable_backends
 from snn2hw.exporters.bundle import Bundle, read_bundle, write_bundle
 from snn2hw.exporters.export import choose
@@ -41,7 +41,10 @@ def simulate(asked: Simulate) -> None:
     backends = runnable_backends()
     engines = ("fast", "cycle", *backends, *in_clients.ENGINES)
     if asked.engine not in engines:
-        raise OptionError(f"engine {asked.engine!r}: choose {', '.join(engines[:-1])} or {engines[-1]}.")
+        raise OptionError(
+            f"engine {asked.engine!r}: choose {', '.join(engines[:-1])} or {engines[-1]}."
+            f"{did_you_mean(asked.engine, engines)}"
+        )
     check_device(asked.device, asked.jobs, asked.engine)
     asked.run_options.check()
     asked.run_options.refuse_unused([asked.engine])

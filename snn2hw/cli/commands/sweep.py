@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from rich.markup import escape
@@ -30,7 +29,7 @@ def sweep(asked: Asked) -> None:
     check(counts, methods)
     check_device(asked.device, 1, "fast")
     check_file(asked.output)
-    check_file(asked.json_file)
+    console.check_json(asked.json_file)
     loaded = load(asked.model, asked.options)
     data = asked.data or loaded.data
     if data is None:
@@ -57,7 +56,7 @@ def sweep(asked: Asked) -> None:
         )
     show(result)
     if asked.json_file is not None:
-        write_text(asked.json_file, json.dumps(result.to_json(), indent=1) + "\n")
+        console.write_json(asked.json_file, result.to_json())
     if asked.output is not None:
         from snn2hw.analysis.sweep_page import page_of  # plotly is slow to import
 

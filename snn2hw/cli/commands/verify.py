@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from snn2hw.cli import console
 from snn2hw.cli.asked import Verify
 from snn2hw.cli.commands.arguments import take_samples, tell_notes
 from snn2hw.exporters import runnable_backends
 from snn2hw.exporters.bundle import read_bundle
-from snn2hw.files import check_file, write_text
 from snn2hw.verification.provenance import model_of
 from snn2hw.verification.verify import prepare_backends
 from snn2hw.verification.verify import verify as verify_bundle
@@ -21,7 +18,7 @@ EXIT_CODES = {"exact": 0, "diverged": 1, "incomplete": 3}
 def verify(asked: Verify) -> int:
     """Verify a bundle; print and write the result; return the exit code."""
     asked.run_options.check()
-    check_file(asked.json_file)
+    console.check_json(asked.json_file)
     bundle = read_bundle(asked.bundle)
     asked.run_options.refuse_unused(bundle.runnable)
     backends = {name: backend for name, backend in runnable_backends().items() if name in bundle.runnable}
@@ -49,5 +46,5 @@ def verify(asked: Verify) -> int:
     console.show_verdict(result)
     if asked.json_file is not None:
         of = {"program_sha256": bundle.manifest["sha256"]["program.npz"], "data_sha256": samples.sha256}
-        write_text(asked.json_file, json.dumps(result.to_json() | of | {"conventions": conventions}, indent=1) + "\n")
+        console.write_json(asked.json_file, result.to_json() | of | {"conventions": conventions})
     return EXIT_CODES[result.verdict]
