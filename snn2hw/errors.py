@@ -56,7 +56,7 @@ class MissingPackage(Snn2hwError):
     """A package is not installed that only some tasks need."""
 
 
-EXTRAS = {"plotly": "report"}
+EXTRAS = {"matplotlib": "figures", "plotly": "report"}
 """Packages that only some tasks need, and the extra of this package that installs each."""
 
 

@@ -155,7 +155,10 @@ class Report:
     """Count spikes and operations, price them, and write a page for people and a file for scripts."""
 
     context: typer.Context
-    given: Annotated[str | None, typer.Argument(help="A bundle, or a model.", metavar="BUNDLE_OR_MODEL")] = None
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(help="A bundle, or a model; with --compare reports.", metavar="BUNDLE_OR_MODEL"),
+    ] = None
     data: Annotated[
         str | None, typer.Option(help="An .npz with x (and y), or a set: digits, moving-digits, NAME:FOLDER.")
     ] = None
@@ -173,10 +176,13 @@ class Report:
     calibrate: Annotated[str | None, typer.Option(help="For a model: data that sets the ranges.")] = None
     skip_corrupt: SkipCorruptOption = False
     saturate: SaturateOption = False
-    compare: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(metavar="A B", help="Two reports side by side instead; with -o also as a page."),
+    figures: Annotated[
+        Path | None, typer.Option(help="A folder for the figures, as SVG and PDF for a column of 3.3 inches.")
     ] = None
+    tables: Annotated[Path | None, typer.Option(help="A folder for the tables, as CSV and LaTeX (booktabs).")] = None
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Reports side by side instead: --compare A B C; with -o also as a page.")
+    ] = False
     options: ModelOptions
 
 

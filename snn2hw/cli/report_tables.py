@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.markup import escape
 from rich.table import Table
 
 from snn2hw.cli.console import console
+from snn2hw.page.quantity import quantity
 from snn2hw.report.comparing import SideBySide
 from snn2hw.report.document import Report
-from snn2hw.report.quantity import quantity
+from snn2hw.report.page.compare import comparison_tables
 
 
 def show(report: Report) -> None:
@@ -25,18 +28,13 @@ def show(report: Report) -> None:
     _show_latency(report)
 
 
-def show_side_by_side(compared: SideBySide, names: tuple[str, str]) -> None:
-    """Two reports: their figures, their rates, and what makes them hard to compare."""
-    table = _table("Side by side", "", *map(escape, names), "second to first")
-    for pair in compared.pairs:
-        table.add_row(escape(pair.name), pair.a, pair.b, pair.change)
-    console.print(table)
-    table = _table("Non-zero outputs a unit and step", "layer", *map(escape, names), "difference")
-    for layer in compared.layers:
-        rates = ["absent" if rate is None else f"{rate:.4f}" for rate in (layer.a, layer.b)]
-        change = "" if layer.a is None or layer.b is None else f"{layer.b - layer.a:+.4f}"
-        table.add_row(escape(layer.name), *rates, change)
-    console.print(table)
+def show_side_by_side(compared: SideBySide, names: Sequence[str]) -> None:
+    """Reports: their figures, their rates, what accuracy costs, and what makes them hard to compare."""
+    for shown in comparison_tables(compared, names).values():
+        table = _table(shown.caption, *map(escape, shown.headings))
+        for row in shown.rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
     for note in compared.notes:
         console.print(escape(note))
 

@@ -17,7 +17,7 @@ from snn2hw.data.aliases import Note, Progress
 from snn2hw.data.samples import Samples
 from snn2hw.engines.batches import batch_size, check, is_out_of_memory, recorded, run_batch
 from snn2hw.engines.jobs import share
-from snn2hw.engines.layers import Layers
+from snn2hw.engines.layers import Layers, Watch
 
 Allocate = Callable[[str, tuple[int, ...], type[np.generic]], NDArray[Any]]
 
@@ -65,11 +65,12 @@ def stream(
     batch: int | None = None,
     progress: Progress | None = None,
     note: Note | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[tuple[slice, ir.Spikes]]:
     """Run samples batch by batch, in constant memory: which samples, and their part of what `simulate` returns
     ([N, T, *shape] by layer).
 
-    Where memory runs out, a batch of half the size is tried, and `note` is told.
+    Where memory runs out, a batch of half the size is tried, and `note` is told. watch: sees what neurons receive.
 
     Raises:
         DataError: the samples do not fit the program's input.
@@ -77,7 +78,7 @@ def stream(
         FixedPointOverflow: an accumulator or membrane left its range, or no kernel computes a layer exactly.
     """
     check(program, samples)
-    layers = Layers(program, device)
+    layers = Layers(program, device, watch=watch)
     size, start = batch or batch_size(program), 0
     while start < len(samples):
         part = slice(start, min(start + size, len(samples)))

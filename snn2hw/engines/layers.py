@@ -22,6 +22,8 @@ from snn2hw.engines.neurons import GateCall, Neurons
 from snn2hw.engines.synapse_kernels import FLOAT32_EXACT, Synapse, payload_type
 
 Record = Callable[[str, torch.Tensor], None]
+Watch = Callable[[str, int, torch.Tensor], None]
+"""Is handed a neuron layer's name, the number of the first sample, and summed inputs [N, T or 1, H, W, C]."""
 
 SUMS_BYTES = 4 << 20  # sums in float32 that are made at once: they stay in the second- or third-level cache
 
@@ -29,11 +31,14 @@ SUMS_BYTES = 4 << 20  # sums in float32 that are made at once: they stay in the 
 class Layers:
     """A program made ready once for a device, to run any number of batches.
 
-    plain: compute in plain torch, as every device but the CPU does. Raises FixedPointOverflow if no kernel computes a
-    layer exactly.
+    plain: compute in plain torch, as every device but the CPU does. watch: sees what neurons receive. Raises
+    FixedPointOverflow if no kernel computes a layer exactly.
     """
 
-    def __init__(self, program: ir.Program, device: str = "cpu", *, plain: bool = False) -> None:
+    def __init__(
+        self, program: ir.Program, device: str = "cpu", *, plain: bool = False, watch: Watch | None = None
+    ) -> None:
+        self.watch = watch
         self.program, self.device = program, torch.device(device)
         self.plain = plain or self.device.type != "cpu"
         if not self.plain:
@@ -102,7 +107,10 @@ class Layers:
             if fused is not None and gated is not None:
                 call = GateCall(gate=fused.gate, other=self.values[fused.other][part], out=gated[part])
             fired = None if spikes is None else spikes[part]
-            self.neurons[node.name](self._input(node, part), steps, fired, call, first_sample + part.start)
+            summed = self._input(node, part)
+            if self.watch:
+                self.watch(node.name, first_sample + part.start, summed)
+            self.neurons[node.name](summed, steps, fired, call, first_sample + part.start)
         if spikes is not None:
             self.values[node.name] = spikes
         if fused is not None and gated is not None:

@@ -141,6 +141,25 @@ class Placement:
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, texts and lists of everything, for JSON."""
         return {
+            **self.summary(),
+            "core_list": [
+                {
+                    "layer": core.layer,
+                    "box": [list(span) for span in core.box],
+                    **core.needs,
+                    "state": core.state_bytes,
+                    "chip": core.chip,
+                    "x": core.x,
+                    "y": core.y,
+                }
+                for layer in self.layers
+                for core in layer.cores
+            ],
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """The same without the single cores."""
+        return {
             "schema": SCHEMA,
             "chip": self.chip.name,
             "limits": limits_of(self.chip),
@@ -162,19 +181,6 @@ class Placement:
                     "shares": layer.shares(self.chip),
                 }
                 for layer in self.layers
-            ],
-            "core_list": [
-                {
-                    "layer": core.layer,
-                    "box": [list(span) for span in core.box],
-                    **core.needs,
-                    "state": core.state_bytes,
-                    "chip": core.chip,
-                    "x": core.x,
-                    "y": core.y,
-                }
-                for layer in self.layers
-                for core in layer.cores
             ],
         }
 

@@ -19,6 +19,7 @@ from snn2hw.report.values import Values
 
 Carries = Literal["binary", "graded", "input"]
 Steps = tuple[int, ...]
+RATE_EDGES = (0.01, 0.05, 0.2, 0.5, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,8 @@ class UnitEvents:
 
     spikes and values: what it emits, non-zero outputs and the sum of their sizes. active: updates of units that an
     event reaches, that have a bias, or that fire; inactive: all other updates. bias: biases added. dead: units that
-    never fire; saturated: units that fire in every step of every sample.
+    never fire; saturated: units that fire in every step of every sample. rates: units whose share of steps with a spike
+    is 0, above 0 and up to each of RATE_EDGES, and 1, the last and saturated: [len(RATE_EDGES) + 2].
     """
 
     spikes: Steps
@@ -59,6 +61,7 @@ class UnitEvents:
     bias: Steps
     dead: int
     saturated: int
+    rates: Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +258,7 @@ class _UnitCount:
             bias=bias,
             dead=int((self.fired == 0).sum()) if emits else 0,
             saturated=int((self.fired == samples * steps).sum()) if emits else 0,
+            rates=_rates(self.fired, samples * steps) if emits else (),
         )
 
 
@@ -274,6 +278,13 @@ def _bias_of(node: ir.Node) -> Int:
 def _by_step(mask: Bool) -> Int:
     """How many of [N, T, *shape] are true at each step."""
     return np.asarray(np.count_nonzero(mask.reshape(*mask.shape[:2], -1), axis=(0, 2)), np.int64)
+
+
+def _rates(fired: Int, most: int) -> Steps:
+    """How many of the counts are 0, up to each of RATE_EDGES as a share of `most` but below it, and `most`."""
+    share = fired.reshape(-1) / most
+    place = np.where(share == 0, 0, np.where(share == 1, len(RATE_EDGES) + 1, 1 + np.searchsorted(RATE_EDGES, share)))
+    return _steps(np.bincount(place, minlength=len(RATE_EDGES) + 2))
 
 
 def _steps(counts: Int) -> Steps:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from snn2hw import ir
@@ -14,31 +16,60 @@ from snn2hw.targets import known_chips, load_target
 
 
 @dataclass(frozen=True, kw_only=True)
+class CoreRange:
+    """So many cores one after the other that hold as much of one layer. needs: what each takes of a core's resources;
+    state: bytes of neuron state among it.
+    """
+
+    layer: str
+    cores: int
+    needs: dict[str, int]
+    state: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mapping:
     """A program on one chip. mesh: tiles from west to east and from north to south, and cores of a tile.
 
-    placement: of schema snn2hw.mapping/1. traffic: messages and hops of all samples; hops: of one sample along rows and
-    columns. All None if a layer fits no core, and then does_not_fit says which and why.
+    Cores are numbered chip after chip, on a chip by rows of tiles, then by tiles, then within the tile; `cores` has
+    them in that order. placement: of schema snn2hw.mapping/1, without the list of single cores. traffic: messages and
+    hops of all samples, and the most that one core receives; hops: of one sample along rows and columns. None or empty
+    if a layer fits no core, and then does_not_fit says which and why.
     """
 
     chip: str
     title: str
     mesh: tuple[int, int, int]
+    cores_per_chip: int
     does_not_fit: str | None
     placement: dict[str, Any] | None
+    cores: tuple[CoreRange, ...]
     traffic: dict[str, Any] | None
     hops: tuple[float, float] | None
 
     def spreads(self) -> dict[str, Spread]:
         """How each layer lies on its cores; empty if one fits none."""
-        if self.placement is None:
-            return {}
-        held: dict[str, list[int]] = {}
-        for core in self.placement["core_list"]:
-            held.setdefault(core["layer"], []).append(core["neurons"])
+        held: dict[str, list[CoreRange]] = {}
+        for part in self.cores:
+            held.setdefault(part.layer, []).append(part)
         return {
-            name: Spread(cores=len(neurons), largest_part=max(neurons) / sum(neurons)) for name, neurons in held.items()
+            name: Spread(
+                cores=sum(part.cores for part in parts),
+                largest_part=max(part.needs["neurons"] for part in parts)
+                / sum(part.cores * part.needs["neurons"] for part in parts),
+            )
+            for name, parts in held.items()
         }
+
+
+def core_ranges(cores: Iterable[tuple[str, dict[str, int], int]]) -> tuple[CoreRange, ...]:
+    """Cores, each as its layer, what it takes and its bytes of state, with those that follow each other and are alike
+    as one range.
+    """
+    return tuple(
+        CoreRange(layer=layer, cores=sum(1 for _ in alike), needs=needs, state=state)
+        for (layer, needs, state), alike in groupby(cores)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,22 +90,29 @@ def map_to_chips(program: ir.Program, spikes: dict[str, Int], *, samples: int) -
 
 def _map(program: ir.Program, spikes: dict[str, Int], samples: int, name: str) -> Mapping:
     chip = load_target(name)
-    reason, placement, messages, hops = None, None, None, None
+    reason, summary, messages, hops = None, None, None, None
+    cores: tuple[CoreRange, ...] = ()
     try:
         placed = place(program, chip)
     except DoesNotFit as error:
         reason = str(error)
     else:
-        placement = placed.as_dict()
+        summary = placed.summary()
+        cores = core_ranges(
+            (core.layer, core.needs, core.state_bytes) for layer in placed.layers for core in layer.cores
+        )
         between_cores = traffic(placed, spikes)
         messages = between_cores.as_dict()
+        messages["received_most"] = max(messages.pop("received"), default=0)
         hops = (between_cores.total("hops_x") / samples, between_cores.total("hops_y") / samples)
     return Mapping(
         chip=name,
         title=chip.title,
         mesh=(chip.mesh_width, chip.mesh_height, chip.cores_per_tile),
+        cores_per_chip=chip.cores_per_chip,
         does_not_fit=reason,
-        placement=placement,
+        placement=summary,
+        cores=cores,
         traffic=messages,
         hops=hops,
     )

@@ -25,6 +25,7 @@ RULES: dict[Rule, str] = {
 ENERGY_UNITS = {"fJ": 1e-15, "pJ": 1e-12, "nJ": 1e-9, "uJ": 1e-6, "mJ": 1e-3, "J": 1.0}
 TIME_UNITS = {"ps": 1e-12, "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 
+ARITHMETIC = ("45nm-fp32", "45nm-int8")  # the first also prices the formula of the papers
 NEEDED = "synaptic_operation"
 COMPONENTS = {
     NEEDED: "a binary spike meeting a synapse",
@@ -86,6 +87,12 @@ class Profile:
 def known_profiles() -> tuple[str, ...]:
     """Names of the profiles that come with this package."""
     return tuple(sorted(path.stem for path in PRICES.glob("*.toml")))
+
+
+def load_arithmetic() -> tuple[float, float]:
+    """Joules of a product and of a sum in the formula of the papers."""
+    (profile,) = load_profiles(ARITHMETIC[:1])
+    return profile.price("graded_operation"), profile.price("synaptic_operation")
 
 
 def load_profiles(names: Collection[str], file: Path | None = None) -> tuple[Profile, ...]:

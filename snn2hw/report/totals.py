@@ -14,7 +14,9 @@ from snn2hw.report.network import Footprint, LayerWeights, model_bytes
 
 @dataclass(frozen=True, kw_only=True)
 class LayerActivity:
-    """Mean output of a layer's units: rate in non-zero outputs, value in sizes, both a unit and step."""
+    """Mean output of a layer's units: rate in non-zero outputs, value in sizes, both a unit and step. dead,
+    saturated and rates: as UnitEvents has them.
+    """
 
     name: str
     units: int
@@ -22,6 +24,7 @@ class LayerActivity:
     value: float
     dead: int
     saturated: int
+    rates: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,7 @@ def activity(events: Events) -> tuple[LayerActivity, ...]:
                 value=sum(layer.unit.values) / places,
                 dead=layer.unit.dead,
                 saturated=layer.unit.saturated,
+                rates=layer.unit.rates,
             )
         )
     return tuple(layers)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = (
     ("errors",),
-    ("files", "targets", "data", "shown"),
+    ("files", "targets", "data", "page", "shown"),
     ("ir",),
     ("network", "models", "mapping", "deployment"),
     ("frontends", "passes", "exporters", "interop"),

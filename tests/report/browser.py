@@ -22,6 +22,14 @@ class Seen:
     complaints: list[str]
     requests: list[str]
 
+    def wait_until(self, script: str) -> None:
+        """Until a script is true. Playwright's own wait has the page evaluate it, which the pages' policy forbids."""
+        for _ in range(200):
+            if self.page.evaluate(script):
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"never true: {script}")
+
 
 def chromium() -> str:
     """The browser of SNN2HW_CHROMIUM, or the first on the PATH."""

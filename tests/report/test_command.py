@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cli
 import numpy as np
@@ -11,8 +15,9 @@ import pytest
 from conftest import tiny_config, tiny_model
 
 from snn2hw.models.checkpoint import save_checkpoint
-from snn2hw.report.comparing import read_report
+from snn2hw.report.reading import read_report
 
+OLD = Path(__file__).with_name("report_of_version_1.json.gz")  # of the tiny net, as its test folder makes it
 ON_BUNDLE = ("report", "tiny.lava", "--data", "samples.npz")
 
 
@@ -129,13 +134,16 @@ def test_prices_of_ones_own_are_used(tiny: Path) -> None:
         (ON_BUNDLE, "a report needs a bundle or model, --data DATA and -o FOLDER; or --compare A B"),
         (("report", "tiny.lava", "-o", "out"), "a report needs a bundle or model, --data DATA and -o FOLDER"),
         (("report",), "a report needs a bundle or model"),
-        ((*ON_BUNDLE, "--compare", "a", "b"), "--compare A B: it takes two reports and -o, no model and no data."),
-        (("report", "--compare", "a", "a"), "--compare a a: that is the same report twice."),
+        ((*ON_BUNDLE, "--compare", "a", "b"), "--compare A B: it takes reports and -o, no model and no data."),
+        (("report", "--compare", "a", "a"), "--compare: a is named twice. Name each report once."),
+        (("report", "--compare", "a"), "--compare: name two reports or more"),
+        (("report", "tiny.lava", "b", "--data", "samples.npz", "-o", "out"), "b: a report is of one bundle or model."),
+        ((*ON_BUNDLE, "-o", "out", "--figures", "samples.npz"), "-o samples.npz: a file stands there."),
         (("report", "--compare", "a", "b"), "--compare a: there is no a. `snn2hw report` writes one."),
         (("report", "--compare", "tiny.lava", "b"), "--compare tiny.lava: there is no report.json."),
         (
             ("report", "--compare", "tiny.lava/manifest.json", "b"),
-            "--compare tiny.lava/manifest.json: this is no report of schema snn2hw.report/1 (schema:",
+            "--compare tiny.lava/manifest.json: this is no report of schema snn2hw.report/2 or /1 (schema:",
         ),
         (("report", "--compare", "samples.npz", "b"), "--compare samples.npz: this is no report of schema"),
     ],
@@ -146,11 +154,46 @@ def test_what_cannot_be_reported_is_told_and_nothing_written(
     assert cli.fail(*arguments).startswith(message)
 
 
-def test_two_reports_are_shown_side_by_side(tiny: Path) -> None:
+def test_reports_are_shown_side_by_side(tiny: Path) -> None:
     cli.succeed(*ON_BUNDLE, "-o", "all")
     cli.succeed(*ON_BUNDLE, "--samples", "2", "-o", "few")
     printed = cli.succeed("report", "--compare", "all", "few/report.json", "-o", "both")
-    assert "Side by side" in printed and "They are of different samples." in printed
+    assert "Figures of all" in printed and "They are of different samples." in printed
     assert "loihi1-davies" in printed and "x 1.000" in printed
     assert [path.name for path in Path("both").iterdir()] == ["compare.html"]
-    assert cli.succeed("report", "--compare", "all", "few") != ""
+    cli.succeed(*ON_BUNDLE, "--samples", "3", "-o", "elsewhere-all")
+    printed = cli.succeed("report", "--compare", "all", "few", "elsewhere-all", "--tables", "compared")
+    with Path("compared/trades.csv").open() as file:
+        runs = {row["run"]: row for row in csv.DictReader(file)}
+    assert list(runs) == ["all", "few", "elsewhere-all"]
+    assert "no" in {row["beaten by another in all three"] for row in runs.values()}
+
+
+def test_a_report_of_the_version_before_is_read_and_compared(tiny: Path) -> None:
+    Path("old.json").write_bytes(gzip.decompress(OLD.read_bytes()))
+    cli.succeed(*ON_BUNDLE, "-o", "new")
+    old, new = read_report(Path("old.json")), read_report(Path("new"))
+    assert old.answers is None and new.answers is not None
+    assert [mapping.cores for mapping in old.mappings] == [mapping.cores for mapping in new.mappings]
+    assert [mapping.cores_per_chip for mapping in old.mappings] == [each.cores_per_chip for each in new.mappings]
+    assert old.events.layers[0].unit and replace(old.events.layers[0].unit, rates=()) == old.events.layers[0].unit
+    assert "They are of the same program." in cli.succeed("report", "--compare", "old.json", "new", "-o", "both")
+
+
+def test_figures_and_tables_are_written_for_papers(tiny: Path) -> None:
+    cli.succeed(*ON_BUNDLE, "-o", "out", "--figures", "figures", "--tables", "tables")
+    names = {path.stem for path in Path("figures").iterdir()}
+    assert {"waterfall", "against_time", "network", "energy_components", "membranes"} <= names
+    for path in Path("figures").glob("*.svg"):
+        root = ElementTree.fromstring(path.read_text())
+        assert root.attrib["width"] == f"{3.3 * 72:g}pt", path  # inches
+        assert not root.findall(".//{*}image") and not root.findall(".//{*}text"), path  # vectors, letters and all
+    for path in Path("figures").glob("*.pdf"):
+        content = path.read_bytes()
+        assert b"/FontFile2" in content and b"/Subtype /Type3" not in content, path
+    report = read_report(Path("out"))
+    with Path("tables/layers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["layer"], int(row["units"])) for row in rows] == [(row.name, row.units) for row in report.activity]
+    latex = Path("tables/accuracy.tex").read_text()
+    assert "\\toprule" in latex and r"\%" in latex and latex.count(r"\\") == 4

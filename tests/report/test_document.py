@@ -19,11 +19,12 @@ from snn2hw.data.samples import Samples
 from snn2hw.errors import OptionError
 from snn2hw.exporters.bundle import read_bundle
 from snn2hw.report import document
-from snn2hw.report.accuracy import wilson
-from snn2hw.report.comparing import read_report, side_by_side
+from snn2hw.report.comparing import side_by_side
 from snn2hw.report.document import Report, make_report
 from snn2hw.report.network import InputCounter, approximations
 from snn2hw.report.prices import load_profiles
+from snn2hw.report.reading import read_report
+from snn2hw.report.shares import rated
 from snn2hw.report.subject import of_bundle
 
 SCHEMA = Path(document.__file__).with_name("report.schema.json")
@@ -73,7 +74,7 @@ def test_a_report_is_of_the_schema_and_reads_back_as_it_was(tiny: Path) -> None:
     "change",
     [
         lambda document: document.pop("events"),
-        lambda document: document.update(schema="snn2hw.report/2"),
+        lambda document: document.update(schema="snn2hw.report/9"),
         lambda document: document["events"].update(samples="five"),
         lambda document: document["energy"][0].update(rule="guess"),
         lambda document: document["activity"][0].pop("dead"),
@@ -85,15 +86,15 @@ def test_what_is_no_report_does_not_pass(tiny: Path, change: Any) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(schema()).validate(document)
     (tiny / "report.json").write_text(json.dumps(document))
-    with pytest.raises(OptionError, match=r"no report of schema snn2hw\.report/1"):
+    with pytest.raises(OptionError, match=r"no report of schema snn2hw\.report/2"):
         read_report(tiny)
 
 
 def test_the_wilson_interval_is_that_of_the_textbook() -> None:
     """Agresti and Coull 1998 give 0 of 10: 0 to 0.278."""
-    accuracy = wilson("program", 0, 10)
+    accuracy = rated("program", 0, 10)
     assert accuracy.interval[0] == 0.0 and accuracy.interval[1] == pytest.approx(0.2775, abs=1e-4)
-    half = wilson("program", 50, 100)
+    half = rated("program", 50, 100)
     assert half.interval == pytest.approx((0.4038, 0.5962), abs=1e-4)
 
 
@@ -161,16 +162,25 @@ def test_a_report_on_no_sample_is_refused(tiny: Path) -> None:
 
 def test_side_by_side_shows_what_changed(tiny: Path) -> None:
     one, other = report_on(samples()), report_on(samples()[:2])
-    comparison = side_by_side(one, other)
-    pairs = {pair.name: pair for pair in comparison.pairs}
-    assert (pairs["samples"].a, pairs["samples"].b) == ("5", "2")
-    assert pairs["cycles, one sample alone"].change == "x 1.000"
+    comparison = side_by_side((one, other), ("one", "other"))
+    rows = {row.name: row for row in comparison.rows}
+    assert rows["samples"].values == ("5", "2")
+    assert rows["cycles, one sample alone"].changes == ("x 1.000",)
     ratio = other.operations.graded_by_value / one.operations.graded_by_value
-    assert pairs["synaptic operations, graded by value"].change == f"x {ratio:.3f}" != "x 1.000"
-    assert "energy, loihi2" not in pairs and "energy, loihi1-davies" in pairs
+    assert rows["synaptic operations, graded by value"].changes == (f"x {ratio:.3f}",) != ("x 1.000",)
+    assert "energy, loihi2" not in rows and "energy, loihi1-davies" in rows
     assert comparison.notes == ("They are of different samples.", "They are of the same program.")
-    assert [layer.a for layer in comparison.layers] == [row.rate for row in one.activity]
-    assert [layer.b for layer in comparison.layers] == [row.rate for row in other.activity]
+    assert [layer.rates for layer in comparison.layers] == [
+        (a.rate, b.rate) for a, b in zip(one.activity, other.activity, strict=True)
+    ]
+
+
+def test_a_run_that_another_beats_in_everything_is_off_the_front(tiny: Path) -> None:
+    one = report_on(samples())
+    dearer = replace(one, energy=tuple(replace(row, total=row.total and 2 * row.total) for row in one.energy))
+    right = replace(one.waterfall[-1], accuracy=1.0)
+    trades = side_by_side((one, dearer, replace(dearer, waterfall=(right,))), ("a", "b", "c")).trades
+    assert [trade.front for trade in trades] == [True, False, True]
 
 
 def test_every_sample_shown_twice_doubles_the_counts_and_nothing_else(tiny: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cli
 import numpy as np
@@ -15,11 +17,11 @@ from snn2hw.errors import OptionError
 from snn2hw.mapping.place import place
 from snn2hw.mapping.traffic import traffic
 from snn2hw.report import mapping as mappings
-from snn2hw.report.comparing import read_report
 from snn2hw.report.energy import price_events
 from snn2hw.report.mapping import map_to_chips
-from snn2hw.report.page.core_map import core_map
+from snn2hw.report.page.core_map import Mesh, core_map
 from snn2hw.report.prices import load_profiles
+from snn2hw.report.reading import read_report
 from snn2hw.targets import Target, known_chips, load_target
 
 
@@ -31,7 +33,12 @@ def test_layers_are_placed_on_every_chip_and_their_spikes_counted_there() -> Non
     for name, each in mappings.items():
         placed = place(net.program, load_target(name))
         messages = traffic(placed, counter.spikes())
-        assert each.placement == placed.as_dict() and each.traffic == messages.as_dict()
+        assert each.placement == placed.summary()
+        whole = messages.as_dict()
+        assert each.traffic == {"received_most": max(whole.pop("received")), **whole}
+        single = [core for layer in placed.layers for core in layer.cores]
+        listed = [part for part in each.cores for _ in range(part.cores)]
+        assert [(part.layer, part.needs) for part in listed] == [(core.layer, core.needs) for core in single]
         assert each.hops == tuple(messages.total(hops) / len(net.samples) for hops in ("hops_x", "hops_y"))
         assert min(each.hops or (0,)) > 0
 
@@ -62,11 +69,19 @@ def test_the_map_shows_every_core_once(chip: str) -> None:
     spikes = counted_on(net.program, net.samples).spikes()
     mapping = next(each for each in map_to_chips(net.program, spikes, samples=1) if each.chip == chip)
     assert mapping.placement is not None
-    (heat,) = core_map(mapping)["data"]
-    shown = [value for row in heat["z"] for value in row if value is not None]
-    assert len(shown) == mapping.placement["cores"] and 0 < max(shown) <= 100
-    names = [name for row in heat["text"] for name in row if name]
-    assert sorted(names) == sorted(core["layer"] for core in mapping.placement["core_list"])
+    mesh = Mesh(mapping)
+    single = [core for layer in place(net.program, load_target(chip)).layers for core in layer.cores]
+    side = math.ceil(math.sqrt(mapping.mesh[2]))
+    for number, core in enumerate(single):
+        x, y = mesh.place(number)
+        corner = mesh.corner(core.chip)
+        assert ((x - corner[0]) // side, (y - corner[1]) // mesh.tile_high) == (core.x, core.y)
+    places = [mesh.place(number) for number in range(len(single))]
+    drawn = [(piece.x + shift, piece.y) for piece in mesh.pieces() for shift in range(piece.width)]
+    assert sorted(drawn) == sorted(places) and len(set(places)) == len(single)
+    svg = ElementTree.fromstring(core_map(mapping))
+    titles = [title.text or "" for title in svg.iter("title")]
+    assert sum(int(text.split(": ")[1].split(" cores")[0].replace(",", "")) for text in titles) == len(single)
 
 
 def test_a_layer_that_fits_no_core_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,8 +100,8 @@ def test_a_layer_that_fits_no_core_is_named(tiny: Path, monkeypatch: pytest.Monk
     with opened(Path("out/report.html")) as seen:
         text = seen.page.inner_text("body")
         assert f"Does not fit: {one.does_not_fit}" in text
-        assert seen.page.locator("[data-figure=cores_loihi2]").count() == 1
-        assert seen.page.locator("[data-figure=cores_loihi1]").count() == 0
+        assert seen.page.locator("svg.drawing").count() == 1
+        assert "Loihi 2" in (seen.page.get_attribute("svg.drawing", "aria-label") or "")
         assert seen.complaints == []
 
 

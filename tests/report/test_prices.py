@@ -10,11 +10,11 @@ from counted_nets import counted, counted_on
 
 from snn2hw.errors import OptionError
 from snn2hw.mapping.place import place
+from snn2hw.page.quantity import large, quantity
 from snn2hw.report.energy import baseline, paper_formula, price_events
 from snn2hw.report.latency import latency
 from snn2hw.report.mapping import map_to_chips
 from snn2hw.report.prices import RULES, Profile, known_profiles, load_profiles
-from snn2hw.report.quantity import large, quantity
 from snn2hw.targets import load_target
 
 MINE = """

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
+from snn2hw.page.plots import GREY, RATES, RUST, Plot, label, plot
 from snn2hw.report.document import Report
 from snn2hw.report.network import GraphNode
-from snn2hw.report.page.plots import GREY, ORANGE, RATES, Plot, label, plot
 
 SYNAPSES = ("conv", "linear", "scale", "sum_pool")
 SYMBOLS = {
@@ -134,7 +134,7 @@ def _lines(lines: list[Line], rows: dict[str, int], columns: dict[str, int], *, 
         x=x,
         y=y,
         mode="lines",
-        line={"color": ORANGE if delayed else GREY, "width": 1.5, "dash": "dash" if delayed else "solid"},
+        line={"color": RUST if delayed else GREY, "width": 1.5, "dash": "dash" if delayed else "solid"},
         hoverinfo="skip",
         name="delayed by so many cycles" if delayed else "spikes",
     )
@@ -149,7 +149,7 @@ def _delays(lines: list[Line], rows: dict[str, int], columns: dict[str, int]) ->
         mode="text",
         text=[f"  +{line.delay}" for line in lines],
         textposition="middle right",
-        textfont={"color": ORANGE},
+        textfont={"color": RUST},
         hoverinfo="skip",
         showlegend=False,
     )

@@ -1,9 +1,10 @@
-"""How every figure of the page looks: colours that suit light and dark, and one row a layer."""
+"""How every figure of a page looks: colours that suit light and dark, and one row a layer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
@@ -11,19 +12,23 @@ import plotly.graph_objects as go
 Plot = dict[str, Any]
 """A figure as Plotly's JSON: data and layout."""
 
-BLUE, ORANGE, GREEN, RED, PURPLE, GREY, YELLOW, TEAL = (
-    "#4a8fd4",
-    "#e08a1e",
-    "#2fa36f",
-    "#d9534f",
-    "#9a78c8",
-    "#8c929b",
-    "#c4a000",
-    "#2aa5b3",
+# Of about the same weight on white and on the dark ground. tests/report/test_colours.py measures how far they stay
+# apart for eyes that see no green, and in print without colours.
+BLUE, RUST, PETROL, OCHRE, NAVY, TURQUOISE, VIOLET, SAND = (
+    "#458ccc",
+    "#a75421",
+    "#056678",
+    "#c2a60a",
+    "#054ba8",
+    "#00cdbf",
+    "#5369ff",
+    "#b3935b",
 )
-PALETTE = (BLUE, ORANGE, GREEN, PURPLE, RED, TEAL, YELLOW, GREY)
+PALETTE = (BLUE, RUST, PETROL, OCHRE, NAVY, TURQUOISE, VIOLET, SAND)
+GREY = "#8c929b"  # of lines that carry no class
+DASHES = ("solid", "dash", "dot", "dashdot")
 ROW = 22  # pixels of one layer
-RATES = ((0.0, "#3f6fb5"), (0.5, "#8f9a9a"), (1.0, "#f0b429"))  # readable on both grounds and by everybody
+RATES = ((0.0, "#3f6fb5"), (0.5, "#8f9a9a"), (1.0, "#f0b429"))  # lighter as it grows: readable by everybody
 
 
 def plot(traces: Sequence[Any], *, height: int, x: str = "", y: str = "", **layout: Any) -> Plot:
@@ -58,3 +63,20 @@ def layer_plot(traces: Sequence[Any], layers: Sequence[str], *, x: str, **layout
 def label(name: str) -> str:
     """A name as Plotly shows it: without the markup that it would otherwise read in it."""
     return escape(name, quote=False)
+
+
+def shades(count: int) -> list[str]:
+    """So many colours of RATES at even distances, the first the darkest."""
+    return [shade(place / max(count - 1, 1)) for place in range(count)]
+
+
+def shade(share: float) -> str:
+    """The colour of RATES for a share from 0 to 1."""
+    (low, dark), (high, light) = next(pair for pair in pairwise(RATES) if share <= pair[1][0])
+    part = (share - low) / (high - low)
+    mixed = (round(a + (b - a) * part) for a, b in zip(_channels(dark), _channels(light), strict=True))
+    return "#" + "".join(f"{channel:02x}" for channel in mixed)
+
+
+def _channels(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour[1:]))
