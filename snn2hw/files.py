@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from snn2hw.errors import ModelError, OptionError
+
+if TYPE_CHECKING:  # numpy is slow to import, and --help does without
+    from numpy.typing import NDArray
 
 VERIFY_SCHEMA = "snn2hw.verify/1"
 """Of the document that `snn2hw verify --json` writes and `snn2hw report --verify` reads."""
@@ -35,6 +35,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_npz(path: Path, arrays: dict[str, Any]) -> None:
     """Write arrays as .npz, complete or not at all."""
+    import numpy as np
+
     with beside(path, ".npz") as part:
         np.savez_compressed(part, allow_pickle=False, **arrays)
 
@@ -59,6 +61,8 @@ def arrays_on_disk(folder: Path) -> Iterator[Callable[[str, tuple[int, ...], Any
 
     It is called with a name, a shape and a type, and gives an array [*shape].
     """
+    import numpy as np
+
     with tempfile.TemporaryDirectory(prefix=".snn2hw-", dir=folder) as place:
         numbers = count()
         yield lambda name, shape, dtype: np.lib.format.open_memmap(

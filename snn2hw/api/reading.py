@@ -24,7 +24,7 @@ from snn2hw.errors import CorruptFile, DataError, OptionError
 from snn2hw.ir.fixed_point import is_saturated
 
 TOLD = 5  # samples left out that are named
-IN_MEMORY = "the samples"
+IN_MEMORY = "the data given"
 
 Array = torch.Tensor | NDArray[Any]
 Loadable = TorchDataset[Any] | DataLoader[Any] | Iterable[Any]
@@ -163,11 +163,11 @@ def _joined(parts: Iterator[Any], join: Any) -> tuple[NDArray[Any], NDArray[Any]
         if labelled:
             ys.append(_array(part[1]))
     if not xs:
-        raise DataError(f"{IN_MEMORY}: there is not one. At least one sample is needed.")
+        raise DataError(f"{IN_MEMORY}: there is not one sample. At least one is needed.")
     try:
         return join(xs), join(ys) if len(ys) == len(xs) else None
     except ValueError as error:
-        raise DataError(f"{IN_MEMORY} are not all of one shape ({error}).") from None
+        raise DataError(f"{IN_MEMORY}: its samples are not all of one shape ({error}).") from None
 
 
 def _is_array(part: Any) -> bool:

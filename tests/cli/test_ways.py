@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cli
@@ -128,3 +130,12 @@ def test_no_file_is_replaced_unless_asked() -> None:
     assert Path("net.nir").read_bytes()[:4] == b"\x89HDF"
     again = succeed("export", "tiny.pt", "--target", "lava", "--calibrate", "samples.npz", "-o", "tiny.lava")
     assert "Wrote tiny.lava in place of what was there: " in again  # an older bundle always may
+
+
+def test_help_imports_nothing_slow() -> None:
+    code = (
+        "import sys; from snn2hw.cli import main; main(['export', '--help']); "
+        "print({'torch', 'numpy', 'nir', 'plotly', 'onnx'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "set()\n"
