@@ -56,7 +56,10 @@ def as_text(parts: Sequence[Part]) -> str:
     from rich.console import Console
 
     file = io.StringIO()
-    show(Console(file=file, width=TEXT_WIDTH, highlight=False, emoji=False, soft_wrap=True), parts)
+    console = Console(  # plain text in a notebook too, where rich would show it instead of writing it
+        file=file, width=TEXT_WIDTH, highlight=False, emoji=False, soft_wrap=True, force_jupyter=False
+    )
+    show(console, parts)
     return file.getvalue().rstrip("\n")
 
 

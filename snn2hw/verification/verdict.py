@@ -79,6 +79,9 @@ class Verification:
         without = f" (without {', '.join(self.missing)})" if self.missing else ""
         return f"integer-exact: {', '.join(self.witnesses)}{without}"
 
+    def __repr__(self) -> str:
+        return f"<Verification: {self.verdict} for {self.samples} samples>"
+
     def __str__(self) -> str:
         return as_text(self._shown())
 

@@ -49,7 +49,7 @@ def expected_files() -> set[str]:
         files += folder.glob("requirements.txt") if package == "snn2hw.exporters.lava" else []
         files += folder.glob("py.typed")
         files += folder.glob("digits.*") if package == "snn2hw.data" else []
-        files += folder.glob("digits/*") if package == "snn2hw.examples" else []
+        files += [*folder.glob("digits/*"), *folder.glob("notebooks/*")] if package == "snn2hw.examples" else []
         names |= {f"{package.replace('.', '/')}/{file.relative_to(folder)}" for file in files}
     return names
 
