@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import nir
 
 from snn2hw import __version__, ir
-from snn2hw.deployment import Deployment
+from snn2hw.deployment import Deployment, WeightBits
 from snn2hw.errors import BundleError, OptionError
 from snn2hw.exporters import Backend, is_runnable
 from snn2hw.ir.file import kind_name, read_program, write_program
@@ -58,6 +58,12 @@ class Bundle:
         """The model's file as the bundle remembers it: relative to the bundle, so both can move together."""
         file = self.manifest["source"]["file"]
         return None if file is None else (self.path / file).resolve()
+
+    @property
+    def bits(self) -> WeightBits | None:
+        """The bits of the weights; None if it is from before they were written down."""
+        written = self.manifest.get("weight_bits")
+        return None if written is None else WeightBits(**written)
 
     @property
     def backends(self) -> dict[str, Entry]:
@@ -206,6 +212,7 @@ def _manifest(deployment: Deployment, output: Path, choices: Sequence[Choice]) -
             for choice in choices
         },
         "calibration": calibration_of(deployment),
+        "weight_bits": None if deployment.bits is None else asdict(deployment.bits),
         "network_vs_torch": vars(deployment.network_check),
         "timesteps": program.schedule.timesteps,
         "depth": program.schedule.depth,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import nir
 
@@ -41,10 +43,23 @@ class NetworkCheck:
     note: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class WeightBits:
+    """The bits that a program's weights are stated to have: of all layers, and of single ones by name."""
+
+    default: int = 8
+    layers: Mapping[str, int] = field(default_factory=dict)
+
+    def largest(self, name: str) -> int:
+        """The largest weight of a layer of the program, which may be a twin, name@2, of one of the network."""
+        bits = self.layers.get(name, self.layers.get(re.sub(r"@\d+$", "", name), self.default))
+        return (1 << (bits - 1)) - 1
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Deployment:
     """The program, the float network it was compiled from and how that was checked, its source, its calibration data
-    and conventions.
+    and conventions, and the bits of its weights, None where a file does not say them.
     """
 
     program: ir.Program
@@ -54,3 +69,4 @@ class Deployment:
     calibrated_on: str
     calibration_samples: int
     conventions: dict[str, Convention]
+    bits: WeightBits | None = None

@@ -6,8 +6,8 @@ A model becomes a network in frontends/ (load_model), a Program what someone run
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import nir
@@ -15,7 +15,7 @@ import nir
 from snn2hw import ir
 from snn2hw.data.aliases import Progress
 from snn2hw.data.samples import Samples
-from snn2hw.deployment import Deployment, NetworkCheck
+from snn2hw.deployment import Deployment, NetworkCheck, WeightBits
 from snn2hw.errors import OptionError
 from snn2hw.frontends.source import LoadedModel
 from snn2hw.ir.numerics import Numerics, load_numerics
@@ -35,12 +35,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to compile: time steps a sample, bits of the weights and of the graded input, how the weights' scales are
-    chosen (passes/weight_scales.py), and the chip whose arithmetic the program keeps to (targets/CHIP.toml).
+    """How to compile: time steps a sample, bits of the weights (layer_bits: of single layers, by name) and of the
+    graded input, how the weights' scales are chosen (passes/weight_scales.py), and the chip whose arithmetic the
+    program keeps to (targets/CHIP.toml).
     """
 
     timesteps: int
     weight_bits: int = 8
+    layer_bits: Mapping[str, int] = field(default_factory=dict)
     input_bits: int = 8
     method: str = "max"
     chip: str = DEFAULT_CHIP
@@ -94,8 +96,18 @@ def compile_network(
         graph = seen("quantise", adopt(network, numerics))
         calibration = in_model_units(calibration, graph)
     else:
-        bits = {"weight_bits": options.weight_bits, "input_bits": options.input_bits}
-        graph = seen("quantise", quantise(network, calibration, numerics, method=options.method, **bits))
+        graph = seen(
+            "quantise",
+            quantise(
+                network,
+                calibration,
+                numerics,
+                weight_bits=options.weight_bits,
+                layer_bits=options.layer_bits,
+                input_bits=options.input_bits,
+                method=options.method,
+            ),
+        )
     bounds = seen("bound", bound(graph, calibration, numerics, timesteps=timesteps))
     schedule = seen("balance_delays", balance_delays(graph, timesteps=timesteps))
     regions = seen("partition", partition(graph))
@@ -132,4 +144,5 @@ def deploy(
         calibrated_on=samples.name,
         calibration_samples=len(chosen),
         conventions=loaded.conventions,
+        bits=WeightBits(default=options.weight_bits, layers=options.layer_bits),
     )

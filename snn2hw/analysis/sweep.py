@@ -104,10 +104,7 @@ def sweep(
         QuantisationError, FixedPointOverflow: not one program ran; the last one's reason.
     """
     check(bits, methods)
-    if is_quantised(loaded.network):
-        raise OptionError(f"{loaded.source.model} holds whole numbers already. Name the float network.")
-    if samples.y is None:
-        raise DataError(f"{samples.name}: accuracy needs labels. Add `y` [N] to the file.")
+    labels = labelled(loaded, samples)
     tell = progress or (lambda label, done, total: None)
     points: list[Point] = []
     readout: ir.Readout | None = None
@@ -127,7 +124,7 @@ def sweep(
                 failed = error
                 points.append(Point(method=method, weight_bits=count, correct=None, refused=str(error)))
             else:
-                points.append(Point(method=method, weight_bits=count, correct=_right(logits, samples.y, readout)))
+                points.append(Point(method=method, weight_bits=count, correct=count_right(logits, labels, readout)))
             tell("programs", len(points), len(methods) * len(bits))
     if readout is None or not any(point.correct is not None for point in points):
         raise failed or OptionError("no bits and no methods were asked for.")
@@ -138,7 +135,7 @@ def sweep(
         timesteps=loaded.timesteps,
         input_bits=input_bits,
         head=readout.heads[0].name if readout.heads else None,
-        float_correct=_right(_float_logits(loaded, samples), samples.y, readout),
+        float_correct=count_right(float_logits(loaded, samples), labels, readout),
         points=tuple(points),
     )
 
@@ -154,12 +151,22 @@ def check(bits: Sequence[int], methods: Sequence[str]) -> None:
             raise OptionError(f"--calibration {method}: choose {', '.join(METHODS)}.")
 
 
-def _float_logits(loaded: LoadedModel, samples: Samples) -> NDArray[Any]:
+def float_logits(loaded: LoadedModel, samples: Samples) -> NDArray[Any]:
     """The summed logits [N, K] of the model itself, or of a .nir file's graph."""
     model = ExecutedNir(graph=loaded.network, dtype=torch.float32) if loaded.traced is None else loaded.traced
     batches = (torch.from_numpy(part.steps(loaded.timesteps)) for part in samples.batches(BATCH))
     return np.concatenate([spikes_of(model, x.to(model.dtype), ())["logits"] for x in batches])
 
 
-def _right(logits: NDArray[Any], y: NDArray[np.int64], readout: ir.Readout) -> int:
+def labelled(loaded: LoadedModel, samples: Samples) -> NDArray[np.int64]:
+    """The labels [N]. Raises OptionError for a network that is quantised already, DataError where there are none."""
+    if is_quantised(loaded.network):
+        raise OptionError(f"{loaded.source.model} holds whole numbers already. Name the float network.")
+    if samples.y is None:
+        raise DataError(f"{samples.name}: accuracy needs labels. Add `y` [N] to the file.")
+    return samples.y
+
+
+def count_right(logits: NDArray[Any], y: NDArray[np.int64], readout: ir.Readout) -> int:
+    """How many answers, logits [N, K], are the labels y [N]; of several heads the first is asked."""
     return int(right_answers(logits[:, readout.first], y).sum())

@@ -43,6 +43,7 @@ class InMemory:
     network: nir.NIRGraph
     integers: nir.NIRGraph
     runnable: Mapping[str, Path]
+    bits: deployment.WeightBits | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -227,6 +228,7 @@ class Deployment:
             network=self.compiled.network,
             integers=integer_graph(self.program.graph),
             runnable={name: Path() for name in self.targets if name in able},
+            bits=self.compiled.bits,
         )
 
     @contextmanager
@@ -242,7 +244,11 @@ class Deployment:
             written = read_bundle(place)
             runnable = {**of.runnable, **written.runnable}  # those that do not run stay named
             yield InMemory(
-                program=written.program, network=written.network, integers=written.integers, runnable=runnable
+                program=written.program,
+                network=written.network,
+                integers=written.integers,
+                runnable=runnable,
+                bits=written.bits,
             )
 
     def _run_backend(self, backend: Runnable, samples: Samples, options: Any, bars: Any) -> ir.Spikes:

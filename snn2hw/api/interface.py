@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from snn2hw import deployment
@@ -76,6 +76,7 @@ def compile(
     target: str | Sequence[str] = DEFAULT_TARGET,
     chip: str = DEFAULT_CHIP,
     weight_bits: int = 8,
+    layer_bits: Mapping[str, int] | None = None,
     input_bits: int = 8,
     method: str = "max",
     input_shape: Sequence[int] | None = None,
@@ -99,6 +100,7 @@ def compile(
         target: the back ends that `verify` requires and `export` writes.
         chip: the chip whose arithmetic the program keeps to.
         weight_bits, input_bits: bits of the weights and of the graded input, 2 to 8.
+        layer_bits: bits of the weights of single layers, by name, where they have others.
         method: how the weights' scales are chosen: "max", "percentile", "mse" or "balanced".
         input_shape: of one step of one sample, where the samples leave it open.
         weights: a file of weights for a factory.
@@ -116,7 +118,14 @@ def compile(
     if samples is not None:
         samples = read_once(samples, CALIBRATION_SAMPLES)
     loaded = load_net(_net(net), options, _shape(samples, timesteps), talk)
-    how = Options(timesteps=loaded.timesteps, weight_bits=weight_bits, input_bits=input_bits, method=method, chip=chip)
+    how = Options(
+        timesteps=loaded.timesteps,
+        weight_bits=weight_bits,
+        layer_bits=layer_bits or {},
+        input_bits=input_bits,
+        method=method,
+        chip=chip,
+    )
     return Deployment(compiled=compile_loaded(loaded, samples, how, talk), loaded=loaded, targets=targets)
 
 
@@ -160,6 +169,7 @@ def load(
         conventions={
             name: deployment.Convention(**convention) for name, convention in bundle.manifest["conventions"].items()
         },
+        bits=bundle.bits,
     )
     return Deployment(compiled=compiled, loaded=loaded, missing=missing, bundle=bundle, targets=tuple(bundle.backends))
 

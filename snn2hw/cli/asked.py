@@ -59,7 +59,9 @@ class Export:
     chip: Annotated[
         str, typer.Option(help="The chip whose arithmetic the program keeps to: loihi2, loihi1 or generic-int8.")
     ] = DEFAULT_CHIP
-    weight_bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8
+    weight_bits: Annotated[
+        str, typer.Option(help="Bits of a weight, 2 to 8, or a JSON file with those of each layer.", metavar="N|FILE")
+    ] = "8"
     input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8
     calibration: Annotated[
         str, typer.Option(help="How the weights' scales are chosen: max, percentile, mse or balanced.")
@@ -201,6 +203,10 @@ class Sweep:
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the plot here, as HTML.")] = None
     json_file: JsonOption = None
     calibrate: Annotated[str | None, typer.Option(help="Data that sets the ranges: an .npz or a set.")] = None
+    per_layer: Annotated[
+        bool, typer.Option("--per-layer", help="Find the fewest bits of each layer instead, within --loss.")
+    ] = False
+    loss: Annotated[float | None, typer.Option(help="With --per-layer: points of accuracy that may be lost; 1.")] = None
     input_bits: Annotated[int, typer.Option(help="Bits of the graded input, 2 to 8.")] = 8
     samples: SamplesOption = None
     device: Annotated[str, typer.Option(help="Where the programs run: cpu or cuda.")] = "cpu"

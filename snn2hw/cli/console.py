@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
     from snn2hw.verification.comparison import Measures
     from snn2hw.verification.verdict import Verification
 
+LISTED = 5  # layers that a line names
 STDOUT = "-"
 PIPE_WIDTH = 120  # columns of a table where no terminal says how wide it is
 
@@ -149,6 +150,14 @@ def show_heads(program: ir.Program) -> None:
     if heads := program.graph.readout.heads:
         listed = ", ".join(f"{head.name} ({head.stop - head.start} logits)" for head in heads)
         say(f"Heads: {listed}; accuracy is that of {heads[0].name}.")
+
+
+def show_grids(moved: Mapping[str, bool]) -> None:
+    """Which layers keep the grid of their weights, if some do. moved: of each whether its weights were moved."""
+    if moved and not all(moved.values()):
+        away = [name for name, each in moved.items() if each]
+        others = f"; rounded: {', '.join(away[:LISTED])}{', ...' if len(away) > LISTED else ''}" if away else ""
+        say(f"Grids kept: {len(moved) - len(away)} of {len(moved)} layers, whose weights are the model's own{others}.")
 
 
 def show_bounds(program: ir.Program) -> None:

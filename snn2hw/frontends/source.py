@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -25,6 +25,7 @@ from snn2hw.frontends import neurons
 from snn2hw.frontends.checkpoints.checkpoint import conversions, load_weights, read_checkpoint, read_weights
 from snn2hw.frontends.checkpoints.hints import Hints
 from snn2hw.frontends.checkpoints.torch_file import ENDINGS, search_here
+from snn2hw.frontends.neurons.parameters import number_or_range
 from snn2hw.frontends.nir_model import NirModel
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.torch.copies import copy_of
@@ -149,6 +150,8 @@ def _traced(
     timesteps = traced.steps or _required(asked_steps, "--timesteps T", model)
     check_finite(traced.network, model)
     conventions = {path: neurons.convention(traced.module.get_submodule(path)) for path in traced.neurons}
+    for path, start in traced.starts.items():
+        conventions[path] = replace(conventions[path], start=number_or_range(start))
     return LoadedModel(
         network=traced.network,
         traced=traced,

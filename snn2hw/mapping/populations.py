@@ -193,7 +193,7 @@ def _weights(synapse: ir.Synapse) -> tuple[int, int, int]:
     """Weights stored once a core, weights stored for each channel on it, and the bits of the widest."""
     match synapse:
         case ir.Conv() | ir.Linear():
-            largest = max(abs(int(synapse.weight.min())), abs(int(synapse.weight.max())))
+            largest = max(-1 - int(synapse.weight.min()), int(synapse.weight.max()), 0)  # 8 bits hold -128 to 127
             return 0, synapse.weight[0].size, largest.bit_length() + 1
         case ir.Scale():
             return 1, 0, abs(synapse.factor).bit_length() + 1

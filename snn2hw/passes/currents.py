@@ -79,6 +79,8 @@ class Emitted:
             layer=node,
             groups=groups,
             weight=np.asarray(weight, np.float64) * self.unit,
+            written=weight,
+            unit=self.unit,
             layer_shape=shape,
             shape=shape,
             bias=bias.reshape(-1, *[1] * (len(shape) - 1)),
@@ -101,6 +103,8 @@ class Emitted:
             sources=self.sources,
             layer=None,
             weight=np.array(self.unit),
+            written=np.ones(()),
+            unit=self.unit,
             layer_shape=self.shape,
             shape=self.shape,
             bias=np.array(0.0),
@@ -112,17 +116,19 @@ class Emitted:
 class Current:
     """The output of a layer whose integer weights wait for the scale of the neuron they feed.
 
-    weight: real contribution of one integer unit of the source, divisors of pools behind it included. layer: the NIR
-    node it comes from, with `groups` in its kernel; None for a one-to-one synapse. bias: real, broadcasts to the shape.
-    pools: sum pools behind it. relayed: it is what a relay hands on, whose unit its reader takes over. of_payloads: the
-    layer reads payloads of currents. finer: by how many bits its weights are finer than its reader's unit; a relay
-    behind it divides by 2^finer, and takes up its bias.
+    weight: real contribution of one integer unit of the source, divisors of pools behind it included; the weights as
+    the network has them, `written`, times `unit`. layer: the NIR node it comes from, with `groups` in its kernel; None
+    for a one-to-one synapse. bias: real, broadcasts to the shape. pools: sum pools behind it. relayed: it is what a
+    relay hands on, whose unit its reader takes over. of_payloads: the layer reads payloads of currents. finer: by how
+    many bits its weights are finer than its reader's unit; a relay behind it divides by 2^finer, and takes up its bias.
     """
 
     name: str
     sources: tuple[str, ...]
     layer: nir.Conv2d | nir.Affine | nir.Linear | None
     weight: Float
+    written: Float
+    unit: float
     layer_shape: ir.Shape
     shape: ir.Shape
     bias: Float
@@ -169,7 +175,14 @@ class Current:
             )
         window = step.kernel[0] * step.kernel[1]
         bias = self.bias if isinstance(node, nir.AvgPool2d) else self.bias * window
-        return replace(self, weight=self.weight * step.unit, bias=bias, shape=shape, pools=(*self.pools, step))
+        return replace(
+            self,
+            weight=self.weight * step.unit,
+            unit=self.unit * step.unit,
+            bias=bias,
+            shape=shape,
+            pools=(*self.pools, step),
+        )
 
     def flattened(self, name: str, shape: ir.Shape) -> Current:
         if self.shape[1:] not in ((), (1, 1)):
@@ -196,6 +209,7 @@ class Current:
         return replace(
             self,
             weight=among(without_groups(self.weight, self.groups)),
+            written=among(without_groups(self.written, self.groups)),
             groups=1,
             bias=among(np.broadcast_to(self.bias.reshape(-1), rows.shape)),
             layer_shape=(width, *self.layer_shape[1:]),
@@ -206,16 +220,17 @@ class Current:
     def as_current(self, name: str) -> Current:
         return self
 
-    def nodes(self, scale: Float, gain: Float, largest: int) -> list[ir.Node]:
+    def nodes(self, scale: Float, gain: Float, lowest: Int, largest: int) -> list[ir.Node]:
         """The integer nodes of this current at `scale`, one number or one a channel: the synapse and its pools.
 
-        Weights beyond `largest` saturate.
+        Weights below `lowest`, one number or one a channel, or above `largest` saturate.
         """
         if self.relayed and self.layer is None:
             scaled: Float = np.asarray(1.0)  # its unit is its reader's
         else:
             scaled = scale * self.gained(gain) if scale.size == 1 else self.gained(gain * scale)
-        weight = np.clip(round_to_int(scaled * (1 << self.finer)), -largest, largest)
+        least = lowest.reshape(-1, *[1] * (scaled.ndim - 1)) if lowest.size > 1 else lowest
+        weight = np.clip(round_to_int(scaled * (1 << self.finer)), least, largest)
         chain: list[ir.Node] = [self._synapse(weight)]
         if self.finer:
             chain.append(self._relay(float(scale) * float(gain.flat[0])))

@@ -12,7 +12,7 @@ from snn2hw.errors import QuantisationError
 from snn2hw.ir.fixed_point import floor_to_int, round_to_int
 from snn2hw.passes.currents import Current, Emitted, Flow, align
 from snn2hw.passes.integer_nodes import IntegerNodes
-from snn2hw.passes.scales import Settings
+from snn2hw.passes.settings import Settings
 
 
 def quantise_input(name: str, shape: ir.Shape, settings: Settings, made: IntegerNodes) -> Emitted:
@@ -63,10 +63,10 @@ def quantise_factor(
             "Only one whole factor over spikes has an integer form; fold others into the weights before or behind",
         )
     factor = int(factors[0])
-    if abs(factor) > settings.weight_max:
+    if abs(factor) > settings.largest(name):
         raise QuantisationError.at(
             name,
-            f"the factor {factor} exceeds the largest weight {settings.weight_max}",
+            f"the factor {factor} exceeds the largest weight {settings.largest(name)}",
             "Fold it into the weights behind, or use more weight bits",
         )
     if factor == 1:

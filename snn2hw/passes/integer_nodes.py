@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from snn2hw import ir
+from snn2hw.ir.fixed_point import Bool
 from snn2hw.network.neuron_rule import Float
 from snn2hw.passes.currents import Current, Emitted, Holds
+from snn2hw.passes.settings import Settings
 
 
 class IntegerNodes:
@@ -27,14 +31,18 @@ class IntegerNodes:
         """The shape of a node that was made."""
         return next(node.shape for node in self.nodes if node.name == name)
 
-    def add_synapses(self, currents: Sequence[Current], scale: Float, gain: Float, weight_max: int) -> tuple[str, ...]:
+    def add_synapses(
+        self, currents: Sequence[Current], scale: Float, gain: Float, on_grid: Bool, settings: Settings
+    ) -> tuple[str, ...]:
         """Add the layers that feed a neuron, at its scale; returns the names of their last nodes.
 
-        A layer that another neuron reads too is made again for this one. scale, gain: one number, or one a channel.
+        A layer that another neuron reads too is made again for this one. scale, gain, on_grid: one, [], or [C], one a
+        channel. Weights on a grid may be the lowest number of their bits, such as -128; others saturate at -127.
         """
         ends = []
         for current in currents:
-            chain = current.nodes(scale, gain, weight_max)
+            largest = settings.largest(current.name)
+            chain = current.nodes(scale, gain, -largest - on_grid.astype(np.int64), largest)
             names = {node.name: self.free(node.name) for node in chain}
             for node in chain:
                 inputs = tuple(names.get(source, source) for source in node.inputs)

@@ -12,7 +12,8 @@ from snn2hw.ir.fixed_point import quantise_decay, round_to_int, split_bias
 from snn2hw.network.neuron_rule import Float, NeuronRule, compact
 from snn2hw.passes.currents import Emitted, Flow
 from snn2hw.passes.integer_nodes import IntegerNodes
-from snn2hw.passes.scales import Settings, neuron_scale, scale_of_stream
+from snn2hw.passes.scales import OFF_GRID, neuron_scale, scale_of_stream
+from snn2hw.passes.settings import Settings
 from snn2hw.passes.thresholds import at_rest_0, integer_threshold
 
 TINY = 1e-6  # steps of the weights: a threshold above 0 has more
@@ -30,14 +31,16 @@ def quantise_neuron(
     currents = [flow.as_current(f"{name}.shortcut") for flow in incoming]
     bias = drive + sum(rule.gain * current.bias for current in currents)
     if any(current.relayed for current in currents):
-        scale = scale_of_stream(name, currents, rule.gain)
+        scale, on_grid = scale_of_stream(name, currents, rule.gain), OFF_GRID
     else:
-        scale = neuron_scale(name, currents, rule, threshold, bias, settings)
-    currents = [current.brought_to(scale, rule.gain, settings.weight_max) for current in currents]
+        scale, on_grid = neuron_scale(name, currents, rule, threshold, bias, settings)
+    if not on_grid.any():
+        most = settings.largest
+        currents = [current.brought_to(scale, rule.gain, most(current.name)) for current in currents]
     bias = drive + sum(rule.gain * current.carried_bias for current in currents)
     each = scale.reshape(-1, *[1] * (len(shape) - 1)) if scale.size > 1 else scale
     _refuse_tiny(name, threshold, each)
-    sources = made.add_synapses(currents, each, rule.gain, settings.weight_max)
+    sources = made.add_synapses(currents, each, rule.gain, on_grid, settings)
     amount = np.broadcast_to(rule.reset_amount, shape)  # a file may hold one number for all
     mantissa, exponent = split_bias(
         compact(each * bias) * (1 << numerics.membrane_shift),

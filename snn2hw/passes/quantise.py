@@ -10,6 +10,8 @@ neurons.py, readouts.py; scales.py chooses the scales, currents.py holds what wa
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import nir
 import numpy as np
 
@@ -27,12 +29,13 @@ from snn2hw.passes.integer_nodes import IntegerNodes
 from snn2hw.passes.neurons import quantise_neuron
 from snn2hw.passes.readouts import quantise_heads, quantise_readout
 from snn2hw.passes.relays import as_payloads, quantise_relay
-from snn2hw.passes.scales import Settings
+from snn2hw.passes.settings import Settings
 from snn2hw.passes.streams import stream_scales
 from snn2hw.passes.thresholds import at_rest_0
 from snn2hw.passes.weight_scales import METHODS
 
 INPUT_BITS = range(2, 9)
+LISTED = 5  # layers that an error names
 
 
 def quantise(
@@ -41,16 +44,18 @@ def quantise(
     numerics: Numerics,
     *,
     weight_bits: int = 8,
+    layer_bits: Mapping[str, int] | None = None,
     input_bits: int = 8,
     method: str = "max",
 ) -> ir.Graph:
     """The integer graph of `network` for a chip: signed weights of `weight_bits`, a signed graded input of
     `input_bits`.
 
-    method: how the weights' scales are chosen, one of weight_scales.METHODS.
+    layer_bits: the bits of single layers, by name, where they have others. method: how the weights' scales are chosen,
+    one of weight_scales.METHODS, where the weights lie on no grid that they keep.
 
     Raises:
-        OptionError: bits out of range, or an unknown method.
+        OptionError: bits out of range or of a layer that there is not, or an unknown method.
         QuantisationError: with every layer that has no integer form, by name, the numbers and what to change.
         ModelError: the graph is malformed.
     """
@@ -65,11 +70,29 @@ def quantise(
     settings = Settings(
         calibration=calibration,
         numerics=numerics,
-        weight_max=(1 << (weight_bits - 1)) - 1,
+        weight_bits=weight_bits,
+        layer_bits=_checked(layer_bits or {}, network, numerics),
         payload_max=(1 << (input_bits - 1)) - 1,
         method=method,
     )
     return _Walk(network, settings).run()
+
+
+def _checked(layer_bits: Mapping[str, int], network: nir.NIRGraph, numerics: Numerics) -> Mapping[str, int]:
+    """The bits of single layers. Raises OptionError for one that has no weights, or bits that there are not."""
+    weighted = [name for name, node in network.nodes.items() if isinstance(node, nir.Conv2d | nir.Affine | nir.Linear)]
+    for name, bits in layer_bits.items():
+        if name not in weighted:
+            raise OptionError(f"weight bits of {name}: the net has no such layer with weights. {_listed(weighted)}")
+        if bits not in numerics.weight_choices:
+            allowed = numerics.weight_choices
+            raise OptionError(f"weight bits of {name}: {bits}; choose {allowed.start} to {allowed.stop - 1}.")
+    return layer_bits
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:LISTED])
+    return f"It has {shown}{' and others' if len(names) > LISTED else ''}; inspect lists all."
 
 
 class _Walk:
@@ -162,7 +185,7 @@ class _Walk:
             isinstance(flow, Emitted)
             and flow.holds == "spikes"
             and flow.unit == 1.0
-            and np.abs(node.weight).max() <= self.settings.weight_max
+            and np.abs(node.weight).max() <= self.settings.largest(name)
         )
         if counts and emits_integers(self.network, name):
             return self.made.add(current.as_integers())

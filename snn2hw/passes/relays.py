@@ -17,7 +17,8 @@ from snn2hw.errors import QuantisationError
 from snn2hw.ir.fixed_point import round_to_int
 from snn2hw.passes.currents import Emitted, Flow
 from snn2hw.passes.integer_nodes import IntegerNodes
-from snn2hw.passes.scales import Settings
+from snn2hw.passes.scales import OFF_GRID
+from snn2hw.passes.settings import Settings
 
 LARGEST_SHIFT = 20
 
@@ -44,8 +45,8 @@ def quantise_relay(
             "it adds up an average of currents and others, which have different units",
             "Put a 1x1 convolution behind the average",
         )
-    currents = [current.brought_to(each, one, settings.weight_max) for current in currents]
-    sources = made.add_synapses(currents, each, one, settings.weight_max)
+    currents = [current.brought_to(each, one, settings.largest(current.name)) for current in currents]
+    sources = made.add_synapses(currents, each, one, OFF_GRID, settings)
     bias = sum((current.carried_bias for current in currents), start=np.zeros((1,) * len(shape)))
     peak = settings.calibration.current.get(name, 0.0)
     shift = _shift(peak * scale, settings.payload_max) if for_layers else 0
@@ -74,7 +75,7 @@ def as_payloads(flow: Emitted, settings: Settings, made: IntegerNodes) -> Emitte
         name = made.free(f"{flow.sources[0]}.payload")
         shape = made.shape(flow.sources[0])
         current = replace(flow, flat=False, shape=shape).as_current(f"{name}.shortcut")
-        sources = made.add_synapses([current], np.asarray(1 / flow.unit), np.ones(1), settings.weight_max)
+        sources = made.add_synapses([current], np.asarray(1 / flow.unit), np.ones(1), OFF_GRID, settings)
         shift = _shift(flow.peak / flow.unit, settings.payload_max)
         most = settings.payload_max
         known = made.payloads[flow.sources] = made.add(

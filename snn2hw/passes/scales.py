@@ -7,59 +7,42 @@ calibrated currents within what the chip holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from snn2hw.errors import QuantisationError
-from snn2hw.ir.numerics import Numerics
+from snn2hw.ir.fixed_point import Bool, round_to_int
 from snn2hw.network.neuron_rule import Float, NeuronRule
-from snn2hw.passes.calibrate import Calibration
 from snn2hw.passes.currents import Current
+from snn2hw.passes.grids import grid_scale
+from snn2hw.passes.settings import Settings, largest_weight
 from snn2hw.passes.weight_scales import METHODS, WHOLE_LAYER, on_lattice
 
-MARGIN = 2.0  # how many times the currents and membranes seen in calibration must fit
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a network is quantised by: the ranges seen, the chip's arithmetic, the largest weight and input payload, and
-    the method that chooses the weights' scales.
-    """
-
-    calibration: Calibration
-    numerics: Numerics
-    weight_max: int
-    payload_max: int
-    method: str
+MARGIN = 2.0  # how many times the currents and membranes seen in calibration must fit; where a grid is kept, once
+OFF_GRID = np.array(False)
 
 
 def neuron_scale(
     name: str, currents: Sequence[Current], rule: NeuronRule, threshold: Float, bias: Float, settings: Settings
-) -> Float:
-    """Input units per unit of the float membrane, [] or one for each channel, [C].
+) -> tuple[Float, Bool]:
+    """Input units per unit of the float membrane, and whether that is a grid of the weights: [] or one a channel, [C].
 
     threshold and bias are real, of a membrane that rests at 0, and broadcast to the neurons' shape. Raises
     QuantisationError if a shortcut's spikes get no whole weight.
     """
-    calibration, numerics = settings.calibration, settings.numerics
-    bias_peak = float(np.abs(bias).max())
-    highest = max(float(threshold.max()), float(rule.reset_amount.max()))
-    reach = highest + MARGIN * calibration.current.get(name, 0.0) + bias_peak
+    steps = [abs(step) for current in currents if (step := current.identity_step(rule.gain)) is not None]
+    most = min(_limits(name, rule, threshold, bias, settings, margin=1.0).values(), default=np.inf)
+    grid = grid_scale(currents, rule.gain, settings, whole_layer=bool(steps))
+    if grid is not None and grid.min() <= most and keeps_shortcuts(grid, steps, settings):
+        scale = np.minimum(grid, most)
+        return scale, scale == grid
     weights = weight_scale(name, currents, rule.gain, settings)
-    limits = {"weights": float(weights.min())}
-    if reach > 0:
-        limits["threshold"] = (numerics.input_limit - 1) / reach
-    if seen := calibration.membrane.get(name, 0.0):
-        limits["membrane"] = (numerics.input_limit - 1) / (MARGIN * seen + float(np.abs(rule.reset_value).max()))
-    if bias_peak > 0:
-        limits["bias"] = (numerics.bias_max >> numerics.membrane_shift) / bias_peak
+    limits = {"weights": float(weights.min())} | _limits(name, rule, threshold, bias, settings, margin=MARGIN)
     limited_by = min(limits, key=lambda key: limits[key])
     limit = np.minimum(weights, min((value for key, value in limits.items() if key != "weights"), default=np.inf))
     lowest = float(threshold.min())
     if np.all(np.isinf(weights)):
-        return _scale_of_bias(limit, lowest)
-    steps = [abs(step) for current in currents if (step := current.identity_step(rule.gain)) is not None]
+        return _scale_of_bias(limit, lowest), OFF_GRID
     if steps and limit * steps[0] < 1:
         raise QuantisationError.at(
             name,
@@ -67,7 +50,31 @@ def neuron_scale(
             f"{float(limit) * steps[0]:.3g}",
             "Scale the layer's weights down",
         )
-    return on_lattice(limit, steps[0] if steps else lowest)
+    return on_lattice(limit, steps[0] if steps else lowest), OFF_GRID
+
+
+def _limits(
+    name: str, rule: NeuronRule, threshold: Float, bias: Float, settings: Settings, *, margin: float
+) -> dict[str, float]:
+    """The largest scales at which thresholds, biases and `margin` times what calibration saw fit the chip's formats."""
+    calibration, numerics = settings.calibration, settings.numerics
+    limits = {}
+    bias_peak = float(np.abs(bias).max())
+    highest = max(float(threshold.max()), float(rule.reset_amount.max()))
+    reach = highest + margin * calibration.current.get(name, 0.0) + bias_peak
+    if reach > 0:
+        limits["threshold"] = (numerics.input_limit - 1) / reach
+    if seen := calibration.membrane.get(name, 0.0):
+        limits["membrane"] = (numerics.input_limit - 1) / (margin * seen + float(np.abs(rule.reset_value).max()))
+    if bias_peak > 0:
+        limits["bias"] = (numerics.bias_max >> numerics.membrane_shift) / bias_peak
+    return limits
+
+
+def keeps_shortcuts(grid: Float, steps: Sequence[float], settings: Settings) -> bool:
+    """Whether shortcuts of these steps, rounded to a grid of the scale [], have weights of at least 1 and fit."""
+    largest = largest_weight(settings.weight_bits)
+    return all(1 <= int(round_to_int(grid * step)) <= largest for step in steps)
 
 
 def scale_of_stream(name: str, currents: Sequence[Current], gain: Float) -> Float:
@@ -101,16 +108,19 @@ def weight_scale(
     [], or [C] with one for each channel, which `whole_layer` rules out. Infinite for a neuron whose layers hold
     nothing but zeros, such as BatchNorm's at the start of a training: its bias may fire it all the same.
     """
-    layers = [current.gained(gain) for current in currents if current.layer is not None]
-    layers = [weights for weights in layers if np.any(weights)]
+    layers: dict[int, list[Float]] = {}  # by the largest weight that their bits hold
+    for current in currents:
+        if current.layer is not None and np.any(weights := current.gained(gain)):
+            layers.setdefault(settings.largest(current.name), []).append(weights)
     steps = [abs(step) for current in currents if (step := current.identity_step(gain))]
     if not layers and not steps:
         if not whole_layer and all(current.layer is not None for current in currents):
             return np.asarray(np.inf)
         raise QuantisationError.at(name, "all weights that feed it are 0", "The layer is dead; remove or retrain it")
     method = (WHOLE_LAYER if steps or whole_layer else METHODS)[settings.method]
-    asked = [method(layers, settings.weight_max)] if layers else []
-    scale: Float = np.minimum.reduce([*asked, *(np.asarray(settings.weight_max / step) for step in steps)])
+    asked = [method(weights, largest) for largest, weights in layers.items()]
+    largest = largest_weight(settings.weight_bits)
+    scale: Float = np.minimum.reduce([*asked, *(np.asarray(largest / step) for step in steps)])
     return scale
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from snn2hw.network.layout import Layout, emits_integers, pair
 from snn2hw.network.neuron_rule import Float, Neuron, rule_of
 from snn2hw.network.relays import LAYERS, relays_of
-from snn2hw.passes.scales import MARGIN, Settings
+from snn2hw.passes.scales import MARGIN
+from snn2hw.passes.settings import Settings, largest_weight
 from snn2hw.passes.thresholds import at_rest_0
 from snn2hw.passes.weight_scales import WHOLE_LAYER, on_lattice
 
@@ -79,10 +80,9 @@ class _Streams:
     def _scale(self, stream: _Stream) -> float:
         settings, numerics = self.settings, self.settings.numerics
         weights, steps = self._weights(stream)
-        limit = np.inf
-        if any(np.any(layer) for layer in weights):
-            limit = float(WHOLE_LAYER[settings.method]([w for w in weights if np.any(w)], settings.weight_max))
-        limit = min([limit, *(settings.weight_max / step for step in steps)])
+        method, most = WHOLE_LAYER[settings.method], largest_weight(settings.weight_bits)
+        limits = [float(method(layers, largest)) for largest, layers in weights.items()]
+        limit = min([np.inf, *limits, *(most / step for step in steps)])
         for name, window in stream.readers.items():
             node = self.network.nodes[name]
             if not isinstance(node, Neuron):
@@ -101,13 +101,13 @@ class _Streams:
             return 1.0
         return float(on_lattice(np.asarray(limit), steps[0] if steps else 0.0))
 
-    def _weights(self, stream: _Stream) -> tuple[list[Float], list[float]]:
-        """The real weights of the layers that flow into a stream, for one unit of what they read; of spikes that do so
-        without a layer what one unit of them is.
+    def _weights(self, stream: _Stream) -> tuple[dict[int, list[Float]], list[float]]:
+        """The real weights of the layers that flow into a stream, for one unit of what they read, by the largest
+        integer that their bits hold, without layers of zeros; of spikes that do so without a layer what one of them is.
 
         Layers that read payloads of currents are left out: they take up what scale there is (currents.py).
         """
-        weights: list[Float] = []
+        weights: dict[int, list[Float]] = {}
         steps: list[float] = []
         for member in (*stream.relays, *stream.readers):
             for source in self.layout.sources[member]:
@@ -120,8 +120,11 @@ class _Streams:
                     node = self.network.nodes[source]
                 if (unit := self._unit(source)) is not None:
                     steps.append(unit)
-                elif isinstance(node, LAYERS) and (unit := self._unit(self.layout.sources[source][0])) is not None:
-                    weights.append(np.asarray(node.weight, np.float64) * unit / window)
+                    continue
+                unit = self._unit(self.layout.sources[source][0]) if isinstance(node, LAYERS) else None
+                if unit is not None and np.any(node.weight):
+                    real = np.asarray(node.weight, np.float64) * unit / window
+                    weights.setdefault(self.settings.largest(source), []).append(real)
         return weights, steps
 
     def _unit(self, name: str) -> float | None:

@@ -54,8 +54,7 @@ class QuantisationAware(nn.Module):
         super().__init__()
         self.model = model.eval()  # BatchNorm keeps its statistics
         self.input_shape = samples.shape
-        self.options = {"weight_bits": weight_bits, "input_bits": input_bits}
-        self.method = method
+        self.weight_bits, self.input_bits, self.method = weight_bits, input_bits, method
         self.calibration = calibrate(trace(model, samples.shape).network, samples, timesteps=timesteps)
         self.substitutes: dict[str, Tensor] = {}
         self.levels: dict[str, Tensor] = {}
@@ -64,7 +63,14 @@ class QuantisationAware(nn.Module):
     def refresh(self) -> None:
         """Quantise the parameters as they are now. Raises QuantisationError where they have no integer form."""
         traced = trace(self.model, self.input_shape, step_neurons=False)
-        graph = quantise(traced.network, self.calibration, load_numerics(), **self.options, method=self.method)
+        graph = quantise(
+            traced.network,
+            self.calibration,
+            load_numerics(),
+            weight_bits=self.weight_bits,
+            input_bits=self.input_bits,
+            method=self.method,
+        )
         self.input = graph.input
         self.levels = _levels(traced, graph)
         targets = _parameters(self.model, traced, requantise(traced, integer_graph(graph)))

@@ -15,6 +15,7 @@ import nir
 import numpy as np
 
 from snn2hw import ir
+from snn2hw.deployment import WeightBits
 from snn2hw.ir.fixed_point import Int
 from snn2hw.network.heads import placed_rows
 from snn2hw.network.layout import Layout, conv_padding, lay_out, pair
@@ -36,14 +37,16 @@ class Chains:
     """Looks at the nodes of a program that stand for layers, pools and shortcuts of the network.
 
     emissions: what the program emits for each node of the network, None for weighted sums, which wait for the lattice
-    of the neuron that reads them. Whoever goes through the network fills it in, in order.
+    of the neuron that reads them. Whoever goes through the network fills it in, in order. moved: of each layer whether
+    its weights were moved, by more than float32's rounding, to become integers.
     """
 
-    def __init__(self, network: nir.NIRGraph, findings: Findings) -> None:
+    def __init__(self, network: nir.NIRGraph, findings: Findings, bits: WeightBits | None = None) -> None:
         self.network, self.findings = network, findings
         self.layout: Layout = lay_out(network)
-        self.weights = Weights(findings)
+        self.weights = Weights(findings, bits)
         self.emissions: dict[str, Emission | None] = {}
+        self.moved: dict[str, bool] = {}
         self._read = {source for node in findings.graph for source in node.inputs}
 
     def joined(self, name: str, reported: str) -> Emission:
@@ -112,7 +115,7 @@ class Chains:
             if layer.weight.shape == expected:
                 alike = groups == actual_groups and places is None
                 rows = ungrouped(kernel, 1 if alike else groups)
-                self.weights.judge(
+                moved = self.weights.judge(
                     name,
                     layer.weight,
                     rows if places is None else taken(rows, places),
@@ -120,6 +123,8 @@ class Chains:
                     groups=1 if alike else actual_groups,
                     slack=slack,
                 )
+                if slack == ROUNDED:
+                    self.moved[name] = moved
         if places is not None:
             bias = np.where(places >= 0, bias[places], 0.0)
         return bias.reshape(-1, *[1] * (len(shape) - 1))

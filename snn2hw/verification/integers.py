@@ -13,6 +13,7 @@ import nir
 import numpy as np
 
 from snn2hw import ir
+from snn2hw.deployment import WeightBits
 from snn2hw.errors import ModelError
 from snn2hw.network.adopt import is_quantised
 from snn2hw.network.heads import heads_of
@@ -31,7 +32,9 @@ QUANTISED = "quantised.nir"
 INTEGERS_ARE_READ = ir.Conv | ir.Linear | ir.Scale | ir.Merge | ir.Threshold
 
 
-def compare_integers(program: ir.Program, network: nir.NIRGraph, integers: nir.NIRGraph) -> Comparison:
+def compare_integers(
+    program: ir.Program, network: nir.NIRGraph, integers: nir.NIRGraph, bits: WeightBits | None = None
+) -> Comparison:
     """Compare every integer of a program with the network it was compiled from, and with its NIR form.
 
     Every node of the program is a layer of the comparison; each of its numbers is counted once for each side. What
@@ -41,38 +44,57 @@ def compare_integers(program: ir.Program, network: nir.NIRGraph, integers: nir.N
         program: what program.npz holds. Its schedule and its bounds are not looked at.
         network: network.nir, what was compiled. If it holds whole numbers already, the program's must be these.
         integers: quantised.nir. A difference between the two files names it in `detail`.
+        bits: what the weights are stated to have; None where nothing says it, and all must agree.
     """
     judged = Findings(program.graph, program.numerics)
     written = Findings(program.graph, program.numerics, file=QUANTISED)
+    moved: dict[str, bool] = {}
     try:
         if is_quantised(network):
             compare_with_file(network, judged)
         else:
-            _Walk(network, judged).run()
+            moved = _Walk(network, judged, bits).run()
     except ModelError as error:
         judged.stop(str(error))
     try:
         compare_with_file(integers, written)
     except ModelError as error:
         written.stop(str(error))
-    return Comparison(sides=SIDES, exact_required=True, layers=merged(judged.layers(), written.layers()))
+    layers = merged(judged.layers(), written.layers())
+    return Comparison(sides=SIDES, exact_required=True, layers=layers, note=_note(moved))
+
+
+def moved_weights(program: ir.Program, network: nir.NIRGraph) -> dict[str, bool]:
+    """Of each layer of a program with weights, by name, whether they were moved: whether its integers, at the scales
+    that the program states, are more than float32's rounding away from the weights of the network it was compiled from.
+
+    Empty for a network of whole numbers, as `export --quantised` writes it, which is not compiled.
+    """
+    return {} if is_quantised(network) else _Walk(network, Findings(program.graph, program.numerics), None).run()
+
+
+def _note(moved: dict[str, bool]) -> str:
+    at_rest = sum(not each for each in moved.values())
+    return f"the weights of {at_rest} of {len(moved)} layers lie on a grid and were not moved" if at_rest else ""
 
 
 class _Walk:
     """Goes through a float network and looks at the nodes of the program that stand for each of its nodes."""
 
-    def __init__(self, network: nir.NIRGraph, findings: Findings) -> None:
+    def __init__(self, network: nir.NIRGraph, findings: Findings, bits: WeightBits | None) -> None:
         self.network, self.findings = network, findings
-        self.chains = Chains(network, findings)
+        self.chains = Chains(network, findings, bits)
         self.layout = self.chains.layout
         self.readers: dict[str, list[str]] = {name: [] for name in network.nodes}
         for source, target in network.edges:
             self.readers[source].append(target)
 
-    def run(self) -> None:
+    def run(self) -> dict[str, bool]:
+        """Look at everything; returns of each layer with weights whether they were moved."""
         for name in self.layout.order:
             self.chains.emissions[name] = self._emission(name, self.network.nodes[name])
         self.chains.weights.finish()
+        return self.chains.moved
 
     def _emission(self, name: str, node: nir.NIRNode) -> Emission | None:
         """Look at what stands for a node and say what it emits."""

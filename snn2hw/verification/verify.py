@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from snn2hw import ir
 from snn2hw.data.aliases import NamedProgress, Note
 from snn2hw.data.samples import Samples, right_answers
+from snn2hw.deployment import WeightBits
 from snn2hw.engines import cycle, fast
 from snn2hw.engines.batches import is_balanced
 from snn2hw.engines.cycle import input_payloads
@@ -56,9 +57,11 @@ NETWORK_SAMPLES = 64  # on which the user's module is run in float64: what a tra
 class Verifiable(Protocol):
     """A program, and what it was made of: a bundle, or what was just compiled.
 
-    runnable: what each runnable back end wrote for it, by name.
+    runnable: what each runnable back end wrote for it, by name. bits: what its weights are stated to have, if they are.
     """
 
+    @property
+    def bits(self) -> WeightBits | None: ...
     @property
     def program(self) -> ir.Program: ...
     @property
@@ -213,7 +216,7 @@ def _of_the_network(
             )
         except CannotRun as error:
             skipped[NETWORK] = str(error)
-    comparisons.append(compare_integers(bundle.program, bundle.network, bundle.integers))
+    comparisons.append(compare_integers(bundle.program, bundle.network, bundle.integers, bundle.bits))
     return comparisons, skipped
 
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from snn2hw import ir
+from snn2hw.deployment import WeightBits
 from snn2hw.ir.fixed_point import Bool, Int
 from snn2hw.network.neuron_rule import Float
 from snn2hw.verification.findings import Findings
 from snn2hw.verification.roundings import TIE
 
 BLOCK = 1 << 18  # weights that are looked at together: their float64 copies stay in the processor's cache
+
+FLOAT32 = 2.0**-24 * (1 + 2.0**-20)  # relative: its rounding, and beside it next to nothing, that of the product
 
 Rows = Callable[[slice], Float]
 """The real weights of some rows of a layer, without groups: [n, inputs, ...]."""
@@ -43,20 +46,25 @@ class Weights:
 
     `slack` is how far an integer may lie from its real number: 0.5 for a rounding, 0 where the numbers themselves must
     be whole. Only a rounding may saturate: then at the largest weight of so many bits, and no weight of the program is
-    larger.
+    larger; if the bits of the layers are stated, of those bits and in that layer.
     """
 
-    def __init__(self, findings: Findings) -> None:
-        self.findings = findings
+    def __init__(self, findings: Findings, bits: WeightBits | None = None) -> None:
+        self.findings, self.bits = findings, bits
+        self._rounded: set[str] = set()
         self.levels = [(1 << (bits - 1)) - 1 for bits in findings.numerics.weight_choices]  # the largest weights
         self._largest = 0
         self._shorts: list[_Short] = []
 
-    def judge(self, name: str, weight: Int, rows: Rows, *, factor: Float, groups: int = 1, slack: float) -> None:
+    def judge(self, name: str, weight: Int, rows: Rows, *, factor: Float, groups: int = 1, slack: float) -> bool:
         """Judge `weight` [O, I / groups, ...] by `rows` times `factor`, [O] or [1].
 
         A kernel in groups says that all weights between the groups are 0: the real ones must round to 0 as well.
+        Returns whether they were moved, by more than float32's rounding. If not, they lie on a grid that is kept.
         """
+        moved = False
+        if slack > 0:
+            self._rounded.add(name)
         self.findings.some_of(name, "weight", compared=weight.size)
         for block, columns in _blocks(weight, groups):
             real = rows(block)
@@ -66,17 +74,19 @@ class Weights:
                 real = real[:, columns]
                 if any(part.any() and not np.all(np.abs(part * by) <= slack + TIE) for part in outside):
                     self.findings.differs(name, f"groups: some weights between the {groups} groups are not 0")
-            self._judge(name, weight, block.start, real * by, slack)
+            moved |= self._judge(name, weight, block.start, real * by, slack)
+        return moved
 
-    def _judge(self, name: str, weight: Int, start: int, real: Float, slack: float) -> None:
+    def _judge(self, name: str, weight: Int, start: int, real: Float, slack: float) -> bool:
         integers = weight[start : start + len(real)]
+        moved = bool(np.any(np.abs(real - integers) > FLOAT32 * np.abs(integers, dtype=np.int64)))
         wrong = ~(np.abs(real - integers) <= slack + TIE)
         if not wrong.any():
-            self._largest = max(self._largest, int(integers.max()), -int(integers.min()))
-            return
+            self._largest = max(self._largest, int(integers.max()), -1 - int(integers.min()))
+            return moved
         plain = integers[~wrong]
         if plain.size:
-            self._largest = max(self._largest, int(plain.max()), -int(plain.min()))
+            self._largest = max(self._largest, int(plain.max()), -1 - int(plain.min()))
         places, actual, exact = np.flatnonzero(wrong), integers[wrong].astype(np.int64), real[wrong]
         short = (slack > 0) & (actual * exact > 0) & (np.abs(actual) < np.abs(exact))
 
@@ -96,6 +106,7 @@ class Weights:
             count = int(np.count_nonzero(alike))
             shorts.append(_Short(name=name, size=int(size), count=count, first=first(alike)))
         self._shorts += sorted(shorts, key=lambda one: one.first.index)
+        return moved
 
     def finish(self) -> None:
         """Tell which of the roundings that are too small do not saturate, and which are too large for the chip.
@@ -103,24 +114,39 @@ class Weights:
         Where some are larger than the level at which others saturate, the fewer are taken for the mistake. To be called
         after the last layer; not for weights that are no roundings, which have no limit here.
         """
+        if self.bits is not None:
+            self._finish_stated(self.bits)
+            return
         level = next((size for size in self.levels[::-1] if self._is_level(size)), self.levels[-1])
         for short in self._shorts:
             if short.size != level:
                 self._tell(short.name, short.count, short.first)
         if level < self._largest:
             for name, weight in self._weights():
-                if len(above := np.argwhere((weight > level) | (weight < -level))):
-                    index = tuple(int(i) for i in above[0])
-                    actual = int(weight[index])
-                    place = _Place(index=index, expected=float(np.sign(actual) * level), actual=actual)
-                    self._tell(name, len(above), place)
+                self._tell_above(name, weight, level)
+
+    def _finish_stated(self, bits: WeightBits) -> None:
+        """As `finish`, where each layer saturates at what its stated bits hold."""
+        for short in self._shorts:
+            if short.size != bits.largest(short.name):
+                self._tell(short.name, short.count, short.first)
+        for name, weight in self._weights():
+            if name in self._rounded:
+                self._tell_above(name, weight, bits.largest(name))
+
+    def _tell_above(self, name: str, weight: Int, level: int) -> None:
+        if len(above := np.argwhere((weight > level) | (weight < -level - 1))):
+            index = tuple(int(i) for i in above[0])
+            actual = int(weight[index])
+            place = _Place(index=index, expected=float(np.sign(actual) * level), actual=actual)
+            self._tell(name, len(above), place)
 
     def _is_level(self, size: int) -> bool:
         """Whether so many weights stand at this size, but should be larger, that it must be the limit of all."""
         standing = sum(short.count for short in self._shorts if short.size == size)
         if not standing or size == self.levels[-1]:
             return bool(standing)
-        above = sum(int(np.count_nonzero((weight > size) | (weight < -size))) for _, weight in self._weights())
+        above = sum(int(np.count_nonzero((weight > size) | (weight < -size - 1))) for _, weight in self._weights())
         return above < standing
 
     def _weights(self) -> Iterator[tuple[str, Int]]:

@@ -210,7 +210,7 @@ REFUSED: dict[str, tuple[Callable[[], nir.NIRGraph], str]] = {
     "a read-out without weights": (lambda: graph(N, ("fc", affine(0), "n")), "output: all weights that feed it are 0"),
     "a threshold far below the weights": (
         lambda: graph(("fc", affine(1e10), "input"), ("n", spiking(4, threshold=0.5), "fc")),
-        "n: its threshold of 0.5 is 8.1e-07 of the smallest step of its weights, 6.2e.05, so no integer tells it",
+        "n: its threshold of 0.5 is 6.4e-09 of the smallest step of its weights, 7.87e.07, so no integer tells it",
     ),
     "a shortcut beside large weights": (
         lambda: graph(N, ("fc", affine(1000), "n"), ("out", spiking(4), "fc+n")),
@@ -357,7 +357,8 @@ def test_large_amounts_of_a_soft_reset_stay_legal() -> None:
 
 def test_a_threshold_of_0_needs_no_calibration() -> None:
     """It sets no limit to the scale: the weights alone do."""
-    made = quantise(graph(("fc", affine(), "input"), ("n", spiking(4, threshold=0.0), "fc")), UNCALIBRATED, LOIHI2)
+    layer = nir.Linear(weight=np.sqrt(np.arange(16.0)).reshape(4, 4))
+    made = quantise(graph(("fc", layer, "input"), ("n", spiking(4, threshold=0.0), "fc")), UNCALIBRATED, LOIHI2)
     assert np.all(made["n"].threshold == 0) and made["fc"].weight.max() == 127
 
 

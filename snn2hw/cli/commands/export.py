@@ -7,11 +7,13 @@ import os
 from snn2hw.cli import console
 from snn2hw.cli.asked import Export
 from snn2hw.cli.commands.arguments import compile_model, load, stem
+from snn2hw.cli.weight_bits import parse_weight_bits
 from snn2hw.exporters import find_backend
 from snn2hw.exporters.bundle import Choice
 from snn2hw.exporters.export import check_place, default_place
 from snn2hw.exporters.export import export as write
 from snn2hw.pipeline import Options
+from snn2hw.verification.integers import moved_weights
 
 
 def export(asked: Export) -> None:
@@ -22,10 +24,12 @@ def export(asked: Export) -> None:
     place = asked.output or default_place(stem(asked.model), choices)
     check_place(place, choices, force=asked.force)
     instead = " in place of what was there" if os.path.lexists(place) else ""
+    bits = parse_weight_bits(asked.weight_bits)
     loaded = load(asked.model, asked.options)
     options = Options(
         timesteps=loaded.timesteps,
-        weight_bits=asked.weight_bits,
+        weight_bits=bits.weight_bits,
+        layer_bits=bits.layer_bits,
         input_bits=asked.input_bits,
         method=asked.calibration,
         chip=asked.chip,
@@ -40,6 +44,7 @@ def export(asked: Export) -> None:
         f"{deployment.calibrated_on}."
     )
     console.show_heads(program)
+    console.show_grids(moved_weights(program, deployment.network))
     console.show_bounds(program)
     console.show_conventions(deployment.conventions)
     for line in lines:

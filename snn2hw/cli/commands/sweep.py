@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from snn2hw.analysis.layer_bits import LayerBits, find_layer_bits
 from snn2hw.analysis.sweep import Sweep, check
 from snn2hw.analysis.sweep import sweep as run
 from snn2hw.api.reading import check_range
@@ -27,6 +29,14 @@ def sweep(asked: Asked) -> None:
     every = asked.calibration == "all"
     methods = tuple(METHODS) if every else tuple(dict.fromkeys(asked.calibration.split(",")))
     check(counts, methods)
+    if asked.per_layer:
+        methods = methods[:1] if every else methods
+        if len(methods) > 1:
+            raise OptionError(f"--calibration {asked.calibration}: --per-layer takes one.")
+        if asked.output is not None:
+            raise OptionError(f"-o {asked.output}: --per-layer draws nothing. Write its result with --json FILE.")
+    elif asked.loss is not None:
+        raise OptionError("--loss is for --per-layer.")
     check_device(asked.device, 1, "fast")
     check_file(asked.output)
     console.check_json(asked.json_file)
@@ -43,21 +53,26 @@ def sweep(asked: Asked) -> None:
         ranges = note_ranges(
             loaded.network, ranges_of, timesteps=loaded.timesteps, progress=lambda a, b: bars("calibrate", a, b)
         )
-        result = run(
-            loaded,
-            ranges,
-            samples,
-            bits=counts,
-            methods=methods,
-            input_bits=asked.input_bits,
-            device=asked.device,
-            progress=bars,
-            on_first=lambda program: check_range(samples, program.graph.input, console, saturate=asked.saturate),
-        )
-    show(result)
+        options: dict[str, Any] = {
+            "bits": counts,
+            "input_bits": asked.input_bits,
+            "device": asked.device,
+            "progress": bars,
+            "on_first": lambda program: check_range(samples, program.graph.input, console, saturate=asked.saturate),
+        }
+        result: Sweep | LayerBits
+        if asked.per_layer:
+            loss = 1.0 if asked.loss is None else asked.loss
+            result = find_layer_bits(loaded, ranges, samples, loss=loss, method=methods[0], **options)
+        else:
+            result = run(loaded, ranges, samples, methods=methods, **options)
+    if isinstance(result, LayerBits):
+        show_layers(result)
+    else:
+        show(result)
     if asked.json_file is not None:
         console.write_json(asked.json_file, result.to_json())
-    if asked.output is not None:
+    if asked.output is not None and isinstance(result, Sweep):
         from snn2hw.analysis.sweep_page import page_of  # plotly is slow to import
 
         write_text(asked.output, page_of(result))
@@ -106,3 +121,26 @@ def show(result: Sweep) -> None:
     for point in result.points:
         if point.refused is not None:
             console.say(f"{point.method}, {point.weight_bits} bits: {point.refused}")
+
+
+def show_layers(result: LayerBits) -> None:
+    """A row for each layer: its weights, the bits found, and the points lost where it alone has so many."""
+    table = Table(
+        "layer",
+        title=f"Bits by layer on {result.samples} samples of {escape(result.data)}, T={result.timesteps}, calibration "
+        f"{result.method}; float {100 * result.float_correct / result.samples:.2f} %",
+        title_justify="left",
+    )
+    counts = sorted({count for each in result.alone.values() for count in each})
+    for heading in ("weights", "bits", *(f"alone at {count}" for count in counts)):
+        table.add_column(heading, justify="right")
+    for name, bits in result.layers.items():
+        alone = [result.alone[name][count] for count in counts]
+        cells = ["none" if correct is None else f"{0.0 - result.lost(correct):+.2f}" for correct in alone]
+        table.add_row(escape(name), f"{result.weights[name]:,}", str(bits), *cells)
+    console.console.print(table)
+    console.say(
+        f"Weights: {result.bits / 8:,.0f} bytes instead of {result.uniform_bits / 8:,.0f}; accuracy "
+        f"{100 * result.correct / result.samples:.2f} % ({0.0 - result.lost(result.correct):+.2f}), where "
+        f"{result.weight_bits} bits for all have {100 * result.uniform_correct / result.samples:.2f} %."
+    )

@@ -27,13 +27,14 @@ def write_neuron(
     reset: Reset,
     amount: Float,
     rest: Float | float = 0.0,
+    start: Float | None = None,
     current_keep: Float | None = None,
 ) -> Neuron:
-    """The NIR neuron u = current_keep u + gain I; v = keep v + (1 - keep) rest + u.
+    """The NIR neuron u = current_keep u + gain I; v = keep v + (1 - keep) rest + u, from v = start, or rest.
 
     Every array broadcasts to [*shape]: keep and current_keep are shares of 0 to 1; gain is what a step adds for a
-    current of 1; threshold, amount (what a spike subtracts) and rest are in units of the membrane. It fires at
-    v > threshold, or with `at_least` at v >= threshold.
+    current of 1; threshold, amount (what a spike subtracts), rest and start are in units of the membrane. It fires at
+    v > threshold, or with `at_least` at v >= threshold. A hard reset leads back to the start.
 
     Time constants, r and w_in are float64: keep and gain must come back exactly. NIR wants arrays of the full shape;
     these are views of a few numbers, since a deep net has tens of millions of neurons.
@@ -53,7 +54,7 @@ def write_neuron(
     v_rest = full(rest)
     firing: dict[str, Any] = {
         "v_threshold": full(just_below(threshold) if at_least else threshold),
-        "v_reset": v_rest,
+        "v_reset": v_rest if start is None else full(start),
         "metadata": metadata,
     }
     if current_keep is not None and np.any(current_keep != 0):

@@ -1,6 +1,7 @@
 """SpikingJelly: its IF and LIF neurons, under the several names that training gives them.
 
-All fire at v >= v_threshold. v_reset None subtracts v_threshold; a number is the hard reset, and where v starts.
+All fire at v >= v_threshold. v_reset None subtracts v_threshold, and v may start anywhere below it; a number is the
+hard reset, and where v starts.
 """
 
 from __future__ import annotations
@@ -131,23 +132,32 @@ def _write(
     """threshold: where it fires, if not at v_threshold. amount: what a reset by subtraction takes away, if not that."""
     rest = spread("v_reset", _rest(module), shape)
     amount = spread("v_threshold", module.v_threshold, shape) if amount is None else amount
-    start = _start(module)
-    if not np.all(numbers(start) == rest):
+    threshold = amount if threshold is None else threshold
+    start = _start_within(module, shape)
+    if module.v_reset is not None and not np.all(start == rest):
         raise NeuronProblem(
             f"its membrane starts at {number_or_range(start)}, but its v_reset is {module.v_reset}, as after "
-            "set_reset_value('v', ...) or where v_reset is set after the neuron was built",
-            "Give v_reset to the constructor, and no other start value",
+            "set_reset_value('v', ...) or where v_reset is set after the neuron was built: a hard reset leads back to "
+            "the start in NIR and on the chip",
+            "Give v_reset to the constructor, and no other start value; or subtract the threshold (v_reset=None)",
+        )
+    if module.v_reset is None and np.any(start >= threshold):
+        raise NeuronProblem(
+            f"its membrane starts at {number_or_range(start)}, at or above its threshold of "
+            f"{number_or_range(threshold)}: it fires without input",
+            "Start it below the threshold",
         )
     return write_neuron(
         shape,
         dtype,
         keep=keep,
         gain=gain,
-        threshold=amount if threshold is None else threshold,
+        threshold=threshold,
         at_least=True,
         reset=Reset.SUBTRACT if module.v_reset is None else Reset.ZERO,
         amount=amount,
         rest=rest,
+        start=start,
         current_keep=current_keep,
     )
 
@@ -157,14 +167,20 @@ def _start(module: Any) -> Any:
     return getattr(module, "_memories_rv", {}).get("v", _rest(module))
 
 
+def _start_within(module: Any, shape: Shape) -> Float:
+    """What reset() gives v, one number or what broadcasts to the neurons [*shape]."""
+    return spread("v", _start(module), shape)
+
+
 def _rest(module: Any) -> Any:
     return 0.0 if module.v_reset is None else module.v_reset
 
 
 def _convention(module: Any) -> Convention:
-    start = number_or_range(_rest(module))
-    reset = "by subtraction" if module.v_reset is None else f"to {start}"
-    return Convention(framework="SpikingJelly", fires="v >= threshold", reset=reset, start=start)
+    reset = "by subtraction" if module.v_reset is None else f"to {number_or_range(_rest(module))}"
+    return Convention(
+        framework="SpikingJelly", fires="v >= threshold", reset=reset, start=number_or_range(_start(module))
+    )
 
 
 def _reset_state(module: Any) -> None:

@@ -17,16 +17,18 @@ from snn2hw.frontends.torch.builder import Builder, Refused
 from snn2hw.frontends.torch.places import is_users, place_of
 from snn2hw.frontends.torch.values import Value
 from snn2hw.frontends.torch.weighted import Parameter
+from snn2hw.network.neuron_rule import Float
 
 
 @dataclass(kw_only=True, eq=False)
 class NeuronCalls:
     """The calls of one neuron layer so far: their steps, the current of the first, and whether that of another one is
-    computed in another way.
+    computed in another way. start: the membranes [*shape] that its caller starts it from; None for what it has itself.
     """
 
     first: Value
     steps: list[int]
+    start: Float | None = None
     differs: bool = False
 
 

@@ -134,7 +134,8 @@ class Interpreter:
 
     def _neuron(self, x: Tensor, given: list[Tensor], path: str, call: int) -> Tensor:
         neuron = self.module.get_submodule(path)
-        states = () if isinstance(neuron, IntegerNeuron) or not call else given
+        starts = call > 0 or any(bool(state.any()) for state in given)  # from zeros each does by itself
+        states = given if starts and not isinstance(neuron, IntegerNeuron) else ()
         returned: Any = neuron.forward(x, *states)  # without its hooks: what they do was captured
         tensors: list[Tensor] = [self._cast(value) for value in tree_leaves(returned) if isinstance(value, Tensor)]
         self._states[path] = tensors

@@ -20,6 +20,7 @@ from snn2hw.frontends.torch.lower import Lowering
 from snn2hw.frontends.torch.places import is_users, place_of
 from snn2hw.frontends.torch.separate import drop_unused, separate_readers
 from snn2hw.frontends.torch.time_in import TimeIn
+from snn2hw.network.neuron_rule import Float
 
 _SAMPLES = 2  # more than one, so that samples can be told apart
 _STEPS = 4  # where nothing says how many there are
@@ -27,7 +28,10 @@ _STEPS = 4  # where nothing says how many there are
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
-    """A model read in one way: what came of it, and what is in the way."""
+    """A model read in one way: what came of it, and what is in the way.
+
+    starts: by the path of a neuron the membranes [*shape] that its caller starts it from.
+    """
 
     time: TimeIn
     steps: int
@@ -40,6 +44,7 @@ class Reading:
     holders: Mapping[str, Holder]
     heads: tuple[Head, ...]
     dtype: torch.dtype
+    starts: Mapping[str, Float]
 
     @property
     def calls(self) -> int:
@@ -128,6 +133,7 @@ def _read(module: nn.Module, input_shape: Shape, time: TimeIn, steps: int) -> Re
         holders=lowering.model.builder.holders,
         heads=lowering.heads,
         dtype=dtype,
+        starts={path: calls.start for path, calls in lowering.model.neurons.items() if calls.start is not None},
     )
 
 

@@ -11,13 +11,15 @@ from torch import nn
 
 from snn2hw.data.aliases import Shape
 from snn2hw.frontends import neurons
+from snn2hw.frontends.neurons.parameters import number_or_range
 from snn2hw.frontends.torch.arrange import Batch, Inner
 from snn2hw.frontends.torch.call import Call, Given, NeuronCalls
 from snn2hw.frontends.torch.membranes import Membrane, integrated, is_read_alone, keep_of
 from snn2hw.frontends.torch.parts import MIXED, channels_of, flattened, refuse_margin
 from snn2hw.frontends.torch.picks import in_order
 from snn2hw.frontends.torch.values import State, Unknown, Value, as_integer
-from snn2hw.network.neuron_rule import Neuron
+from snn2hw.ir.fixed_point import Reset
+from snn2hw.network.neuron_rule import Float, Neuron, rule_of
 
 _WHOLE = "Take the mean over time behind the last neuron"
 
@@ -40,7 +42,7 @@ def neuron(call: Call) -> Value | Membrane:
             membrane = integrated(call, path, keep, call.model.membranes.get(path), value, given)
             call.model.membranes[path] = membrane
             return membrane
-    _check_states(call, path, number, given)
+    start = _check_states(call, path, number, given)
     lead = 2 if is_multi_step(module) else 1
     parts = value.at.split(lead) if value.at.rank >= lead else None
     if parts is None:
@@ -51,7 +53,8 @@ def neuron(call: Call) -> Value | Membrane:
     if path not in call.model.neurons:
         node = _read_arranged(call, module, value.shape, inner)
         call.builder.add_neuron(path, node, value)
-        call.model.neurons[path] = NeuronCalls(first=value, steps=list(steps))
+        start = None if start is None else _start_of(call, node, start, inner)
+        call.model.neurons[path] = NeuronCalls(first=value, steps=list(steps), start=start)
     else:
         _again(call, path, value, steps)
     count = call.model.numbering.samples
@@ -171,8 +174,29 @@ def _again(call: Call, path: str, value: Value, steps: list[int]) -> None:
         )
 
 
-def _check_states(call: Call, path: str, number: int, given: list[Any]) -> None:
-    """The states that the caller passes must be those that the call before returned, and 0 before the first."""
+def _start_of(call: Call, node: Neuron, start: Float, inner: Inner) -> Float:
+    """The membranes [*shape] that neurons start from. Raises Refused where no NIR neuron starts so."""
+    shape = np.shape(node.v_threshold)
+    if start.shape != shape or not inner.is_identity:
+        raise call.refuse(
+            f"the neuron starts from a state of shape {list(start.shape)}, its layer has {list(shape)}",
+            "Start all neurons of the layer in their order",
+        )
+    rule = rule_of(call.path, node)
+    if rule.reset is Reset.ZERO:
+        raise call.refuse(
+            f"the neuron starts from {number_or_range(start)}, but a spike resets it to "
+            f"{number_or_range(rule.reset_value)}: a hard reset leads back to the start in NIR and on the chip",
+            "Reset by subtraction, or start where the reset leads to",
+        )
+    return start
+
+
+def _check_states(call: Call, path: str, number: int, given: list[Any]) -> Float | None:
+    """The states that the caller passes must be those that the call before returned. Before the first all must be 0 but
+    the membrane, the last of them; it is returned, [*shape], if it is not 0 either.
+    """
+    start = None
     module = call.model.module.get_submodule(path)
     leaves_state = neurons.reader_of(module) is not None and neurons.leaves_state(module)
     if leaves_state and call.model.steps == 1:
@@ -184,6 +208,11 @@ def _check_states(call: Call, path: str, number: int, given: list[Any]) -> None:
         if isinstance(passed, Given) and not bool(passed.values.any()):
             if number:
                 raise call.refuse(f"the neuron starts anew in step {number}", "Pass the state of the step before")
+        elif isinstance(passed, Given) and leaves_state and not number and place == len(given) - 1:
+            membrane = passed.values.detach().cpu().numpy()
+            if not membrane.ndim or np.any(membrane != membrane[:1]):
+                raise call.refuse("the samples of a batch start from other states", "Start every sample alike")
+            start = membrane[0]
         elif isinstance(passed, State):
             if (passed.path, passed.call) != (path, number - 1):
                 raise call.refuse(
@@ -193,6 +222,10 @@ def _check_states(call: Call, path: str, number: int, given: list[Any]) -> None:
             if passed.number != place + 1:
                 raise call.refuse("the neuron's states are passed in another order", "Pass them as they came")
         else:
-            raise call.refuse("the neuron starts from a state that is not 0", "Start from zeros")
+            raise call.refuse(
+                "the neuron starts from a state that is not 0",
+                "Start from zeros; a membrane of snnTorch's (init_hidden=False) may start from parameters",
+            )
     if number and not given and leaves_state:
         raise call.refuse(f"the neuron starts anew in step {number}", "Pass the state of the step before")
+    return start

@@ -22,6 +22,7 @@ from snn2hw.frontends.torch.interpreter import Interpreter, Rounding
 from snn2hw.frontends.torch.reading import Reading, captured, read, refuse_more_inputs, wrap_neurons
 from snn2hw.frontends.torch.time_in import TimeIn
 from snn2hw.frontends.torch.user_model import UserModel
+from snn2hw.network.neuron_rule import Float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +36,7 @@ class Traced:
     user_model: the module that was traced, as it was. substitutes: calls of the captured graph that compute with
     another weight and bias. passed: calls that pass their input on. read, made: calls that round what they read, and
     what they compute. known: what was captured, by steps and samples.
+    starts: by path the membranes [*shape] that the model itself starts a neuron from.
     """
 
     module: nn.Module
@@ -54,6 +56,7 @@ class Traced:
     read: Mapping[str, Rounding] = field(default_factory=dict)
     made: Mapping[str, Rounding] = field(default_factory=dict)
     known: dict[tuple[int, int], Captured] = field(default_factory=dict)
+    starts: Mapping[str, Float] = field(default_factory=dict)
 
     @property
     def layers(self) -> frozenset[str]:
@@ -184,6 +187,8 @@ def trace(
         )
     if blockers:
         raise UnsupportedError(blockers)
+    for path, start in reading.starts.items():  # the neuron itself, which was checked, knows nothing of it
+        reading.network.nodes[path].v_reset = start
     return Traced(
         module=module,
         source=module,
@@ -209,4 +214,5 @@ def trace(
             },
         ),
         known={(reading.steps, reading.samples): reading.captured},
+        starts=reading.starts,
     )

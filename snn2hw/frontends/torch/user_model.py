@@ -25,6 +25,7 @@ from snn2hw.frontends import neurons
 from snn2hw.frontends.neurons.float64 import Float32IsFloat64, InFloat64
 from snn2hw.frontends.torch.copies import copy_of
 from snn2hw.frontends.torch.emissions import Head
+from snn2hw.frontends.torch.quantised_layers import keep_quantised_weights
 from snn2hw.frontends.torch.time_in import TimeIn
 
 _STEP_NAMES = ("t", "ts", "step", "time", "timestep", "time_step")
@@ -80,6 +81,7 @@ class UserModel:
         Raises ModelError where the module cannot be copied.
         """
         module = copy_of(self.module)
+        keep_quantised_weights(module)
         for part in module.modules():
             part._buffers.update({name: _in(dtype, buffer) for name, buffer in part._buffers.items()})
         arithmetic: AbstractContextManager[object] = InFloat64() if dtype == torch.float64 else nullcontext()
