@@ -479,7 +479,7 @@ def test_data_beyond_the_calibrated_range_are_refused_unless_they_may_saturate()
 def test_data_that_is_no_npz_is_told() -> None:
     assert fail("simulate", "tiny.lava", "--data", "mnist") == (
         "mnist: there is no such file, and no data set of that name (known: digits, moving-digits, "
-        "dvs128-gesture:FOLDER, cifar10-dvs:FOLDER, n-mnist:FOLDER, imagenet:FOLDER)."
+        "dvs128-gesture:FOLDER, cifar10-dvs:FOLDER, n-mnist:FOLDER, imagenet:FOLDER). Did you mean n-mnist?"
     )
     for path, content in {"text.npz": b"hello", "empty.npz": b"", "csv.npz": b"1,2,3\n" * 50}.items():
         Path(path).write_bytes(content)
