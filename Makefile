@@ -32,13 +32,14 @@ WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all faults bench docs check format base setup lava browser clean FORCE
+.PHONY: help demo test test-all faults fuzz bench docs check format base setup lava browser clean FORCE
 
 help:
 	@echo 'make demo     export, run in Lava and verify a trained SEW ResNet'
 	@echo 'make test     run the tests                  (PYTEST="-k name" selects, WORKERS=n)'
 	@echo 'make test-all the same, the slow tests and more drawn nets besides'
 	@echo 'make faults   inject each fault of a Lava run ten times                           (ROUNDS=n)'
+	@echo 'make fuzz     read and refuse thousands of changed files               (ROUNDS=n of each kind, FIRST=n)'
 	@echo 'make bench    measure the simulator side by side with SpikingJelly and snnTorch   (CASES="18-224-4 ...")'
 	@echo 'make docs     build the documentation site into build/site'
 	@echo 'make check    formatting, lint and types     (make format puts the first two right)'
@@ -55,6 +56,10 @@ test-all: setup lava browser
 
 faults: setup lava
 	@$(ONE_THREAD) SNN2HW_FAULT_ROUNDS=$(or $(ROUNDS),10) $(CLIENTS)/bin/python -m pytest --numprocesses $(WORKERS) tests/exporters/lava/test_faults.py
+
+fuzz: setup
+	@$(ONE_THREAD) SNN2HW_FUZZ=$(or $(ROUNDS),300) SNN2HW_FUZZ_FIRST=$(or $(FIRST),15) $(CLIENTS)/bin/python -m pytest \
+	    --numprocesses $(WORKERS) tests/cli/test_strange_files.py
 
 bench: setup
 	@$(CLIENTS)/bin/python -W ignore benchmarks/simulator.py $(CASES)

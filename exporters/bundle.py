@@ -5,12 +5,8 @@ It says what it holds and where it came from, and whoever reads it checks every 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,15 +20,15 @@ from snn2hw import __version__, ir
 from snn2hw.deployment import Deployment, WeightBits
 from snn2hw.errors import BundleError, OptionError
 from snn2hw.exporters import Backend, is_runnable
+from snn2hw.exporters.manifest import SCHEMA, read_manifest, sha256, write_manifest
+from snn2hw.files import telling_what_is_needed
 from snn2hw.ir.file import kind_name, read_program, write_program
 from snn2hw.ir.gates import joins
 from snn2hw.network.nir_file import read_nir
 from snn2hw.network.write_integers import integer_graph
+from snn2hw.scratch import replace_folder, scratch_folder
 
-SCHEMA = "snn2hw.bundle/1"
 VERSIONS_OF = ("torch", "nir", "numpy")
-BEFORE_BACKENDS = {"backends": {"lava": {"artefact": "lava", "runnable": True}}}
-"""What a bundle holds whose manifest is from before there were other back ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,26 +109,17 @@ def check_output(output: Path) -> None:
         raise OptionError(f"{output} exists and is not a bundle. Choose another -o, or remove it.")
 
 
-def write_manifest(bundle: Path, manifest: dict[str, Any]) -> None:
-    """Write manifest.json with the sha256 of every other file of the bundle, and of the manifest itself."""
-    files = sorted(path for path in bundle.rglob("*") if path.is_file() and path.name != "manifest.json")
-    sealed = {key: value for key, value in manifest.items() if key not in ("sha256", "manifest_sha256")}
-    sealed["sha256"] = {path.relative_to(bundle).as_posix(): _sha256(path.read_bytes()) for path in files}
-    sealed["manifest_sha256"] = _seal(sealed)
-    (bundle / "manifest.json").write_bytes(_manifest_bytes(sealed))
-
-
 def read_bundle(path: Path) -> Bundle:
     """Read a bundle and check every file's sha256.
 
     Raises BundleError if it is no bundle, of another version, or a file is missing, changed, or new code.
     """
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     for name, digest in manifest["sha256"].items():
         file = path / name
         if not file.is_file():
             raise BundleError(f"{path}: {name} is missing. Export the bundle again.")
-        if _sha256(file.read_bytes()) != digest:
+        if sha256(file.read_bytes()) != digest:
             raise BundleError(f"{path}: {name} was changed after the export (its sha256 differs). Export it again.")
     for name in manifest["backends"]:
         for file in sorted((path / name).rglob("*.py")):  # Python would import it instead of a module of the same name
@@ -141,6 +128,7 @@ def read_bundle(path: Path) -> Bundle:
                     f"{file}: this file was added after the export. Remove it, or export the bundle again."
                 )
     program = read_program(path / "program.npz")
+    _check_agreement(path, manifest, program)
     return Bundle(
         path=path,
         manifest=manifest,
@@ -150,45 +138,31 @@ def read_bundle(path: Path) -> Bundle:
     )
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    file = path / "manifest.json"
-    if not file.is_file():
+def _check_agreement(path: Path, manifest: dict[str, Any], program: ir.Program) -> None:
+    """Raise BundleError where the manifest says anything else of the program than the program itself."""
+    options = manifest["source"]["options"]
+    said = (manifest["timesteps"], options["timesteps"], tuple(options["input_shape"]))
+    timesteps, shape = program.schedule.timesteps, program.graph.input.shape
+    if said != (timesteps, timesteps, shape):
         raise BundleError(
-            f"{path}: no manifest.json, so this is not a bundle. Make one with snn2hw export --target lava."
+            f"{path}: manifest.json speaks of {said[0]} and {said[1]} time steps and an input {list(said[2])}, the "
+            f"program has {timesteps} and {list(shape)}. Export the bundle again."
         )
-    content = file.read_bytes()
-    try:
-        manifest: dict[str, Any] = json.loads(content)
-        intact = content == _manifest_bytes(manifest)
-        seal = manifest.pop("manifest_sha256")
-        schema, files = manifest["schema"], manifest["sha256"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{file}: damaged ({type(error).__name__}: {error}). Export the bundle again.") from None
-    if schema != SCHEMA:
-        raise BundleError(f"{file}: schema {schema!r}; this version of snn2hw reads {SCHEMA!r}. Export it again.")
-    if not intact or seal != _seal(manifest) or "program.npz" not in files:
-        raise BundleError(f"{file}: it was changed after the export (its sha256 differs). Export the bundle again.")
-    return BEFORE_BACKENDS | manifest
 
 
 @contextmanager
 def directory_in_place(output: Path) -> Iterator[Path]:
-    """A directory beside `output` that takes its place when all went well, and is gone otherwise."""
+    """A directory on the disk of `output` that takes its place when all went well, and is gone otherwise.
+
+    Raises CannotWrite where the disk does not take it.
+    """
     output = output.resolve()  # a link stays, and what it leads to is replaced
     output.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
-        yield beside
-        beside.chmod(0o755)
-        if output.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=output.parent))
-            os.replace(output, old)  # a directory may replace an empty one
-            os.replace(beside, output)
-            shutil.rmtree(old)
-        else:
-            os.replace(beside, output)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with telling_what_is_needed(output), scratch_folder(output.parent) as folder:
+        new = folder / output.name
+        new.mkdir()
+        yield new
+        replace_folder(new, output)
 
 
 def _artefact(backend: Backend) -> PurePosixPath:
@@ -277,18 +251,6 @@ def _is_bundle(path: Path) -> bool:
     """Whether a bundle, whole or damaged, stands there: nothing else may be replaced."""
     others = ("program.npz", "quantised.nir")  # a manifest.json stands in many folders
     return (path / "manifest.json").is_file() and any((path / name).is_file() for name in others)
-
-
-def _manifest_bytes(manifest: dict[str, Any]) -> bytes:
-    return f"{json.dumps(manifest, indent=1)}\n".encode()
-
-
-def _seal(manifest: dict[str, Any]) -> str:
-    return _sha256(json.dumps(manifest, sort_keys=True).encode())
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _readme(deployment: Deployment, choices: Sequence[Choice]) -> str:

@@ -52,6 +52,10 @@ class OptionError(Snn2hwError):
     """A command-line option or function argument is out of range."""
 
 
+class CannotWrite(Snn2hwError, OSError):
+    """A file cannot be written, as on a full disk; what stood in its place is as it was."""
+
+
 class MissingPackage(Snn2hwError):
     """A package is not installed that only some tasks need."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snn2hw.errors import ModelError, OptionError
+from snn2hw.errors import CannotWrite, ModelError, OptionError
+from snn2hw.scratch import remove_leftovers, scratch_folder
 
 if TYPE_CHECKING:  # numpy is slow to import, and --help does without
     from numpy.typing import NDArray
@@ -27,7 +29,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file complete and on the disk, or leave what was there."""
-    with beside(path) as part, part.open("wb") as file:
+    with beside(path, size=len(content)) as part, part.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -37,41 +39,65 @@ def write_npz(path: Path, arrays: dict[str, Any]) -> None:
     """Write arrays as .npz, complete or not at all."""
     import numpy as np
 
-    with beside(path, ".npz") as part:
+    with beside(path, ".npz", size=sum(array.nbytes for array in arrays.values())) as part:
         np.savez_compressed(part, allow_pickle=False, **arrays)
 
 
 @contextmanager
-def beside(path: Path, ending: str = "") -> Iterator[Path]:
-    """The name of a file beside `path` that takes its place when all went well, and is gone otherwise.
+def beside(path: Path, ending: str = "", *, size: int | None = None) -> Iterator[Path]:
+    """The name of a file on the disk of `path` that takes its place when all went well, and is gone otherwise.
 
-    ending: of that name, for a writer that would add its own.
+    ending: of that name, for a writer that would add its own. size: how many bytes it will have at most, if known.
+    Raises CannotWrite where the disk does not take it.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part{ending}")
-    try:
+    with telling_what_is_needed(path, size), scratch_folder(path.parent) as folder:
+        part = folder / f"{path.name}{ending}"
         yield part
         os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager
 def arrays_on_disk(folder: Path) -> Iterator[Callable[[str, tuple[int, ...], Any], NDArray[Any]]]:
     """What makes arrays that live in files in `folder`, not in memory; they are gone when this ends.
 
-    It is called with a name, a shape and a type, and gives an array [*shape].
+    It is called with a name, a shape and a type, and gives an array [*shape]. Raises CannotWrite on a full disk.
     """
     import numpy as np
 
-    with tempfile.TemporaryDirectory(prefix=".snn2hw-", dir=folder) as place:
+    with scratch_folder(folder) as place:
         numbers = count()
-        yield lambda name, shape, dtype: np.lib.format.open_memmap(
-            Path(place, f"{next(numbers)}.npy"), mode="w+", dtype=dtype, shape=shape
-        )
+
+        def make(name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+            file = place / f"{next(numbers)}.npy"
+            size = math.prod(shape) * np.dtype(dtype).itemsize
+            with telling_what_is_needed(folder, size, f"the spikes of {name}"):
+                array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+                with file.open("r+b") as opened:  # a full disk is told here, and does not end the process later
+                    os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+            return array
+
+        yield make
+
+
+@contextmanager
+def telling_what_is_needed(path: Path, size: int | None = None, what: str = "it") -> Iterator[None]:
+    """Raise CannotWrite in place of an OSError, with `path`, the reason, and how many bytes `what` takes, if known."""
+    try:
+        yield
+    except CannotWrite:
+        raise
+    except OSError as error:
+        needed = "" if size is None else f" {what[:1].upper()}{what[1:]} takes up to {_in_words(size)}."
+        raise CannotWrite(f"{path}: it cannot be written ({error.strerror or error}).{needed}") from error
+
+
+def _in_words(size: int) -> str:
+    return f"{size:,} bytes" if size < 100_000 else f"{size / 1e6:,.1f} MB"
 
 
 def check_place(path: Path) -> None:
     """Raise OptionError if nothing can be written beside `path`: known before the work begins, not after it."""
+    remove_leftovers(path.parent)
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass

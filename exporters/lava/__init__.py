@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from snn2hw.data.aliases import Note, Progress
 from snn2hw.errors import Blocker, OptionError
 from snn2hw.exporters import NoOptions, Part, option
+from snn2hw.exporters.trust import TRUST
 
 if TYPE_CHECKING:
     from snn2hw import ir
@@ -44,6 +45,7 @@ class LavaRun:
         refused_unused=True,
     )
     deadline: float | None = option(None, "Seconds that a run in Lava may take.")
+    trust_bundle: bool = TRUST
 
     def __post_init__(self) -> None:
         kind, most = "stock" if self.stock_only else self.processes, self.lava_processes
@@ -134,9 +136,14 @@ class LavaBackend:
         ensure_environment(tell)
 
     def run(self, artefact: Path, samples: Samples, options: LavaRun, progress: Progress) -> ir.Spikes:
-        """Run the bundle around the run time in real Lava: ir.Spikes [N, T, *shape] by layer. Raises LavaError."""
+        """Run the bundle around the run time in real Lava: ir.Spikes [N, T, *shape] by layer.
+
+        Raises LavaError, and BundleError for a run time that no known version wrote, unless the options trust it.
+        """
+        from snn2hw.exporters.lava.run_time import check_run_time
         from snn2hw.exporters.lava.simulate import simulate
 
+        check_run_time(artefact.with_name("lava"), trusted=options.trust_bundle)
         return simulate(
             artefact.parent,
             samples,

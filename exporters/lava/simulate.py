@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -13,6 +12,7 @@ from snn2hw.data.aliases import Progress
 from snn2hw.data.samples import Samples
 from snn2hw.exporters.lava import Processes
 from snn2hw.exporters.lava.host import run_lava
+from snn2hw.scratch import scratch_folder
 
 
 class RunOptions(TypedDict, total=False):
@@ -31,8 +31,8 @@ def simulate(
 
     Spikes are [N, T, *shape] by layer, logits [N, K]. Raises LavaError.
     """
-    with tempfile.TemporaryDirectory(prefix="snn2hw-") as folder:
-        given, made = Path(folder, "x.npz"), Path(folder, "spikes.npz")
+    with scratch_folder() as folder:
+        given, made = folder / "x.npz", folder / "spikes.npz"
         np.savez(given, x=samples.x)
         run_lava(bundle, given, made, on_progress=progress, **options)
         with np.load(made, allow_pickle=False) as file:

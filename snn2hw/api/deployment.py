@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from snn2hw.report.document import make_report
 from snn2hw.report.prices import load_profiles
 from snn2hw.report.subject import Subject, of_bundle, of_deployment
 from snn2hw.report.verification import stated
+from snn2hw.scratch import scratch_folder
 from snn2hw.shown.tables import Part, Table, as_html, as_text
 from snn2hw.verification.verdict import Verification
 from snn2hw.verification.verify import Verifiable, prepare_backends, verify
@@ -238,8 +238,8 @@ class Deployment:
         if not backends or (all(name in of.runnable for name in backends) and self.bundle is not None):
             yield of
             return
-        with tempfile.TemporaryDirectory(prefix="snn2hw-") as folder:
-            place = Path(folder, "bundle")
+        with scratch_folder() as folder:
+            place = folder / "bundle"
             write_bundle(self.compiled, place, [choose(name) for name in backends])
             written = read_bundle(place)
             runnable = {**of.runnable, **written.runnable}  # those that do not run stay named

@@ -6,7 +6,9 @@ Each command imports its work when it is called: torch is slow to import, and --
 from __future__ import annotations
 
 import sys
+import tempfile
 import traceback
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -17,7 +19,9 @@ from snn2hw.cli.asked import COMMANDS
 from snn2hw.cli.command import Command, options_of
 from snn2hw.cli.configured import configured
 from snn2hw.cli.in_help import GROUP_AND_EXAMPLE
+from snn2hw.cli.signals import Asked, ending_in_order
 from snn2hw.errors import Snn2hwError, missing_package
+from snn2hw.scratch import remove_leftovers
 
 INTERRUPTED = 130  # the exit code that shells give a command ended by Ctrl-C
 
@@ -28,21 +32,28 @@ for arguments in COMMANDS:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0 done, 1 a check failed, 2 the command or its input is at fault."""
-    words = sys.argv[1:] if arguments is None else arguments
-    invocation, words = invocation_of(words)
+    invocation, words = invocation_of(sys.argv[1:] if arguments is None else arguments)
     console.set_volume(less=invocation.quiet, more=invocation.verbose)
+    with ending_in_order() as asked:
+        return _run(invocation, words, asked)
+
+
+def _run(invocation: Invocation, words: list[str], asked: Asked) -> int:
     try:
+        remove_leftovers(Path(tempfile.gettempdir()))
         defaults = configured({Command(each).__name__: options_of(each) for each in COMMANDS})
         code: Any = app(words, prog_name="snn2hw", standalone_mode=False, obj=invocation, default_map=defaults)
         if code == INTERRUPTED:  # typer ends a command so on Ctrl-C, without a word
-            return _interrupted()
+            return _interrupted(asked)
         return code if isinstance(code, int) else 0
     except typer.Exit as stop:
         return stop.exit_code
     except typer.Abort:
-        return _interrupted()
+        return _interrupted(asked)
     except KeyboardInterrupt:
-        return _interrupted()
+        return _interrupted(asked)
+    except MemoryError as error:
+        return _failed(invocation, error, f"there is not enough memory for this ({str(error) or 'out of memory'}).")
     except Snn2hwError as error:
         return _failed(invocation, error, str(error))
     except Exception as error:
@@ -70,9 +81,9 @@ def _failed(invocation: Invocation, error: BaseException, message: str) -> int:
     return 2
 
 
-def _interrupted() -> int:
-    console.fail("interrupted.")
-    return INTERRUPTED
+def _interrupted(asked: Asked) -> int:
+    console.fail("interrupted." if asked.exit_code == INTERRUPTED else f"ended by {asked.number.name}.")
+    return asked.exit_code
 
 
 def run() -> None:

@@ -234,6 +234,10 @@ class Analyse:
 class Doctor:
     """Show what is installed, what is missing, and how to get it. Exits with 1 if something is missing."""
 
+    clean: Annotated[
+        bool,
+        typer.Option("--clean", help="Remove what killed commands left in this folder and among temporary files."),
+    ] = False
     json_file: JsonOption = None
 
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -19,6 +18,7 @@ from snn2hw.errors import Blocker
 from snn2hw.files import check_file, write_text
 from snn2hw.shown import progress, tables
 from snn2hw.shown.progress import Bars
+from snn2hw.shown.terminal import Terminal
 
 if TYPE_CHECKING:  # they import torch, which is slow, and --help does without
     from snn2hw import ir
@@ -34,8 +34,8 @@ LISTED = 5  # layers that a line names
 STDOUT = "-"
 PIPE_WIDTH = 120  # columns of a table where no terminal says how wide it is
 
-console = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+console = Terminal(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+errors = Terminal(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 quiet, verbose = False, False
@@ -96,7 +96,7 @@ def bars() -> Iterator[Bars]:
 def show_conventions(conventions: Mapping[str, Convention]) -> None:
     """The firing, reset and initial-state conventions, once for each kind of neuron."""
     for kind, count in Counter(conventions.values()).items():
-        console.print(
+        say(
             f"Neurons: {count} layers of {kind.framework}, firing at {kind.fires}, reset {kind.reset}, starting at "
             f"{kind.start}."
         )

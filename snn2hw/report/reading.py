@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
+from snn2hw.documents import read_json
 from snn2hw.errors import OptionError
 from snn2hw.mapping.placement import RESOURCES
 from snn2hw.report.document import Report
@@ -27,16 +26,14 @@ def read_report(path: Path) -> Report:
         document = json.loads(file.read_bytes())
         if isinstance(document, dict) and document.get("schema") == BEFORE:
             document = _of_version_1(document)
-        return TypeAdapter(Report).validate_json(json.dumps(document))
+        return read_json(json.dumps(document).encode(), Report)
     except FileNotFoundError:
         raise OptionError(f"--compare {path}: there is no {file.name}. `snn2hw report` writes one.") from None
     except OSError as error:
         raise OptionError(f"--compare {path}: {file.name} cannot be read ({error.strerror}).") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        reason = f"{where}: {first['msg']}"
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
+        reason = str(error)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
     raise OptionError(
         f"--compare {path}: this is no report of schema snn2hw.report/2 or /1 ({reason}). Make it again with "

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import PositiveInt
 
 from snn2hw.data.samples import Samples
+from snn2hw.documents import read_json
 from snn2hw.errors import OptionError
-from snn2hw.files import VERIFY_SCHEMA
 from snn2hw.report.subject import Subject
 from snn2hw.verification.verdict import Verification
 
@@ -40,6 +41,21 @@ class Verified:
     statement: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """What a report takes of the file."""
+
+    schema: Literal["snn2hw.verify/1"]
+    verdict: Literal["exact", "diverged", "incomplete"]
+    samples: PositiveInt
+    accuracy: dict[str, float] | None
+    comparisons: tuple[Compared, ...]
+    skipped: dict[str, str]
+    statement: str = ""
+    program_sha256: str = ""
+    data_sha256: str = ""
+
+
 def read_verification(file: Path, subject: Subject, samples: Samples) -> Verified:
     """Read a verify.json.
 
@@ -47,32 +63,23 @@ def read_verification(file: Path, subject: Subject, samples: Samples) -> Verifie
     of another program or other data.
     """
     try:
-        document: dict[str, Any] = json.loads(file.read_text())
-        if document["schema"] != VERIFY_SCHEMA:
-            raise ValueError(f"schema {document['schema']!r}")
-        if document["verdict"] not in ("exact", "diverged", "incomplete"):
-            raise ValueError(f"verdict {document['verdict']!r}")
-        verified = Verified(
-            verdict=document["verdict"],
-            samples=int(document["samples"]),
-            accuracy=document["accuracy"],
-            comparisons=tuple(
-                Compared(**{key: comparison[key] for key in Compared.__dataclass_fields__})
-                for comparison in document["comparisons"]
-            ),
-            skipped=document["skipped"],
-            statement=document.get("statement", ""),
-        )
+        document = read_json(file.read_bytes(), Document)
     except FileNotFoundError:
         raise OptionError(f"--verify {file}: there is no such file.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OptionError(
-            f"--verify {file}: not a file of snn2hw verify --json ({type(error).__name__}: {error})."
-        ) from None
-    if document.get("program_sha256") != subject.program_sha256:
+    except (OSError, ValueError) as error:
+        raise OptionError(f"--verify {file}: not a file of snn2hw verify --json ({error}).") from None
+    verified = Verified(
+        verdict=document.verdict,
+        samples=document.samples,
+        accuracy=document.accuracy,
+        comparisons=document.comparisons,
+        skipped=document.skipped,
+        statement=document.statement,
+    )
+    if document.program_sha256 != subject.program_sha256:
         raise OptionError(f"--verify {file}: it is of another program than {subject.name}. Verify this bundle again.")
     count = verified.samples
-    if not 1 <= count <= len(samples) or document.get("data_sha256") != samples[:count].sha256:
+    if not 1 <= count <= len(samples) or document.data_sha256 != samples[:count].sha256:
         raise OptionError(f"--verify {file}: it is of other samples than {samples.name}. Verify with these.")
     return verified
 

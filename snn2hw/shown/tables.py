@@ -53,10 +53,10 @@ def show(console: Console, parts: Sequence[Part]) -> None:
 
 def as_text(parts: Sequence[Part]) -> str:
     """The same as plain text."""
-    from rich.console import Console
+    from snn2hw.shown.terminal import Terminal
 
     file = io.StringIO()
-    console = Console(  # plain text in a notebook too, where rich would show it instead of writing it
+    console = Terminal(  # plain text in a notebook too, where rich would show it instead of writing it
         file=file, width=TEXT_WIDTH, highlight=False, emoji=False, soft_wrap=True, force_jupyter=False
     )
     show(console, parts)

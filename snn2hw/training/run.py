@@ -18,6 +18,7 @@ from snn2hw.data.samples import Samples
 from snn2hw.errors import OptionError
 from snn2hw.files import write_bytes, write_text
 from snn2hw.frontends.checkpoints.checkpoint import read_checkpoint
+from snn2hw.frontends.checkpoints.torch_file import check_archive
 from snn2hw.models.blocks import zero_initialise
 from snn2hw.models.checkpoint import build_model, save_checkpoint
 from snn2hw.passes.calibrate import CALIBRATION_SAMPLES
@@ -141,7 +142,11 @@ def run(
     model, trainer = job.trainer(train, device=device, group=group)
     state_path = state_file(output)
     if resume:
-        trainer.load_state_dict(read_state(state_path, job))
+        state = read_state(state_path, job)
+        try:
+            trainer.load_state_dict(state)
+        except ValueError as error:
+            raise OptionError(f"{state_path}: this is no state of that training: {error}. Begin anew.") from None
         if isinstance(trainer.model, QuantisationAware):
             trainer.model.refresh()
     elif state_path.exists():
@@ -180,6 +185,7 @@ def read_state(path: Path, job: Job) -> dict[str, Any]:
     if not path.is_file():
         raise OptionError(f"{path}: there is no training to go on with. Leave out --resume to begin one.")
     try:
+        check_archive(path)
         content = torch.load(path, weights_only=True, map_location="cpu")
         known = content["schema"] == SCHEMA
     except Exception as error:  # a damaged file leads torch into errors of many types
@@ -187,7 +193,9 @@ def read_state(path: Path, job: Job) -> dict[str, Any]:
         raise OptionError(f"{path}: this is no state of a training ({reason}). Remove it and begin anew.") from None
     if not known:
         raise OptionError(f"{path}: its schema is {content['schema']!r}, not {SCHEMA!r}. Remove it and begin anew.")
-    begun, asked = content["job"], _flat(job)
+    begun, asked = content.get("job"), _flat(job)
+    if not isinstance(begun, dict) or not isinstance(content.get("state"), dict):
+        raise OptionError(f"{path}: this is no state of a training (it lacks job or state). Remove it and begin anew.")
     if differences := [name for name in asked if begun.get(name) != asked[name]]:
         listed = ", ".join(f"{name} {begun.get(name)!r}, not {asked[name]!r}" for name in differences)
         raise OptionError(f"{path}: that training was begun with {listed}. Ask for the same, or leave out --resume.")

@@ -20,6 +20,7 @@ from snn2hw.training.augment import delete_steps, shift
 from snn2hw.training.distributed import Group
 from snn2hw.training.objectives import Loss, Objective, cross_entropy
 from snn2hw.training.recipes import Recipe
+from snn2hw.training.state import check_state
 
 EVALUATED_TOGETHER = 256  # samples
 
@@ -190,7 +191,17 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a training of the same model, recipe and data was."""
+        """Go on where a training of the same model, recipe and data was, before the first epoch of this one.
+
+        Raises ValueError that names the entry which no such training can have left; nothing is taken over then.
+        """
+        check_state(
+            self.state_dict(),
+            state,
+            list(self.model.parameters()),
+            epochs=self.recipe.epochs,
+            steps_per_epoch=self.batches if self.recipe.per_batch else 1,
+        )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])

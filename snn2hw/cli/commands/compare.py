@@ -96,6 +96,12 @@ def read_spikes(path: Path) -> ir.Spikes:
         raise DataError(f"{path}: this is not a readable spikes.npz ({error}). Write it with simulate -o.") from None
     if "logits" not in spikes:
         raise DataError(f"{path}: it holds no logits, so no engine wrote it. Write it with simulate -o.")
+    for name, values in spikes.items():
+        if values.dtype.kind not in "iufb" or not values.size or values.ndim < 2:
+            raise DataError(
+                f"{path}: {name} is {values.dtype} {list(values.shape)}, expected numbers [samples, ...]. Write it "
+                "with simulate -o."
+            )
     return spikes
 
 

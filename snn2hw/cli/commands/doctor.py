@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import tempfile
+from pathlib import Path
 
 import torch
 
@@ -12,13 +14,16 @@ from snn2hw.cli import console
 from snn2hw.cli.asked import Doctor
 from snn2hw.errors import EXTRAS
 from snn2hw.exporters import Part, runnable_backends
+from snn2hw.scratch import remove_leftovers
 
 INSTRUCTIONS = {"AVX2": "avx2", "AVX-512": "avx512_f", "VNNI": "avx512_vnni", "AMX": "amx_int8"}
 """What makes integer convolutions fast, and what torch calls it."""
 
 
 def doctor(asked: Doctor) -> int:
-    """Print what is installed; return 1 if something is missing."""
+    """Print what is installed; return 1 if something is missing. Or remove what killed commands left here."""
+    if asked.clean:
+        return _clean()
     console.check_json(asked.json_file)
     parts = [
         Part(name="snn2hw", present=__version__),
@@ -37,6 +42,15 @@ def doctor(asked: Doctor) -> int:
         document = {"schema": "snn2hw.doctor/1", "parts": [vars(part) for part in parts]}
         console.write_json(asked.json_file, document)
     return 1 if any(part.present is None for part in parts) else 0
+
+
+def _clean() -> int:
+    removed = [left for place in (Path(tempfile.gettempdir()), Path()) for left in remove_leftovers(place)]
+    for left in removed:
+        console.say(f"Removed {left}, which a command left that was killed.")
+    if not removed:
+        console.say("There is nothing to remove here or among the temporary files.")
+    return 0
 
 
 def _processor() -> str:

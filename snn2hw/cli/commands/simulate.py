@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from snn2hw.files import arrays_on_disk, check_file, write_npz
 from snn2hw.interop import simulate as in_clients
 from snn2hw.network.nir_file import read_nir
 from snn2hw.pipeline import Options
+from snn2hw.scratch import scratch_folder
 from snn2hw.shown.progress import Bars
 
 
@@ -98,9 +98,9 @@ def simulate(asked: Simulate) -> None:
 
 def _run(backend: Runnable, made: Bundle | Deployment, samples: Samples, options: Any, bars: Bars) -> ir.Spikes:
     """The spikes of a back end: of a bundle as it lies there, of a deployment from a bundle that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="snn2hw-") as folder:
+    with scratch_folder() as folder:
         if isinstance(made, Deployment):
-            place = Path(folder, "bundle")
+            place = folder / "bundle"
             write_bundle(made, place, [choose(backend.name)])
             made = read_bundle(place)
         artefact = made.runnable[backend.name]

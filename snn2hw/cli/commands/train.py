@@ -15,6 +15,7 @@ from snn2hw.cli.asked import Train
 from snn2hw.cli.commands.arguments import check_device
 from snn2hw.data.folders import FolderDataset, without_corrupt
 from snn2hw.data.named import Dataset
+from snn2hw.data.samples import make_samples
 from snn2hw.data.sources import KNOWN, open_samples
 from snn2hw.errors import CorruptFile, DataError, ModelError, OptionError
 from snn2hw.files import check_file
@@ -34,6 +35,7 @@ NET_FOR = {
     "imagenet": "resnet18",
 }
 """The net that a known set is trained with where none is named."""
+MOST_CLASSES = 1_000_000
 TUNED_FOR = {"epochs": 10, "learning_rate": 3e-4}  # of few bits, on a net that is trained already
 
 
@@ -125,12 +127,15 @@ def _read(file: str) -> Dataset:
     """Samples and classes of an .npz. Raises DataError as Dataset does, and where the file is no such thing."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            x, y = (torch.from_numpy(np.array(arrays[name])) for name in ("x", "y"))
+            x, y = arrays["x"], arrays["y"]
     except FileNotFoundError:
         raise DataError(f"{file}: there is no such file, and no data set of that name (known: {KNOWN}).") from None
     except Exception as error:  # a damaged archive leads zipfile, zlib and numpy into errors of many types
         raise DataError(f"{file}: give an .npz with x and y, for training needs classes ({error}).") from None
-    return Dataset(x.float(), y.long(), file)
+    samples = make_samples(x, y, x.shape[-3:], name=file)
+    if samples.y is None or samples.y.max() >= MOST_CLASSES:
+        raise DataError(f"{file}: label {y.max():,} would make a net of more than {MOST_CLASSES:,} classes.")
+    return Dataset(torch.from_numpy(samples.x), torch.from_numpy(samples.y), file)
 
 
 def _seen(data: Data) -> tuple[tuple[int, ...], int]:

@@ -34,7 +34,7 @@ def read_torch_file(path: Path, *, trust_pickle: bool = False) -> Any:
     if path.suffix == SAFETENSORS:
         return read_safetensors(path)
     check_readable(path)
-    mapped = _check_archive(path) and not trust_pickle  # a module outlives this file's pages
+    mapped = check_archive(path) and not trust_pickle  # a module outlives this file's pages
     if trust_pickle:
         search_here()
     try:
@@ -58,7 +58,7 @@ def read_torch_file(path: Path, *, trust_pickle: bool = False) -> Any:
         ) from None
 
 
-def _check_archive(path: Path) -> bool:
+def check_archive(path: Path) -> bool:
     """Whether the tensors of a file can be mapped: it is an archive as torch.save writes it, nothing compressed.
 
     Raises ModelError for an archive that would unpack to many times its size.
