@@ -512,6 +512,10 @@ LAYOUT: dict[str, Idiom] = {
     "a permuted flatten of currents": Idiom(
         lambda self, x: self.fire(self.conv(x).permute(0, 2, 3, 1).reshape(x.size(0), -1)), ONE
     ),
+    "a Conv1d over tokens": Idiom(
+        lambda self, x: self.fire(self.norm(self.line(x.flatten(2)))).view(-1, 4, 8, 8) * self.a(x),
+        {"line": nn.Conv1d(4, 4, 1, bias=False), "norm": nn.BatchNorm1d(4)},
+    ),
     "tokens": Idiom(lambda self, x: self.fire(self.linear(x.flatten(2).transpose(1, 2))), {"linear": nn.Linear(4, 6)}),
     "channels last and back": Idiom(
         lambda self, x: self.fire(self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)), {"linear": nn.Linear(4, 6)}
@@ -957,6 +961,21 @@ REFUSED: dict[str, tuple[Idiom, str, str]] = {
         "padding",
     ),
 }
+
+
+@pytest.mark.parametrize("end", ["logits", "neuron"])
+def test_outputs_of_a_linear_that_vote_are_averaged_in_its_weights(end: str) -> None:
+    """As in SpikingJelly's VotingLayer, behind a Linear without a neuron between."""
+    layers: dict[str, nn.Module] = {"stem": conv(4, 3, inputs=SHAPE[0]), "one": fire(0.5), "two": fire()}
+    layers |= {"linear": nn.Linear(4 * SHAPE[1] * SHAPE[2], 30), "vote": sj_layer.VotingLayer(10)}
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        votes: Tensor = self.vote(self.linear(self.one(self.stem(x)).flatten(1)) * 0.5)
+        return self.two(votes) if end == "neuron" else votes
+
+    torch.manual_seed(3)
+    _, program = assert_deployed_exactly(trained_like(Wired(forward, **layers)))
+    assert program.graph["linear"].shape == (3,)
 
 
 class LastMembrane(nn.Module):

@@ -81,8 +81,8 @@ class Builder:
         """Add the Input node; returns its name."""
         return self._place(self._unique("input"), nir.Input(input_type={"input": np.array(shape)}), None)
 
-    def add_neuron(self, path: str, node: nir.NIRNode, value: Value) -> None:
-        """Add a neuron under its path."""
+    def add_neuron(self, path: str, node: nir.NIRNode, value: Value | None) -> None:
+        """Add a neuron under its path; its input is None behind what is in the way."""
         self._place(path, node, value)
 
     def merge(self, name: str, value: Value) -> Value:

@@ -133,7 +133,9 @@ class _ConstantsAreKnown(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        keywords = dict(kwargs or {})
+        keywords = kwargs or {}
+        if any(isinstance(value, Tensor) and type(value) is not Tensor for value in args):
+            return func(*args, **keywords)  # the usual case, told without a look into lists
         tensors = [value for value in tree_leaves((args, keywords)) if isinstance(value, Tensor)]
         if tensors and all(type(tensor) is Tensor for tensor in tensors):
             with _disable_current_modes():

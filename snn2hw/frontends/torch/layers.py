@@ -10,17 +10,26 @@ import numpy as np
 import torch
 
 from snn2hw.data.aliases import Shape
-from snn2hw.frontends.torch.arrange import Inner
+from snn2hw.frontends.torch.arrange import Arrangement, Inner
 from snn2hw.frontends.torch.call import Call, Given, array, pair
 from snn2hw.frontends.torch.folds import Factors, folded_by_channel, without_factors
 from snn2hw.frontends.torch.forms import Form
 from snn2hw.frontends.torch.over_time import averaged
-from snn2hw.frontends.torch.parts import Image, as_image, flattened, parts_of, refuse_margin, window_sizes
+from snn2hw.frontends.torch.parts import (
+    Image,
+    as_image,
+    flattened,
+    has_flat_images,
+    parts_of,
+    refuse_margin,
+    window_sizes,
+)
 from snn2hw.frontends.torch.picks import whole_images
 from snn2hw.frontends.torch.streams import readable
-from snn2hw.frontends.torch.values import Fold, Layer, Value
+from snn2hw.frontends.torch.values import Fold, Layer, Source, Value
 from snn2hw.frontends.torch.weighted import Convolution, Matrix, Parameter
 from snn2hw.frontends.torch.windows import NO_MARGIN, Margin, Pair, add_margins, around, even_window
+from snn2hw.network.neuron_rule import Float
 
 _LARGEST_SHARED = 1 << 24  # weights of a matrix that holds those of a layer shared by several parts of a vector
 
@@ -47,7 +56,8 @@ def _convolution(call: Call, dims: int) -> Value:
     padding = padding if isinstance(padding, str) else window_sizes(padding, dims, 0)
     axes = even_window(kernel, add_margins(value.margin, _conv_margin(padding, kernel, dilation)), dilation)
     value = whole_images(call, value)
-    image = as_image(call, value, dims)
+    pixels = dims == 1 and (kernel, stride, padding) == ((1, 1), (1, 1), (0, 0)) and has_flat_images(value)
+    image = as_image(call, value, dims, flat=pixels)
     form = Convolution(
         weight=weight,
         bias=bias,
@@ -66,8 +76,10 @@ def _convolution(call: Call, dims: int) -> Value:
                 "Put the BatchNorm behind the convolution, or use padding=0: the padded zeros are not moved with them",
             )
         form = _multiplied(form, factors)
-    shape = with_height(call.shape, dims)
-    return _layer(call, layer_path(call, weight, f"conv{dims}d"), form, replace(value, margin=NO_MARGIN), image, shape)
+    shape = (form.outputs, *value.shape[1:]) if pixels else with_height(call.shape, dims)
+    inner = Inner(given=None, tensor_shape=tuple(call.shape[-2:]), shape=shape) if pixels else None
+    path, fed = layer_path(call, weight, f"conv{dims}d"), replace(value, margin=NO_MARGIN)
+    return _layer(call, path, form, fed, image, shape, inner)
 
 
 def _multiplied(form: Any, factors: Factors) -> Any:
@@ -203,13 +215,47 @@ def votes(call: Call, value: Value) -> Value:
         uneven = pair(call.argument(3, "padding", 0))[0] or bool(call.argument(4, "ceil_mode", False))
     if uneven:
         raise call.refuse("AvgPool1d with padding, ceil_mode or uneven windows", "Use windows that fit")
+    image = Image(lead_shape=tuple(call.shape[:lead]), batch=batch)
+    if kernel == stride and outputs * kernel == flat.shape[0]:
+        at = image.arrangement(call, (outputs,), flat.at.steps)
+        if (averaged_weights := _voting(flat, kernel, at)) is not None:
+            return averaged_weights
     weight = np.zeros((outputs, flat.shape[0]), np.float64)
     for row in range(outputs):
         weight[row, row * stride : row * stride + kernel] = 1 / kernel
     given = Given(values=torch.from_numpy(weight))
     form = Matrix(weight=given.parameter(), bias=None, inputs=flat.shape[0])
-    image = Image(lead_shape=tuple(call.shape[:lead]), batch=batch)
     return _layer(call, call.name("avg_pool1d"), form, flat, image, (outputs,))
+
+
+def _voting(value: Value, voters: int, at: Arrangement) -> Value | None:
+    """What Linear layers compute, averaged over so many outputs each; None for anything else."""
+    terms: list[tuple[Source, int]] = []
+    for source, times in value.terms:
+        if not isinstance(source, Layer) or not isinstance(source.form, Matrix):
+            return None
+        form, folds = source.form, [_for_each_average(fold, voters) for fold in source.folds]
+        if form.rows is not None or form.parts > 1 or form.voters > 1 or None in folds:
+            return None
+        kept = tuple(fold for fold in folds if fold is not None)
+        terms.append((replace(source, form=replace(form, voters=voters), shape=at.shape, folds=kept), times))
+    repeats = [_voting(other, voters, at) for other in value.repeats]
+    if None in repeats:
+        return None
+    return replace(value, terms=tuple(terms), at=at, repeats=tuple(other for other in repeats if other is not None))
+
+
+def _for_each_average(fold: Fold, voters: int) -> Fold | None:
+    """A fold of averages over so many values each; None where it differs between those of one average."""
+    changed: dict[str, Any] = {}
+    for name in ("gain", "mean", "offset"):
+        values: Float = getattr(fold, name)
+        if values.size > 1:
+            each = values.reshape(-1, voters)
+            if (each != each[:, :1]).any():
+                return None
+            changed[name] = each[:, 0]
+    return replace(fold, **changed)
 
 
 def _layer(

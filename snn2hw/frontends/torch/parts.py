@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import nir
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -44,12 +45,29 @@ MIXED = (
 )
 
 
-def as_image(call: Call, value: Value, dims: int = 2) -> Image:
-    """A value as the images [..., C, H, W], or with one of `dims` the lines [..., C, L], that an operator takes."""
+def has_flat_images(value: Value) -> bool:
+    """Whether a tensor [..., C, H W] holds images pixel behind pixel, as tokens."""
+    parts = value.at.split(value.at.rank - 2) if value.at.rank > 2 else None
+    return (
+        parts is not None
+        and len(value.shape) == 3
+        and value.shape[1] > 1
+        and parts[1].tensor_shape[1] == math.prod(value.shape[1:])
+    )
+
+
+def as_image(call: Call, value: Value, dims: int = 2, *, flat: bool = False) -> Image:
+    """A value as the images [..., C, H, W], or with one of `dims` the lines [..., C, L], that an operator takes; `flat`
+    for the images [..., C, H W] of an operator that looks at each pixel by itself.
+    """
     lead = value.at.rank - dims - 1
     parts = value.at.split(lead) if lead > 0 else None
     inside = value.at.inner() if parts is None else None
-    if not lead or (inside is not None and len(inside[2].tensor_shape) <= dims):
+    what, order = ("images", "[C, H, W]") if dims == 2 else ("lines", "[C, L]")
+    if lead <= 0 or (inside is not None and len(inside[2].tensor_shape) <= dims):
+        if not _is_input(call, value):
+            advice = f"Feed it {what} {order} of each sample and step"
+            raise call.refuse(f"takes the batch of {list(value.at.numbers.shape)} for channels of {what}", advice)
         raise DataError(
             f"the model does not accept an input of shape {list(value.shape)}: {call.path} takes its batch for "
             f"channels. Give the shape of one step of one sample with --input-shape {'C,H,W' if dims == 2 else 'C,L'}."
@@ -60,18 +78,21 @@ def as_image(call: Call, value: Value, dims: int = 2) -> Image:
     lead_shape = tuple(value.at.numbers.shape[:lead])
     channels = channels_of(inner) if len(value.shape) == 3 else None
     size = value.shape[1:] if dims == 2 else value.shape[2:]
-    if channels is None or inner.tensor_shape[1:] != size:
-        what = "images" if dims == 2 else "lines"
+    if channels is None or (inner.tensor_shape[1:] != size and not flat):
         raise call.refuse(
             f"values of shape {list(value.shape)} are taken for {what} of {list(inner.tensor_shape)}",
-            f"Keep the order {'[C, H, W]' if dims == 2 else '[C, L]'}; only channels may be moved or picked",
+            f"Keep the order {order}; only channels may be moved or picked",
         )
     return Image(
         lead_shape=lead_shape,
         batch=batch,
         channels=None if inner.is_identity else channels,
-        is_line=dims == 1,
+        is_line=dims == 1 and not flat,
     )
+
+
+def _is_input(call: Call, value: Value) -> bool:
+    return all(isinstance(call.builder.nodes.get(str(source)), nir.Input) for source, _ in value.terms)
 
 
 def channels_of(inner: Inner) -> NDArray[np.int64] | None:

@@ -29,8 +29,7 @@ def neuron(call: Call) -> Value | Membrane:
     value, given, path, number = call.arguments
     module = call.model.module.get_submodule(path)
     if isinstance(value, Unknown):
-        read_neuron(call, module, value.shape[2 if is_multi_step(module) else 1 :])
-        raise call.refuse("", "")
+        return _behind_blocker(call, module, value.shape, number)
     if not isinstance(value, Value):
         raise call.refuse("its input is not a tensor of the model", "Feed it a layer's output")
     refuse_margin(call, value)
@@ -63,6 +62,20 @@ def neuron(call: Call) -> Value | Membrane:
     lead_shape: Shape = (len(steps), count) if lead == 2 else (count,)
     at = call.model.numbering.like(numbers, lead_shape, value.shape, places, call.model.steps)
     return as_integer(Value(terms=((path, 1),), at=at), 0, 1)
+
+
+def _behind_blocker(call: Call, module: nn.Module, shape: Shape, number: int) -> Value:
+    """The spikes of neurons whose input cannot be followed, so that what is in the way behind them is found too."""
+    lead, model = 2 if is_multi_step(module) else 1, call.model
+    node, inner = read_neuron(call, module, shape[lead:]), shape[lead:]
+    steps, count = model.steps, model.numbering.samples
+    if shape[:lead] != ((steps, count) if lead == 2 else (count,)) or len(inner) not in (1, 3) or number >= steps:
+        raise call.refuse("", "")
+    if call.path not in call.builder.nodes:
+        call.builder.add_neuron(call.path, node, None)
+    numbers = np.arange(steps * count) if lead == 2 else np.arange(number * count, (number + 1) * count)
+    at = model.numbering.like(numbers, shape[:lead], inner, None, steps)
+    return as_integer(Value(terms=((call.path, 1),), at=at), 0, 1)
 
 
 def _taken_whole(call: Call, value: Value, inner: Inner, lead: int) -> tuple[Value, Inner]:

@@ -47,9 +47,9 @@ class Weighted:
     """What convolutions and matrices have in common.
 
     inputs: of the node. columns: the input that each input of the weight reads; None for all in their order. gains: of
-    the node's inputs. rows: the output of the weight that each output of the node is, -1 for a zero; None for all in
-    their order. folded: the calls that compute `gains`. left: the part of the gains that the model computes in a call
-    that does something else too.
+    the node's inputs. voters: so many outputs of the weight, one behind the other, are averaged. rows: the output of
+    these that each output of the node is, -1 for a zero; None for all in their order. folded: the calls that compute
+    `gains`. left: the part of the gains that the model computes in a call that does something else too.
     """
 
     weight: Parameter
@@ -57,6 +57,7 @@ class Weighted:
     inputs: int
     columns: NDArray[np.int64] | None = None
     gains: Inputs | None = None
+    voters: int = 1
     rows: NDArray[np.int64] | None = None
     folded: frozenset[str] = frozenset()
     left: float = 1.0
@@ -65,12 +66,17 @@ class Weighted:
     def key(self) -> Hashable:
         bias = None if self.bias is None else self.bias.key
         gains = None if self.gains is None else (self.gains[0].tobytes(), self.gains[1].tobytes())
-        return type(self), self.weight.key, bias, _bytes(self.columns), gains, _bytes(self.rows)
+        return type(self), self.weight.key, bias, _bytes(self.columns), gains, self.voters, _bytes(self.rows)
+
+    @property
+    def averages(self) -> int:
+        """How many outputs the weight has once voters are averaged."""
+        return len(self.weight.values) // self.voters
 
     @property
     def outputs(self) -> int:
         """Of the node."""
-        return len(self.weight.values) if self.rows is None else len(self.rows)
+        return self.averages if self.rows is None else len(self.rows)
 
     def parameters(self, weight: np.ndarray, folds: Folded) -> tuple[np.ndarray, np.ndarray]:
         """Weight and bias of the node, from the model's own weight, [O, I, ...] without groups."""
@@ -83,6 +89,11 @@ class Weighted:
             sums = weight.reshape(*weight.shape[:2], -1).sum(2)
             bias = bias + sums @ np.broadcast_to(shift, self.inputs)
             weight = weight * np.broadcast_to(gain, self.inputs).reshape(-1, *[1] * (weight.ndim - 2))
+        if self.voters > 1:
+            weight, bias = (
+                values.astype(np.float64).reshape(-1, self.voters, *values.shape[1:]).mean(1)
+                for values in (weight, bias)
+            )
         if self.rows is not None:
             there = self.rows >= 0
             weight, bias = weight[self.rows], bias[self.rows]
@@ -93,10 +104,10 @@ class Weighted:
         """The opposite, folds apart: the weight [O, I, ...] and bias that the model's own call must have."""
         if self.rows is not None:
             there = self.rows >= 0
-            outputs = len(self.weight.values)
-            own_weight, own_bias = np.zeros((outputs, *weight.shape[1:])), np.zeros(outputs)
+            own_weight, own_bias = np.zeros((self.averages, *weight.shape[1:])), np.zeros(self.averages)
             own_weight[self.rows[there]], own_bias[self.rows[there]] = weight[there], bias[there]
             weight, bias = own_weight, own_bias
+        weight, bias = np.repeat(weight, self.voters, axis=0), np.repeat(bias, self.voters)  # all vote for the mean
         if self.columns is not None:
             weight = _gathered(weight, self.columns)
         return weight / self.left, bias
@@ -171,7 +182,7 @@ class Matrix(Weighted):
 
     @property
     def outputs(self) -> int:
-        return len(self.weight.values) * self.parts if self.rows is None else len(self.rows)
+        return self.averages * self.parts if self.rows is None else len(self.rows)
 
     def node(self, folds: Folded) -> nir.Affine:
         """y = weight x + bias."""
