@@ -19,7 +19,13 @@ from snn2hw.network.neuron_rule import Neuron
 from snn2hw.verification.network_vs_torch import compare_network
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/frameworks.md"
-CALLED = {"product": "mul", "compares": "gt", "what feeds this neuron": "neuron", "used twice": "neuron"}
+CALLED = {
+    "product": "mul",
+    "padded pool": "avgpool",
+    "compares": "gt",
+    "what feeds this neuron": "neuron",
+    "used twice": "neuron",
+}
 """How messages call an operation that they do not name by its class or ATen name."""
 
 

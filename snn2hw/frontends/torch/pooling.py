@@ -111,7 +111,7 @@ def mean_over(call: Call, value: Value, dims: Sequence[int], *, keep: bool) -> V
     """The mean over some of the dimensions of images or lines that hold space; None where they hold anything else."""
     if value.at.inner() is None:
         return None
-    value = _ordered(call, value, "an average")
+    value = _ordered(call, value, f"a {call.operator}")
     if (window := _window(call, value, dims)) is None:
         return None
     kernel, at = window

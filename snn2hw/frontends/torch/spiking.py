@@ -13,7 +13,7 @@ from snn2hw.data.aliases import Shape
 from snn2hw.frontends import neurons
 from snn2hw.frontends.neurons.parameters import number_or_range
 from snn2hw.frontends.torch.arrange import Batch, Inner
-from snn2hw.frontends.torch.call import Call, Given, NeuronCalls
+from snn2hw.frontends.torch.call import Call, Given, NeuronCalls, name_of
 from snn2hw.frontends.torch.membranes import Membrane, integrated, is_read_alone, keep_of
 from snn2hw.frontends.torch.parts import MIXED, channels_of, flattened, refuse_margin
 from snn2hw.frontends.torch.picks import in_order
@@ -69,13 +69,25 @@ def _behind_blocker(call: Call, module: nn.Module, shape: Shape, number: int) ->
     lead, model = 2 if is_multi_step(module) else 1, call.model
     node, inner = read_neuron(call, module, shape[lead:]), shape[lead:]
     steps, count = model.steps, model.numbering.samples
-    if shape[:lead] != ((steps, count) if lead == 2 else (count,)) or len(inner) not in (1, 3) or number >= steps:
+    leads = shape[:lead] == ((steps, count) if lead == 2 else (count,))
+    if not leads or len(inner) not in (1, 3) or number >= steps or not _comes_of_layers(call.node.args[0]):
         raise call.refuse("", "")
     if call.path not in call.builder.nodes:
         call.builder.add_neuron(call.path, node, None)
     numbers = np.arange(steps * count) if lead == 2 else np.arange(number * count, (number + 1) * count)
     at = model.numbering.like(numbers, shape[:lead], inner, None, steps)
     return as_integer(Value(terms=((call.path, 1),), at=at), 0, 1)
+
+
+def _comes_of_layers(node: Any) -> bool:
+    """Whether layers of images or vectors computed a value, so that its dimensions are theirs."""
+    while name_of(node) in _RESHAPES:
+        node = node.args[0]
+    return name_of(node) in _LAYERS
+
+
+_RESHAPES = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "contiguous", "select", "squeeze", "unsqueeze")
+_LAYERS = ("conv2d", "linear", "batch_norm", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "add")
 
 
 def _taken_whole(call: Call, value: Value, inner: Inner, lead: int) -> tuple[Value, Inner]:
