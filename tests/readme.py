@@ -1,4 +1,4 @@
-"""The commands of README.md and what they print, as blocks of ```console."""
+"""The commands of docs/worked-example.md and what they print, as blocks of ```console."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+WORKED_EXAMPLE = ROOT / "docs/worked-example.md"
 BLOCK = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<printed>.*?)```\n", re.DOTALL)
 
 
 def blocks() -> list[tuple[str, str]]:
-    """(command, what the README says it prints), in order."""
-    return [(block["command"], block["printed"]) for block in BLOCK.finditer(README.read_text())]
+    """(command, what the page says it prints), in order."""
+    return [(block["command"], block["printed"]) for block in BLOCK.finditer(WORKED_EXAMPLE.read_text())]
 
 
 def run_blocks(folder: Path) -> list[str]:
-    """Run the README's commands one after the other in a copy of what they need; return what each prints on stdout."""
+    """Run the page's commands one after the other in a copy of what they need; return what each prints on stdout."""
     shutil.copytree(ROOT / "examples", folder / "examples", dirs_exist_ok=True)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     printed = []
@@ -44,9 +44,10 @@ def run_blocks(folder: Path) -> list[str]:
 
 
 def rewrite(printed: list[str]) -> None:
-    """Put what the commands print into the README."""
+    """Put what the commands print into the page."""
     outputs = iter(printed)
-    README.write_text(BLOCK.sub(lambda m: f"```console\n$ {m['command']}\n{next(outputs)}```\n", README.read_text()))
+    text = WORKED_EXAMPLE.read_text()
+    WORKED_EXAMPLE.write_text(BLOCK.sub(lambda m: f"```console\n$ {m['command']}\n{next(outputs)}```\n", text))
 
 
 if __name__ == "__main__":

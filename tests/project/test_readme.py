@@ -1,4 +1,4 @@
-"""The README is true: its commands run and print what it says. `python tests/readme.py` writes the output anew."""
+"""README and worked example are true: they run, and print what they say. `python tests/readme.py` writes it anew."""
 
 import re
 import subprocess
@@ -8,11 +8,17 @@ from pathlib import Path
 from readme import ROOT, blocks, run_blocks
 
 
-def test_every_command_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
+def test_every_command_of_the_worked_example_prints_what_it_says(tmp_path: Path) -> None:
     examples = blocks()
     assert len(examples) >= 5
     for (command, expected), printed in zip(examples, run_blocks(tmp_path), strict=True):
         assert _comparable(printed) == _comparable(expected), f"`{command}` now prints:\n{printed}"
+
+
+def test_the_verdict_in_the_readme_is_that_of_the_worked_example() -> None:
+    (quoted,) = re.findall(r"^```text\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (printed,) = [printed for command, printed in blocks() if " verify " in command]
+    assert "Verdict: exact" in quoted and quoted in printed
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
