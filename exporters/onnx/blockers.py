@@ -10,7 +10,7 @@ from snn2hw import ir
 from snn2hw.errors import Blocker
 from snn2hw.exporters.onnx.packages import ADVICE, problem_with
 
-LARGEST_SUM = 1 << 53  # of a synapse: what program.npz holds exactly, and in units of a membrane still below 64 bits
+LARGEST_SUM = 1 << 53  # onnxruntime adds up int64 by way of float64; in units of a membrane it is still below 64 bits
 LARGEST_FILE = (1 << 31) - (1 << 24)  # bytes of weights: a file of protobuf ends at 2 GiB
 WEIGHT_BYTES = 8  # of a weight that 8-bit products do not hold
 
@@ -28,7 +28,7 @@ def find_blockers(program: ir.Program) -> list[Blocker]:
             problem = "an input or output of the file has its name" if node.name else "it has no name"
             blockers.append(Blocker(layer=node.name, problem=problem, advice="Rename the layer"))
         if (largest := program.bounds[node.name].accumulator) >= LARGEST_SUM:
-            problem = f"its sums may reach {largest}, and 64 bits do not hold what neurons make of them"
+            problem = f"its sums may reach {largest}, and onnxruntime adds exactly below {LARGEST_SUM}"
             blockers.append(Blocker(layer=node.name, problem=problem, advice="Use fewer weight bits or input bits"))
     layers = [node for node in program.graph if isinstance(node, ir.Conv | ir.Linear)]
     sizes = {node.name: node.weight.size * (1 if node.weight.dtype == np.int8 else WEIGHT_BYTES) for node in layers}

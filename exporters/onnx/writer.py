@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -116,6 +117,15 @@ class Writer:
         self.nodes.append(helper.make_node(operator, inputs, names, name=name, **attributes))
         return names
 
+    @contextmanager
+    def nodes_apart(self) -> Iterator[list[onnx.NodeProto]]:
+        """Nodes that are written meanwhile stand in a list of their own: the body of a loop."""
+        outer, self.nodes = self.nodes, []
+        try:
+            yield self.nodes
+        finally:
+            self.nodes = outer
+
     def read_sizes(self, given: str) -> None:
         """Write the sizes of the input [samples, steps, *shape]."""
         for name, end in ((self.samples, 1), (self.samples_and_steps, 2)):
@@ -167,11 +177,28 @@ class Writer:
         value = self.at_every_step(value)
         return self.reshape(value.tensor, -1, self.timesteps, *value.shape)
 
-    def watch(self, what: str, limit: int, tensor: str) -> None:
-        """Watch the numbers [samples, T, *shape] of the layer that is written now."""
+    def watch(self, what: str, limit: int, tensor: str, dtype: Type) -> None:
+        """Watch the numbers [samples, T, *shape] of the layer that is written now.
+
+        Of int64 the largest is the first of all: onnxruntime's ReduceMax of those goes wrong beyond 32 bits.
+        """
         size = self.reshape(self.apply("Abs", tensor), 0, 0, -1)
-        peak = self.cast(self.apply("ReduceMax", size, self.shape(2), keepdims=1), np.int64)
+        if dtype is np.int32:
+            peak = self.cast(self.apply("ReduceMax", size, self.shape(2), keepdims=1), np.int64)
+        else:
+            peak, _ = self.apply_several("TopK", [size, self.shape(1)], 2, axis=2)
         self.watches.append(Watch(layer=self.layer, what=what, limit=limit, tensor=peak))
+
+    def saturate(self, tensor: str, low: int, high: int, dtype: Type) -> str:
+        """A tensor of int32 or int64 with `low` for what is below it, and `high` for what is above.
+
+        Of int64 by comparisons: onnxruntime's Clip, Min and Max of those go wrong beyond 32 bits.
+        """
+        least, most = self.numbers(low, dtype, "low"), self.numbers(high, dtype, "high")
+        if dtype is np.int32:
+            return self.apply("Clip", tensor, least, most)
+        raised = self.apply("Where", self.apply("Less", tensor, least), least, tensor)
+        return self.apply("Where", self.apply("Greater", raised, most), most, raised)
 
     def total(self, values: Sequence[Value]) -> Value:
         """The sum of values of one shape."""

@@ -21,6 +21,7 @@ from snn2hw import ir
 from snn2hw.data.load import load_samples
 from snn2hw.data.samples import Samples
 from snn2hw.engines import cycle, fast
+from snn2hw.exporters.onnx import steps
 from snn2hw.exporters.onnx.graph import build_model
 from snn2hw.frontends.options import ModelOptions
 from snn2hw.frontends.source import load_model
@@ -33,10 +34,17 @@ from snn2hw.pipeline import Options, compile_network
 
 @settings(max_examples=80, deadline=None)
 @given(
-    integer_programs(), st.booleans(), st.sampled_from(["loihi2", "generic-int8"]), st.booleans(), st.integers(0, 1000)
+    integer_programs(),
+    st.booleans(),
+    st.sampled_from(["loihi2", "generic-int8"]),
+    st.booleans(),
+    st.sampled_from([0, 8]),
+    st.integers(0, 1000),
 )
-def test_integers_of_every_size(program: ir.Program, static: bool, chip: str, payloads: bool, seed: int) -> None:
-    """Both tell an overflow, or neither does and the spikes are the same."""
+def test_integers_of_every_size(
+    program: ir.Program, static: bool, chip: str, payloads: bool, written_out: int, seed: int
+) -> None:
+    """Both tell an overflow, or neither does and the spikes are the same. Steps are written out, or a loop."""
     neurons = [node for node in program.graph if isinstance(node, ir.Neuron)]
     assume(not any(node.reset is Reset.SUBTRACT_LATE and node.threshold.min() < 0 for node in neurons))  # not legal
     program = program_of(program.graph, load_numerics(chip), timesteps=program.schedule.timesteps)
@@ -45,14 +53,16 @@ def test_integers_of_every_size(program: ir.Program, static: bool, chip: str, pa
     x = np.where(random.random(shape) < 0.6, random.choice([node.low, node.high], shape), random.integers(-9, 9, shape))
     samples = Samples(x.astype(np.float32), None, not static)
     expected = outcome(lambda: cycle.simulate(program, samples))
-    actual = outcome(lambda: run_onnx(program, samples, payloads=payloads))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "MOST_WRITTEN_OUT", written_out)
+        actual = outcome(lambda: run_onnx(program, samples, payloads=payloads))
     assert (actual is None) == (expected is None)
     if actual is not None and expected is not None:
         assert_equal(actual, expected)
 
 
 @settings(max_examples=6, deadline=None)
-@given(residual_nets(), st.integers(1, 6), st.integers(1, 5), st.booleans(), st.integers(0, 1000))
+@given(residual_nets(), st.integers(1, 12), st.integers(1, 5), st.booleans(), st.integers(0, 1000))
 def test_drawn_residual_nets(model: nn.Module, timesteps: int, count: int, static: bool, seed: int) -> None:
     samples = random_samples(count, steps=0 if static else timesteps, seed=seed)
     _, program = compile_model(model, samples, timesteps=timesteps)
