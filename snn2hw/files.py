@@ -70,7 +70,7 @@ def arrays_on_disk(folder: Path) -> Iterator[Callable[[str, tuple[int, ...], Any
         def make(name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
             file = place / f"{next(numbers)}.npy"
             size = math.prod(shape) * np.dtype(dtype).itemsize
-            with telling_what_is_needed(folder, size, f"the spikes of {name}"):
+            with telling_what_is_needed(folder.resolve(), size, f"the spikes of {name}"):
                 array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
                 with file.open("r+b") as opened:  # a full disk is told here, and does not end the process later
                     os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)

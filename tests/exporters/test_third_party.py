@@ -111,7 +111,7 @@ def test_an_export_that_fails_leaves_nothing(
 
     monkeypatch.setattr(flux, "write_text", refuse)
     options = [word for target in targets for word in ("--target", target)]
-    assert fail("export", *model(*options, *CALIBRATED)) == "somewhere: No space left on device."
+    assert "No space left on device" in fail("export", *model(*options, *CALIBRATED))
 
 
 def test_a_target_that_is_named_twice_is_refused(flux: ModuleType) -> None:
