@@ -99,7 +99,7 @@ def test_the_manifest_says_what_the_bundle_is_and_where_it_came_from() -> None:
     content = manifest()
     assert set(content) == {
         "schema", "versions", "source", "calibration", "timesteps", "depth", "input", "logits_scale", "layers", "joins",
-        "heads", "conventions", "network_vs_torch", "backends", "sha256", "manifest_sha256",
+        "heads", "conventions", "network_vs_torch", "backends", "weight_bits", "sha256", "manifest_sha256",
     }  # fmt: skip
     assert content["schema"] == "snn2hw.bundle/1"
     assert content["versions"] | {"snn2hw": "", "python": "", "torch": "", "nir": "", "numpy": ""} == dict.fromkeys(
