@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -11,18 +11,18 @@ from snn2hw import ir
 from snn2hw.errors import DoesNotFit
 from snn2hw.ir.fixed_point import Int
 from snn2hw.mapping.place import place
+from snn2hw.mapping.placement import RESOURCES
 from snn2hw.mapping.traffic import traffic
 from snn2hw.targets import known_chips, load_target
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoreRange:
-    """So many cores one after the other that hold as much of one layer. needs: what each takes of a core's resources;
-    state: bytes of neuron state among it.
+class CoreKind:
+    """Cores that hold as much of one layer. needs: what each takes of a core's resources; state: bytes of neuron state
+    among it.
     """
 
     layer: str
-    cores: int
     needs: dict[str, int]
     state: int
 
@@ -32,9 +32,10 @@ class Mapping:
     """A program on one chip. mesh: tiles from west to east and from north to south, and cores of a tile.
 
     Cores are numbered chip after chip, on a chip by rows of tiles, then by tiles, then within the tile; `cores` has
-    them in that order. placement: of schema snn2hw.mapping/1, without the list of single cores. traffic: messages and
-    hops of all samples, and the most that one core receives; hops: of one sample along rows and columns. None or empty
-    if a layer fits no core, and then does_not_fit says which and why.
+    them in that order, as ranges: a place in `kinds`, and how many of that kind follow each other. placement: of schema
+    snn2hw.mapping/1, without the list of single cores. traffic: messages and hops of all samples, and the most that one
+    core receives; hops: of one sample along rows and columns. None or empty if a layer fits no core, and then
+    does_not_fit says which and why.
     """
 
     chip: str
@@ -43,33 +44,42 @@ class Mapping:
     cores_per_chip: int
     does_not_fit: str | None
     placement: dict[str, Any] | None
-    cores: tuple[CoreRange, ...]
+    kinds: tuple[CoreKind, ...]
+    cores: tuple[tuple[int, int], ...]
     traffic: dict[str, Any] | None
     hops: tuple[float, float] | None
 
     def spreads(self) -> dict[str, Spread]:
         """How each layer lies on its cores; empty if one fits none."""
-        held: dict[str, list[CoreRange]] = {}
-        for part in self.cores:
-            held.setdefault(part.layer, []).append(part)
+        held: dict[str, list[tuple[int, int]]] = {}
+        for kind, cores in self.ranges():
+            held.setdefault(kind.layer, []).append((kind.needs["neurons"], cores))
         return {
             name: Spread(
-                cores=sum(part.cores for part in parts),
-                largest_part=max(part.needs["neurons"] for part in parts)
-                / sum(part.cores * part.needs["neurons"] for part in parts),
+                cores=sum(cores for _, cores in parts),
+                largest_part=max(neurons for neurons, _ in parts) / sum(neurons * cores for neurons, cores in parts),
             )
             for name, parts in held.items()
         }
 
+    def ranges(self) -> Iterator[tuple[CoreKind, int]]:
+        """The cores in order: of which kind, and how many of it follow each other."""
+        return ((self.kinds[kind], cores) for kind, cores in self.cores)
 
-def core_ranges(cores: Iterable[tuple[str, dict[str, int], int]]) -> tuple[CoreRange, ...]:
-    """Cores, each as its layer, what it takes and its bytes of state, with those that follow each other and are alike
-    as one range.
-    """
-    return tuple(
-        CoreRange(layer=layer, cores=sum(1 for _ in alike), needs=needs, state=state)
-        for (layer, needs, state), alike in groupby(cores)
+
+Listed = tuple[str, tuple[int, ...], int]
+"""A core: its layer, what it takes of each of RESOURCES, and its bytes of state."""
+
+
+def core_ranges(cores: Iterable[Listed]) -> tuple[tuple[CoreKind, ...], tuple[tuple[int, int], ...]]:
+    """The kinds among cores, and the cores in their order as ranges of a kind."""
+    places: dict[Listed, int] = {}
+    ranges = [(places.setdefault(core, len(places)), sum(1 for _ in alike)) for core, alike in groupby(cores)]
+    kinds = (
+        CoreKind(layer=layer, needs=dict(zip(RESOURCES, amounts, strict=True)), state=state)
+        for layer, amounts, state in places
     )
+    return tuple(kinds), tuple(ranges)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,15 +101,18 @@ def map_to_chips(program: ir.Program, spikes: dict[str, Int], *, samples: int) -
 def _map(program: ir.Program, spikes: dict[str, Int], samples: int, name: str) -> Mapping:
     chip = load_target(name)
     reason, summary, messages, hops = None, None, None, None
-    cores: tuple[CoreRange, ...] = ()
+    kinds: tuple[CoreKind, ...] = ()
+    cores: tuple[tuple[int, int], ...] = ()
     try:
         placed = place(program, chip)
     except DoesNotFit as error:
         reason = str(error)
     else:
         summary = placed.summary()
-        cores = core_ranges(
-            (core.layer, core.needs, core.state_bytes) for layer in placed.layers for core in layer.cores
+        kinds, cores = core_ranges(
+            (core.layer, tuple(core.needs.values()), core.state_bytes)
+            for layer in placed.layers
+            for core in layer.cores
         )
         between_cores = traffic(placed, spikes)
         messages = between_cores.as_dict()
@@ -112,6 +125,7 @@ def _map(program: ir.Program, spikes: dict[str, Int], samples: int, name: str) -
         cores_per_chip=chip.cores_per_chip,
         does_not_fit=reason,
         placement=summary,
+        kinds=kinds,
         cores=cores,
         traffic=messages,
         hops=hops,

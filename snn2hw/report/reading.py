@@ -46,12 +46,10 @@ def _of_version_1(document: dict[str, Any]) -> dict[str, Any]:
     for mapping in document["mappings"]:
         placement = mapping["placement"]
         listed = placement.pop("core_list") if placement else []
-        mapping["cores"] = [
-            vars(part)
-            for part in core_ranges(
-                (core["layer"], {name: core[name] for name in RESOURCES}, core["state"]) for core in listed
-            )
-        ]
+        kinds, cores = core_ranges(
+            (core["layer"], tuple(core[name] for name in RESOURCES), core["state"]) for core in listed
+        )
+        mapping["kinds"], mapping["cores"] = [vars(kind) for kind in kinds], cores
         wide, high, per_tile = mapping["mesh"]
         known = mapping["chip"] in known_chips()
         mapping["cores_per_chip"] = load_target(mapping["chip"]).cores_per_chip if known else wide * high * per_tile

@@ -37,7 +37,7 @@ def test_layers_are_placed_on_every_chip_and_their_spikes_counted_there() -> Non
         whole = messages.as_dict()
         assert each.traffic == {"received_most": max(whole.pop("received")), **whole}
         single = [core for layer in placed.layers for core in layer.cores]
-        listed = [part for part in each.cores for _ in range(part.cores)]
+        listed = [kind for kind, cores in each.ranges() for _ in range(cores)]
         assert [(part.layer, part.needs) for part in listed] == [(core.layer, core.needs) for core in single]
         assert each.hops == tuple(messages.total(hops) / len(net.samples) for hops in ("hops_x", "hops_y"))
         assert min(each.hops or (0,)) > 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from markupsafe import Markup
 
 from snn2hw.page.plots import GREY, shade
-from snn2hw.report.mapping import CoreRange, Mapping
+from snn2hw.report.mapping import CoreKind, Mapping
 
 FEW = 3  # chips that lie in one row
 ASPECT = 1.6  # width over height of a drawing of many chips
@@ -17,9 +18,10 @@ ASPECT = 1.6  # width over height of a drawing of many chips
 
 @dataclass(frozen=True)
 class Piece:
-    """Cores side by side in one row of the drawing, all of one layer and equally full; `part` numbers their range."""
+    """Cores side by side in one row of the drawing, all of one layer and filled to as many per cent."""
 
-    part: int
+    layer: str
+    filled: int
     x: int
     y: int
     width: int
@@ -34,7 +36,7 @@ class Mesh:
         self.side = math.ceil(math.sqrt(per_tile))  # the cores of a tile in rows of so many
         self.tile_high = math.ceil(per_tile / self.side)
         self.chip = wide * self.side, high * self.tile_high
-        self.chips = -(-sum(part.cores for part in mapping.cores) // mapping.cores_per_chip)
+        self.chips = -(-_count(mapping) // mapping.cores_per_chip)
         square = math.ceil(math.sqrt(self.chips * ASPECT * self.chip[1] / self.chip[0]))
         self.per_row = min(self.chips, max(FEW, square))
 
@@ -60,17 +62,21 @@ class Mesh:
     def pieces(self) -> Iterator[Piece]:
         """All cores, those side by side as one piece."""
         first = 0
-        for number, part in enumerate(self.mapping.cores):
+        filled = [round(100 * fullest_share(self.mapping, kind)) for kind in self.mapping.kinds]
+        layers = [kind.layer for kind in self.mapping.kinds]
+        alike = groupby(self.mapping.cores, lambda part: (layers[part[0]], filled[part[0]]))
+        for (layer, share), parts in alike:
+            last = first + sum(cores for _, cores in parts)
             by_row: dict[int, list[int]] = {}
-            for core in range(first, first + part.cores):
+            for core in range(first, last):
                 x, y = self.place(core)
                 by_row.setdefault(y, []).append(x)
-            first += part.cores
+            first = last
             for y, xs in by_row.items():  # from left to right, as cores are numbered
                 start = 0
                 for at, x in enumerate(xs, start=1):
                     if at == len(xs) or xs[at] != x + 1:
-                        yield Piece(number, xs[start], y, at - start)
+                        yield Piece(layer, share, xs[start], y, at - start)
                         start = at
 
 
@@ -78,27 +84,32 @@ def core_map(mapping: Mapping) -> Markup:
     """All cores of all chips as SVG; a core's colour is its largest share of a limit. Free cores are blank."""
     mesh = Mesh(mapping)
     width, height = mesh.size
-    paths: dict[int, list[str]] = {}
+    pieces: dict[tuple[str, int], list[Piece]] = {}
     for piece in mesh.pieces():
-        paths.setdefault(piece.part, []).append(f"M{piece.x} {piece.y}h{piece.width}v1h-{piece.width}z")
-    drawn = Markup("").join(_drawn(mapping, mapping.cores[part], "".join(path)) for part, path in paths.items())
+        pieces.setdefault((piece.layer, piece.filled), []).append(piece)
+    drawn = Markup("").join(_drawn(layer, filled, of) for (layer, filled), of in pieces.items())
     wide, high = mesh.chip
     borders = "".join(f"M{x} {y}h{wide}v{high}h-{wide}z" for x, y in (mesh.corner(chip) for chip in range(mesh.chips)))
-    title = f"{sum(part.cores for part in mapping.cores):,} cores of {mapping.title}, the fuller the lighter"
+    title = f"{_count(mapping):,} cores of {mapping.title}, the fuller the lighter"
     return Markup(
         '<svg class="drawing" role="img" aria-label="{}" viewBox="-0.5 -0.5 {} {}" preserveAspectRatio="xMinYMin meet">'
         '{}<path d="{}" fill="none" stroke="{}" stroke-width="0.1"/></svg>'
     ).format(title, width + 1, height + 1, drawn, borders, GREY)
 
 
-def _drawn(mapping: Mapping, part: CoreRange, path: str) -> Markup:
-    share = fullest_share(mapping, part)
+def _drawn(layer: str, filled: int, pieces: list[Piece]) -> Markup:
+    path = "".join(f"M{piece.x} {piece.y}h{piece.width}v1h-{piece.width}z" for piece in pieces)
+    cores = sum(piece.width for piece in pieces)
     return Markup('<path d="{}" fill="{}" stroke="{}" stroke-width="0.05"><title>{}</title></path>').format(
-        path, shade(min(share, 1.0)), GREY, f"{part.layer}: {part.cores:,} cores, {100 * share:.0f} % used"
+        path, shade(min(filled / 100, 1.0)), GREY, f"{layer}: {cores:,} cores, {filled} % used"
     )
 
 
-def fullest_share(mapping: Mapping, part: CoreRange) -> float:
-    """The largest share of a limit that each core of a range takes."""
+def fullest_share(mapping: Mapping, kind: CoreKind) -> float:
+    """The largest share of a limit that each core of a kind takes."""
     limits = (mapping.placement or {})["limits"]
-    return float(max(part.needs[name] / limit for name, limit in limits.items() if limit))
+    return float(max(kind.needs[name] / limit for name, limit in limits.items() if limit))
+
+
+def _count(mapping: Mapping) -> int:
+    return sum(cores for _, cores in mapping.cores)

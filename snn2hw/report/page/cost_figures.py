@@ -166,9 +166,11 @@ def layer_times(report: Report) -> Plot:
 
 def trades(trades: Sequence[Trade], profile: str, chip: str) -> Plot:
     """Accuracy against energy, each mark with its cores; a line joins those that no other beats in all three."""
-    front = sorted((trade for trade in trades if trade.front), key=lambda trade: trade.energy)
+    trades = sorted(trades, key=lambda trade: trade.energy)
+    front = [trade for trade in trades if trade.front]
+    scale, prefix = prefix_of(max(trade.energy for trade in trades))
     line = go.Scatter(
-        x=[trade.energy for trade in front],
+        x=[trade.energy / scale for trade in front],
         y=[100 * trade.accuracy for trade in front],
         mode="lines",
         line={"color": GREY, "dash": "dash"},
@@ -177,7 +179,7 @@ def trades(trades: Sequence[Trade], profile: str, chip: str) -> Plot:
     )
     cores = [f", {trade.cores:,} cores" if trade.cores is not None else "" for trade in trades]
     marks = go.Scatter(
-        x=[trade.energy for trade in trades],
+        x=[trade.energy / scale for trade in trades],
         y=[100 * trade.accuracy for trade in trades],
         error_y={
             "type": "data",
@@ -187,22 +189,17 @@ def trades(trades: Sequence[Trade], profile: str, chip: str) -> Plot:
         },
         mode="markers+text",
         text=[f" {label(trade.name)}{more}" for trade, more in zip(trades, cores, strict=True)],
-        textposition="top center",
+        textposition=[
+            "top center" if at % 2 == 0 else "bottom center" for at in range(len(trades))
+        ],  # neighbours apart
         cliponaxis=False,
         marker={"size": 11, "color": BLUE, "symbol": ["circle" if trade.front else "circle-open" for trade in trades]},
         hovertemplate="%{text}<br>%{y:.2f} %, %{customdata}<extra></extra>",
         customdata=[quantity(trade.energy, "J") for trade in trades],
         name=f"a run; cores of {chip}" if chip else "a run",
     )
-    energies = [trade.energy for trade in trades]
-    scale = max(energies) or 1.0
-    figure = plot([line, marks], height=420, x=f"energy of a sample under {profile}", y="accuracy, %")
-    low, high = 0.0, 1.15 * scale
-    values = [low + (high - low) * part / 5 for part in range(6)]
-    figure["layout"]["xaxis"] |= {
-        "range": [low, high],
-        "tickmode": "array",
-        "tickvals": values,
-        "ticktext": [quantity(value, "J") for value in values],
-    }
+    figure = plot([line, marks], height=420, x=f"{prefix}J a sample under {profile}", y="accuracy, %")
+    least, most = trades[0].energy / scale, trades[-1].energy / scale
+    room = 0.3 * (most - least) or 0.1 * most or 1.0  # for the names at both ends
+    figure["layout"]["xaxis"] |= {"range": [least - room, most + room]}
     return figure
