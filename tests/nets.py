@@ -219,10 +219,12 @@ def run_requantised(traced: Traced, program: ir.Program, samples: Samples) -> ir
     return spikes | {"logits": sum(step["logits"].numpy() for step in steps) * program.graph.readout.scales}
 
 
-def trained_ms_resnet(layers: tuple[int, ...], channels: int = 4) -> nn.Module:
-    """SpikingJelly's MS-ResNet, with statistics as after training, with which every layer spikes."""
+def trained_ms_resnet(
+    layers: tuple[int, ...], channels: int = 4, kind: type[nn.Module] = ms_resnet.MSResNet
+) -> nn.Module:
+    """SpikingJelly's MS-ResNet, or its MaxResNet, with statistics as after training, with which every layer spikes."""
     torch.manual_seed(0)
-    model = ms_resnet.MSResNet(layers=layers, base_channels=channels, num_classes=5, stem_stride=1)
+    model = kind(layers=layers, base_channels=channels, num_classes=5, stem_stride=1)
     randomise(model)
     for norm in model.modules():
         if isinstance(norm, nn.BatchNorm2d):

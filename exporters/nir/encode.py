@@ -15,7 +15,7 @@ from snn2hw.data.aliases import Shape
 from snn2hw.errors import Blocker, UnsupportedError
 from snn2hw.exporters.nir.neurons import EncodeNeuron
 from snn2hw.network.groups import without_groups
-from snn2hw.network.layout import conv_padding, lay_out, only, pair
+from snn2hw.network.layout import conv_padding, lay_out, only, pair, takes_largest
 from snn2hw.network.neuron_rule import Float, Neuron, drive_from_rest, rule_of
 from snn2hw.network.normalise import normalise
 
@@ -77,6 +77,8 @@ class Encoder:
             case nir.Affine() | nir.Linear():
                 bias = np.zeros(len(node.weight)) if isinstance(node, nir.Linear) else np.asarray(node.bias)
                 new, out = self._matrix(node.weight, bias + self.drives.get(name, 0), shape)
+            case nir.SumPool2d() if takes_largest(node):
+                raise _refused(name, "a maximum of currents, which NIR does not have", "Use --profile plain")
             case nir.SumPool2d():
                 out = self.layout.shapes[name]
                 new = _pool(node, shape)

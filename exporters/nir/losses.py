@@ -10,6 +10,7 @@ import numpy as np
 from snn2hw import ir
 from snn2hw.errors import Blocker
 from snn2hw.ir.fixed_point import MEMBRANE_SHIFT, Reset
+from snn2hw.network.layout import takes_largest
 from snn2hw.network.metadata import DECAY, RESET, SHIFT
 from snn2hw.network.neuron_rule import Neuron
 
@@ -45,9 +46,13 @@ RESETS = {
 
 
 def find_losses(graph: nir.NIRGraph) -> list[Loss]:
-    """Every neuron layer and relay of a graph whose metadata says more than its standard parameters do."""
+    """Every neuron layer, relay and max pool of a graph whose metadata says more than its standard parameters do."""
     losses = []
     for name, node in graph.nodes.items():
+        if takes_largest(node):
+            what = "it takes the largest value of each window; NIR's pool adds them up"
+            losses.append(Loss(layer=name, differs=what, patched=False))
+            continue
         if node.metadata.get(SHIFT, 0):
             what = "its payload is rounded to a whole number; NIR's Scale rounds nothing"
             losses.append(Loss(layer=name, differs=what, patched=False))

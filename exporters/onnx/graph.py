@@ -169,7 +169,7 @@ def _write(writer: Writer, node: ir.Node, x: list[Value], program: ir.Program, p
     match node:
         case ir.Input():
             return _write_input(writer, node, payloads)
-        case ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool():
+        case ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.MaxPool():
             return write_synapse(writer, node, writer.total(x), bound)
         case ir.Neuron():
             return write_neuron(writer, node, writer.total(x), bound, program.numerics)

@@ -44,6 +44,8 @@ def write_synapse(writer: Writer, node: ir.Synapse, x: Value, bound: ir.Bound) -
         case ir.SumPool():
             sums = narrowest(min(low, x.low), max(high, x.high))
             tensor = _sum_pool(writer, node, writer.as_type(x, sums))
+        case ir.MaxPool():
+            tensor = _max_pool(writer, node, writer.as_type(x, sums))
         case _:
             assert_never(node)
     return replace(x, tensor=tensor, dtype=sums, low=low, high=high, shape=node.shape)
@@ -178,6 +180,25 @@ def _sum_pool(writer: Writer, node: ir.SumPool, x: Value) -> str:
         first, *others = (_every(writer, tensor, axis, start, stride, extent) for start in range(size))
         for other in others:
             first = writer.apply("Add", first, other)
+        tensor = first
+    return tensor
+
+
+def _max_pool(writer: Writer, node: ir.MaxPool, x: Value) -> str:
+    """The largest values of windows, in the type of x: rows first, then columns.
+
+    Beyond the edge the edge repeats, which no window's maximum notices, as padding is at most half a window.
+    """
+    tensor = x.tensor
+    for axis, (size, stride, pad, extent) in enumerate(
+        zip(node.kernel, node.stride, node.padding, node.shape[1:], strict=True), 2
+    ):
+        if pad:
+            pads = (0, 0, pad * (axis == 2), pad * (axis == 3))
+            tensor = writer.apply("Pad", tensor, writer.shape(*pads, *pads), mode="edge")
+        first, *others = (_every(writer, tensor, axis, start, stride, extent) for start in range(size))
+        for other in others:
+            first = writer.apply("Max", first, other)
         tensor = first
     return tensor
 

@@ -177,7 +177,7 @@ class _Readout(_Executor):
 
 def _executor(node: ir.Node, program: ir.Program) -> _Executor:
     match node:
-        case ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool():
+        case ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.MaxPool():
             return _Synapse(node, program)
         case ir.Neuron():
             return _Neuron(node, program)
@@ -209,6 +209,9 @@ def synapse_rule(node: ir.Synapse) -> Callable[[Int], Int]:
         case ir.SumPool():
             kernel, stride, padding = node.kernel, node.stride, node.padding
             return lambda x: _exact(F.avg_pool2d(_double(x), kernel, stride, padding, divisor_override=1))
+        case ir.MaxPool():
+            kernel, stride, padding = node.kernel, node.stride, node.padding
+            return lambda x: _exact(F.max_pool2d(_double(x), kernel, stride, padding))
         case _:
             assert_never(node)
 

@@ -12,6 +12,7 @@ from typing import assert_never
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from snn2hw import ir
@@ -85,7 +86,7 @@ class Layers:
                         self._relay(node, len(payloads), first_sample)
                     case ir.Readout():
                         logits = self._read_out(node, len(payloads))
-                    case ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool():
+                    case ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.MaxPool():
                         pass  # made where it is read
                     case _:
                         assert_never(node)
@@ -181,6 +182,8 @@ class Layers:
                 return self._scaled(node, self._input(node, part))
             case ir.SumPool():
                 return self._pooled(node, self._input(node, part))
+            case ir.MaxPool():
+                return self._largest(node, self._input(node, part))
             case ir.Input() | ir.Neuron() | ir.Threshold() | ir.Merge() | ir.Relay() | ir.Readout():
                 return self.values[node.name][part]
             case _:
@@ -205,6 +208,12 @@ class Layers:
         else:
             neuron_kernels.sum_windows(images.numpy(), node.kernel, node.stride, node.padding, sums.numpy())
         return sums.reshape(*x.shape[:2], *sums.shape[1:])
+
+    def _largest(self, node: ir.MaxPool, x: torch.Tensor) -> torch.Tensor:
+        images = x.flatten(0, 1).permute(0, 3, 1, 2)
+        exact = torch.float32 if self.program.bounds[node.name].accumulator < FLOAT32_EXACT else torch.float64
+        most = F.max_pool2d(images.to(exact), node.kernel, node.stride, node.padding).permute(0, 2, 3, 1)
+        return most.contiguous().reshape(*x.shape[:2], *most.shape[1:])
 
     def _parts(self, node: ir.Node, samples: int) -> Iterator[slice]:
         """As many samples at once as have sums that stay in the cache."""

@@ -33,6 +33,8 @@ def kind_name(node: ir.Node) -> str:
             return "scale"
         case ir.SumPool():
             return "sum_pool"
+        case ir.MaxPool():
+            return "max_pool"
         case ir.Neuron():
             return "neuron"
         case ir.Threshold():
@@ -139,6 +141,8 @@ def _node(node: records.Node) -> ir.Node:
             return ir.Scale(**common, factor=node.factor)
         case records.SumPool():
             return ir.SumPool(**common, kernel=node.kernel, stride=node.stride, padding=node.padding)
+        case records.MaxPool():
+            return ir.MaxPool(**common, kernel=node.kernel, stride=node.stride, padding=node.padding)
         case records.Neuron():
             return ir.Neuron(
                 **common,

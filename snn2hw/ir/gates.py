@@ -9,6 +9,7 @@ from snn2hw.ir.nodes import (
     Graph,
     Input,
     Linear,
+    MaxPool,
     Merge,
     Neuron,
     Node,
@@ -44,7 +45,7 @@ def gate_of(graph: Graph, node: Node) -> str | None:
             return "AND" if several else None
         case Merge() | Neuron():
             return "ADD" if several else None
-        case Input() | Conv() | Linear() | Scale() | SumPool() | Relay() | Readout():
+        case Input() | Conv() | Linear() | Scale() | SumPool() | MaxPool() | Relay() | Readout():
             return None
         case _:
             assert_never(node)

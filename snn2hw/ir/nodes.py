@@ -100,6 +100,15 @@ class SumPool(BaseNode):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class MaxPool(BaseNode):
+    """y = largest x of each window, every channel by itself, without what padding adds to it, one cycle later."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Neuron(BaseNode):
     """u = current_decay(u) + 64 x + bias; v = decay(v) + u; y = v > 64 threshold; then reset (docs/program.md).
 
@@ -179,7 +188,7 @@ class Readout(BaseNode):
         return {"logits": logits, **by_head}
 
 
-Synapse = Conv | Linear | Scale | SumPool
+Synapse = Conv | Linear | Scale | SumPool | MaxPool
 Spiking = Neuron | Threshold | Merge | Relay
 Unit = Neuron | Threshold | Relay | Readout
 Node = Input | Synapse | Spiking | Readout
@@ -188,7 +197,7 @@ Node = Input | Synapse | Spiking | Readout
 def is_synapse(node: Node) -> TypeGuard[Synapse]:
     """A synapse answers one cycle later; every other node within the cycle."""
     match node:
-        case Conv() | Linear() | Scale() | SumPool():
+        case Conv() | Linear() | Scale() | SumPool() | MaxPool():
             return True
         case Input() | Neuron() | Threshold() | Merge() | Relay() | Readout():
             return False
@@ -201,7 +210,7 @@ def is_spiking(node: Node) -> TypeGuard[Spiking]:
     match node:
         case Neuron() | Threshold() | Merge() | Relay():
             return True
-        case Input() | Conv() | Linear() | Scale() | SumPool() | Readout():
+        case Input() | Conv() | Linear() | Scale() | SumPool() | MaxPool() | Readout():
             return False
         case _:
             assert_never(node)
@@ -212,7 +221,7 @@ def is_unit(node: Node) -> TypeGuard[Unit]:
     match node:
         case Neuron() | Threshold() | Relay() | Readout():
             return True
-        case Input() | Conv() | Linear() | Scale() | SumPool() | Merge():
+        case Input() | Conv() | Linear() | Scale() | SumPool() | MaxPool() | Merge():
             return False
         case _:
             assert_never(node)
@@ -223,7 +232,7 @@ def has_state(node: Node) -> bool:
     match node:
         case Neuron() | Readout():
             return True
-        case Input() | Conv() | Linear() | Scale() | SumPool() | Threshold() | Merge() | Relay():
+        case Input() | Conv() | Linear() | Scale() | SumPool() | MaxPool() | Threshold() | Merge() | Relay():
             return False
         case _:
             assert_never(node)

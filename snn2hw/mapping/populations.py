@@ -163,7 +163,7 @@ def _reads(synapse: ir.Synapse, source: Box, shape: Box) -> tuple[AxisReads, Axi
             kind: Literal["all", "group"] = "all" if synapse.groups == 1 else "group"
             channels = AxisReads(kind=kind, size=shape[0], sources=source[0], groups=synapse.groups)
             dilation = synapse.dilation
-        case ir.SumPool():
+        case ir.SumPool() | ir.MaxPool():
             kernel, dilation = synapse.kernel, (1, 1)
             channels = AxisReads(kind="same", size=shape[0], sources=source[0])
         case ir.Linear():
@@ -197,7 +197,7 @@ def _weights(synapse: ir.Synapse) -> tuple[int, int, int]:
             return 0, synapse.weight[0].size, largest.bit_length() + 1
         case ir.Scale():
             return 1, 0, abs(synapse.factor).bit_length() + 1
-        case ir.SumPool():
+        case ir.SumPool() | ir.MaxPool():
             return 1, 0, 2
         case _:
             assert_never(synapse)
@@ -219,7 +219,9 @@ def _state_bytes(node: ir.Node) -> int:
             return STATE + BIAS * bool(node.bias.any())
         case ir.Relay():
             return BIAS * bool(node.bias.any())
-        case ir.Input() | ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.Threshold() | ir.Merge():
+        case ir.Input() | ir.Threshold() | ir.Merge():
+            return 0
+        case ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.MaxPool():
             return 0
         case _:
             assert_never(node)

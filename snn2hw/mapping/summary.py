@@ -49,7 +49,9 @@ def weight_count(node: ir.Node) -> int:
             return int(np.size(node.weight))
         case ir.Scale():
             return 1
-        case ir.Input() | ir.SumPool() | ir.Neuron() | ir.Threshold() | ir.Merge() | ir.Relay() | ir.Readout():
+        case ir.SumPool() | ir.MaxPool():
+            return 0
+        case ir.Input() | ir.Neuron() | ir.Threshold() | ir.Merge() | ir.Relay() | ir.Readout():
             return 0
         case _:
             assert_never(node)

@@ -19,7 +19,7 @@ from snn2hw.ir.fixed_point import Int, floor_to_int, quantise_decay, round_to_in
 from snn2hw.ir.numerics import Numerics
 from snn2hw.network.groups import with_groups
 from snn2hw.network.heads import heads_of
-from snn2hw.network.layout import Layout, conv_padding, lay_out, only, pair
+from snn2hw.network.layout import Layout, conv_padding, lay_out, only, pair, takes_largest
 from snn2hw.network.metadata import HIGH, LOW, RESET_AMOUNT, SCALE, SHIFT, has_payloads, payloads_in
 from snn2hw.network.neuron_rule import Float, Neuron, compact, rule_of
 
@@ -84,7 +84,8 @@ class _Adopter:
                 return ir.Linear(**common, weight=_whole(name, "weight", node.weight))
             case nir.SumPool2d():
                 kernel, stride, padding = (pair(value) for value in (node.kernel_size, node.stride, node.padding))
-                return ir.SumPool(**common, kernel=kernel, stride=stride, padding=padding)
+                pool = ir.MaxPool if takes_largest(node) else ir.SumPool
+                return pool(**common, kernel=kernel, stride=stride, padding=padding)
             case nir.Scale() if SHIFT in node.metadata:
                 return self._relay(name, node, common)
             case nir.Scale():
@@ -183,7 +184,7 @@ class _Adopter:
                 behind = self._sources(source)
                 if len(behind) != 1:
                     break
-                if isinstance(node, nir.SumPool2d):
+                if isinstance(node, nir.SumPool2d) and not takes_largest(node):
                     window *= int(np.prod(pair(node.kernel_size)))
                     padded = source if np.any(node.padding) else padded
                 source, node = behind[0], self.network.nodes[behind[0]]

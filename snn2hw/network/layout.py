@@ -10,8 +10,10 @@ import numpy as np
 from snn2hw.data.aliases import Shape
 from snn2hw.errors import ModelError
 from snn2hw.network.heads import heads_of
+from snn2hw.network.metadata import POOL
 
 Pair = tuple[int, int]
+LARGEST = "max"
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,11 @@ def conv_padding(name: str, node: nir.Conv2d) -> Pair:
             )
         return spans[0] // 2, spans[1] // 2
     return pair(node.padding)
+
+
+def takes_largest(node: nir.NIRNode) -> bool:
+    """Whether a pool takes the largest value of each window: a sum pool whose metadata say so."""
+    return isinstance(node, nir.SumPool2d) and node.metadata.get(POOL) == LARGEST
 
 
 def pair(value: object) -> Pair:

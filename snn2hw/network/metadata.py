@@ -41,6 +41,9 @@ LOW = "low"
 HIGH = "high"
 """Of the input or a relay: the largest payload."""
 
+POOL = "pool"
+"""Of a sum pool: "max" where it takes the largest value of each window, padding left out, in place of the sum."""
+
 SHIFT = "shift"
 """Of an integer relay, a Scale of 1 / 2^shift: its product is rounded, halves up, and saturates at low and high. What
 takes no notice of it computes the same but for that rounding."""
@@ -48,7 +51,7 @@ takes no notice of it computes the same but for that rounding."""
 HEADS = "heads"
 """Of the output: the names of several heads and their numbers of logits, [[name, size], ...] as JSON."""
 
-NAMES = (RESET, FIRES)
+NAMES = (RESET, FIRES, POOL)
 """Keys whose values are words."""
 
 NUMBERS = (SCALE, LOW, HIGH, SHIFT, RESET_AMOUNT, DECAY, CURRENT_DECAY)

@@ -18,7 +18,7 @@ from snn2hw.data.aliases import Shape
 from snn2hw.errors import ModelError, OptionError
 from snn2hw.ir.fixed_point import Reset
 from snn2hw.network.flatten import flatten, rename
-from snn2hw.network.layout import Layout, as_conv2d, lay_out, only, pair
+from snn2hw.network.layout import Layout, as_conv2d, lay_out, only, pair, takes_largest
 from snn2hw.network.metadata import has_payloads
 from snn2hw.network.neuron_rule import DT, Float, fires_at_threshold, just_above, just_below, reset_of
 from snn2hw.network.relays import needed_relays, with_relays
@@ -229,6 +229,8 @@ class _Editor:
             elif isinstance(node, nir.Flatten):
                 shape = self.shapes[next(iter(self.sources[neighbour]))] if backwards else self.shapes[neighbour]
                 yield from self._layers(neighbour, factors.reshape(shape), backwards=backwards)
+            elif takes_largest(node) and not np.all(factors > 0):
+                yield None
             elif isinstance(node, nir.SumPool2d | nir.AvgPool2d) and np.all(factors == factors[:, :1, :1]):
                 size = self.shapes[next(iter(self.sources[neighbour]))] if backwards else self.shapes[neighbour]
                 yield from self._layers(neighbour, np.broadcast_to(factors[:, :1, :1], size), backwards=backwards)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from snn2hw.errors import ModelError
 from snn2hw.ir.fixed_point import Reset
-from snn2hw.network.layout import as_conv2d, conv_padding, lay_out, pair
+from snn2hw.network.layout import as_conv2d, conv_padding, lay_out, pair, takes_largest
 from snn2hw.network.metadata import HIGH, LOW, SHIFT
 from snn2hw.network.neuron_rule import DT, NeuronRule, rule_of
 
@@ -103,6 +103,8 @@ class Reference:
                 return lambda x: F.linear(x, weight)
             case nir.SumPool2d() | nir.AvgPool2d():
                 kernel, stride, padding = pair(node.kernel_size), pair(node.stride), pair(node.padding)
+                if takes_largest(node):
+                    return lambda x: F.max_pool2d(x, kernel, stride, padding)
                 divisor = 1 if isinstance(node, nir.SumPool2d) else kernel[0] * kernel[1]
                 return lambda x: F.avg_pool2d(x, kernel, stride, padding, divisor_override=divisor)
             case nir.Flatten():

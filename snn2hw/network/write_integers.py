@@ -13,7 +13,8 @@ from snn2hw.ir.fixed_point import DECAY_SHIFT, MEMBRANE_SHIFT, NO_MEMORY, Int, R
 from snn2hw.network.groups import without_groups
 from snn2hw.network.heads import heads_metadata
 from snn2hw.network.integer_neuron import HALF_MEMBRANE_UNIT
-from snn2hw.network.metadata import CURRENT_DECAY, DECAY, HIGH, LOW, RESET, RESET_AMOUNT, SCALE, SHIFT
+from snn2hw.network.layout import LARGEST
+from snn2hw.network.metadata import CURRENT_DECAY, DECAY, HIGH, LOW, POOL, RESET, RESET_AMOUNT, SCALE, SHIFT
 from snn2hw.network.neuron_rule import DT, Float, Neuron
 
 NO_DECAY = 1e-6  # a decay of 0 beside others: its time constant is finite, but rounds to 0 again
@@ -70,6 +71,9 @@ def _to_nir(graph: ir.Graph, node: ir.Node, bias: Float) -> nir.NIRNode:
                 return _pool_with_bias(graph, node, bias)
             kernel, stride, padding = (np.array(p) for p in (node.kernel, node.stride, node.padding))
             return nir.SumPool2d(kernel_size=kernel, stride=stride, padding=padding)
+        case ir.MaxPool():
+            kernel, stride, padding = (np.array(p) for p in (node.kernel, node.stride, node.padding))
+            return nir.SumPool2d(kernel_size=kernel, stride=stride, padding=padding, metadata={POOL: LARGEST})
         case ir.Neuron():
             return _neuron(node)
         case ir.Threshold():
@@ -157,7 +161,9 @@ def _biases(graph: ir.Graph) -> dict[str, Float]:
                 bias = join_bias(node.bias_mantissa, node.bias_exponent) / (1 << MEMBRANE_SHIFT)
             case ir.Relay() | ir.Readout():
                 bias = node.bias.astype(np.float64)
-            case ir.Input() | ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.Threshold() | ir.Merge():
+            case ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.MaxPool():
+                continue
+            case ir.Input() | ir.Threshold() | ir.Merge():
                 continue
             case _:
                 assert_never(node)
@@ -209,7 +215,11 @@ def _carrier(graph: ir.Graph, name: str) -> tuple[ir.Conv | ir.Linear | ir.SumPo
     """
     window = 1
     node = graph[name]
-    while (isinstance(node, ir.SumPool) and node.padding == (0, 0)) or _only_flattens(graph, node):
+    while (
+        (isinstance(node, ir.SumPool) and node.padding == (0, 0))
+        or isinstance(node, ir.MaxPool)
+        or _only_flattens(graph, node)
+    ):
         window *= node.kernel[0] * node.kernel[1] if isinstance(node, ir.SumPool) else 1
         node = graph[node.inputs[0]]
     return (node, window) if isinstance(node, ir.Conv | ir.Linear | ir.SumPool) else None
@@ -217,6 +227,6 @@ def _carrier(graph: ir.Graph, name: str) -> tuple[ir.Conv | ir.Linear | ir.SumPo
 
 def _only_flattens(graph: ir.Graph, node: ir.Node) -> bool:
     """True for the identity matrix that stands for a flatten behind a pool."""
-    if not isinstance(node, ir.Linear) or not isinstance(graph[node.inputs[0]], ir.SumPool):
+    if not isinstance(node, ir.Linear) or not isinstance(graph[node.inputs[0]], ir.SumPool | ir.MaxPool):
         return False
     return np.array_equal(node.weight, np.eye(len(node.weight)))

@@ -44,6 +44,8 @@ def bound(graph: ir.Graph, calibration: Calibration, numerics: Numerics, *, time
             case ir.SumPool():
                 window = node.kernel[0] * node.kernel[1]
                 emits[node.name] = window * min(low, 0), window * max(high, 0)
+            case ir.MaxPool():
+                emits[node.name] = low, high
             case ir.Neuron():
                 membrane = _membrane(node, low, high, timesteps, numerics.membrane_shift)
                 emits[node.name] = 0, 1
@@ -89,7 +91,7 @@ def _largest(node: ir.Node, low: int, high: int) -> int:
                     node.name, f"its sum may reach {largest}, more than 32 bits hold", "Use fewer weight bits"
                 )
             return largest
-        case ir.Input() | ir.Neuron() | ir.Threshold() | ir.Merge() | ir.Readout():
+        case ir.Input() | ir.MaxPool() | ir.Neuron() | ir.Threshold() | ir.Merge() | ir.Readout():
             return largest
         case _:
             assert_never(node)

@@ -14,7 +14,7 @@ from snn2hw.errors import QuantisationError
 from snn2hw.ir.fixed_point import Int, round_to_int
 from snn2hw.network.groups import with_groups, without_groups
 from snn2hw.network.heads import placed_rows
-from snn2hw.network.layout import conv_padding, pair
+from snn2hw.network.layout import conv_padding, pair, takes_largest
 from snn2hw.network.neuron_rule import Float
 
 Holds = Literal["spikes", "current", "payloads"]
@@ -24,7 +24,7 @@ LARGEST_PAYLOAD = (1 << 31) - 1
 
 @dataclass(frozen=True, kw_only=True)
 class PoolStep:
-    """A sum pool behind a layer; `unit` is that of the integers it emits."""
+    """A pool behind a layer; `unit` is that of the integers it emits. largest: it takes the largest, not the sum."""
 
     name: str
     kernel: ir.Pair
@@ -32,9 +32,10 @@ class PoolStep:
     padding: ir.Pair
     shape: ir.Shape
     unit: float
+    largest: bool = False
 
-    def node(self, sources: tuple[str, ...]) -> ir.SumPool:
-        return ir.SumPool(
+    def node(self, sources: tuple[str, ...]) -> ir.SumPool | ir.MaxPool:
+        return (ir.MaxPool if self.largest else ir.SumPool)(
             name=self.name,
             inputs=sources,
             shape=self.shape,
@@ -49,7 +50,13 @@ def _pool_step(name: str, node: nir.SumPool2d | nir.AvgPool2d, shape: ir.Shape, 
     if isinstance(node, nir.AvgPool2d):
         unit /= kernel[0] * kernel[1]
     return PoolStep(
-        name=name, kernel=kernel, stride=pair(node.stride), padding=pair(node.padding), shape=shape, unit=unit
+        name=name,
+        kernel=kernel,
+        stride=pair(node.stride),
+        padding=pair(node.padding),
+        shape=shape,
+        unit=unit,
+        largest=takes_largest(node),
     )
 
 
@@ -169,12 +176,12 @@ class Current:
 
     def pooled(self, name: str, node: nir.SumPool2d | nir.AvgPool2d, shape: ir.Shape) -> Current:
         step = _pool_step(name, node, shape, 1.0)
-        if step.padding != (0, 0) and np.any(self.bias != 0):
+        if step.padding != (0, 0) and not step.largest and np.any(self.bias != 0):
             raise QuantisationError.at(
                 name, f"a padded pool behind {self.name}, which has a bias", "Pool without padding"
             )
         window = step.kernel[0] * step.kernel[1]
-        bias = self.bias if isinstance(node, nir.AvgPool2d) else self.bias * window
+        bias = self.bias if step.largest or isinstance(node, nir.AvgPool2d) else self.bias * window
         return replace(
             self,
             weight=self.weight * step.unit,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import nir
 import numpy as np
 
-from snn2hw.network.layout import Layout, emits_integers, pair
+from snn2hw.network.layout import Layout, emits_integers, pair, takes_largest
 from snn2hw.network.neuron_rule import Float, Neuron, rule_of
 from snn2hw.network.relays import LAYERS, relays_of
 from snn2hw.passes.scales import MARGIN
@@ -71,7 +71,8 @@ class _Streams:
         """The relay that `source` is or pools, and how many of its values the pools add up."""
         node, window = self.network.nodes[source], 1.0
         while isinstance(node, nir.SumPool2d | nir.AvgPool2d | nir.Flatten) and len(self.layout.sources[source]) == 1:
-            window *= 1 if isinstance(node, nir.Flatten) else float(np.prod(pair(node.kernel_size)))
+            adds = not isinstance(node, nir.Flatten) and not takes_largest(node)
+            window *= float(np.prod(pair(node.kernel_size))) if adds else 1.0
             source = self.layout.sources[source][0]
             node = self.network.nodes[source]
         if source in self.relays:

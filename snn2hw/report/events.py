@@ -269,7 +269,16 @@ def _bias_of(node: ir.Node) -> Int:
             return join_bias(node.bias_mantissa, node.bias_exponent)
         case ir.Relay() | ir.Readout():
             return node.bias
-        case ir.Input() | ir.Conv() | ir.Linear() | ir.Scale() | ir.SumPool() | ir.Threshold() | ir.Merge():
+        case (
+            ir.Input()
+            | ir.Threshold()
+            | ir.Merge()
+            | ir.Conv()
+            | ir.Linear()
+            | ir.Scale()
+            | ir.SumPool()
+            | ir.MaxPool()
+        ):
             return np.zeros((), np.int64)
         case _:
             assert_never(node)

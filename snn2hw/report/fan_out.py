@@ -25,7 +25,7 @@ def fan_out(node: ir.Synapse, shape: ir.Shape, *, nonzero: bool = False) -> Int:
             return each.astype(np.int64).reshape(shape)
         case ir.Scale():
             return np.full(shape, int(not nonzero or node.factor != 0), np.int64)
-        case ir.SumPool():
+        case ir.SumPool() | ir.MaxPool():
             rows, columns = _windows(node, shape)
             return np.broadcast_to(np.outer(rows.sum(axis=1), columns.sum(axis=1)), shape).copy()
         case ir.Conv():
@@ -44,7 +44,7 @@ def operations_with_padding(node: ir.Synapse) -> int:
     match node:
         case ir.Conv() | ir.Linear():
             return outputs * math.prod(node.weight.shape[1:])
-        case ir.SumPool():
+        case ir.SumPool() | ir.MaxPool():
             return outputs * math.prod(node.kernel)
         case ir.Scale():
             return outputs
@@ -60,7 +60,7 @@ def reached(node: ir.Synapse, events: Bool) -> Bool:
             return anywhere
         case ir.Scale():
             return events
-        case ir.SumPool():
+        case ir.SumPool() | ir.MaxPool():
             return _spread(events, node.kernel, node.stride, node.padding, (1, 1), node.shape)
         case ir.Conv():
             channels: Bool = np.logical_or.reduce(
@@ -81,14 +81,14 @@ def _spread(
     return highest[..., : shape[1], : shape[2]] > 0
 
 
-def _kernel(node: ir.Conv | ir.SumPool) -> ir.Pair:
-    if isinstance(node, ir.SumPool):
+def _kernel(node: ir.Conv | ir.SumPool | ir.MaxPool) -> ir.Pair:
+    if isinstance(node, ir.SumPool | ir.MaxPool):
         return node.kernel
     height, width = node.weight.shape[2:]
     return height, width
 
 
-def _windows(node: ir.Conv | ir.SumPool, shape: ir.Shape) -> tuple[Int, Int]:
+def _windows(node: ir.Conv | ir.SumPool | ir.MaxPool, shape: ir.Shape) -> tuple[Int, Int]:
     """[H, kh] and [W, kw]: whether an input row (column) meets each row (column) of the kernel, 0 or 1."""
     dilation = node.dilation if isinstance(node, ir.Conv) else (1, 1)
     axes = []

@@ -20,7 +20,7 @@ from snn2hw.ir.fixed_point import Int
 from snn2hw.network.heads import placed_rows
 from snn2hw.network.layout import Layout, conv_padding, lay_out, pair
 from snn2hw.network.neuron_rule import Float
-from snn2hw.verification.emitters import Emission, judge_window, window_size
+from snn2hw.verification.emitters import Emission, find_pool, judge_window, window_size
 from snn2hw.verification.findings import Findings
 from snn2hw.verification.roundings import FLOAT64, TIE, nearest
 from snn2hw.verification.weights import Weights, identity, taken, ungrouped
@@ -153,10 +153,12 @@ class Chains:
             case nir.SumPool2d() | nir.AvgPool2d():
                 values = window_size(node)
                 averages = isinstance(node, nir.AvgPool2d)
-                pool = self.findings.node(name, ir.SumPool, shape)
+                pool = find_pool(self.findings, name, node, shape)
                 if pool is None:
                     return NOTHING
                 judge_window(self.findings, pool, node)
+                if isinstance(pool, ir.MaxPool):
+                    return self._behind(pool, source, lattice, places)
                 constant = self._behind(pool, source, lattice / values if averages else lattice, places)
                 if pair(node.padding) != (0, 0) and np.any(constant):
                     self.findings.differs(
@@ -233,7 +235,9 @@ class Chains:
         self.findings.numbers(name, "bias", actual=relay.bias, expected=expected, wrong=wrong)
         return NOTHING
 
-    def _behind(self, reader: ir.SumPool | ir.Linear, source: str, lattice: Float, places: Int | None) -> Float:
+    def _behind(
+        self, reader: ir.SumPool | ir.MaxPool | ir.Linear, source: str, lattice: Float, places: Int | None
+    ) -> Float:
         """Judge the chain behind a pool or a flatten, which must be one, that of `source`."""
         end = self._find(source, list(reader.inputs), "")
         if end is None or len(reader.inputs) != 1:

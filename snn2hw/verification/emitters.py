@@ -9,7 +9,7 @@ import nir
 import numpy as np
 
 from snn2hw import ir
-from snn2hw.network.layout import pair
+from snn2hw.network.layout import pair, takes_largest
 from snn2hw.network.neuron_rule import compact
 from snn2hw.verification.findings import Findings
 from snn2hw.verification.roundings import thresholds
@@ -33,13 +33,20 @@ Pool: TypeAlias = nir.SumPool2d | nir.AvgPool2d
 
 def judge_pool(findings: Findings, name: str, node: Pool, shape: ir.Shape, before: Emission) -> None:
     """Judge the pool that stands for `node`, which reads `before` and emits `shape`."""
-    pool = findings.node(name, ir.SumPool, shape)
+    pool = find_pool(findings, name, node, shape)
     if pool is not None:
         findings.inputs(name, expected=before.nodes, actual=pool.inputs)
         judge_window(findings, pool, node)
 
 
-def judge_window(findings: Findings, pool: ir.SumPool, node: Pool) -> None:
+def find_pool(findings: Findings, name: str, node: Pool, shape: ir.Shape) -> ir.SumPool | ir.MaxPool | None:
+    """The pool of the program that stands for `node`, of its kind and shape; else None, which is reported."""
+    if takes_largest(node):
+        return findings.node(name, ir.MaxPool, shape)
+    return findings.node(name, ir.SumPool, shape)
+
+
+def judge_window(findings: Findings, pool: ir.SumPool | ir.MaxPool, node: Pool) -> None:
     """Judge the window of a pool alone."""
     for what, value in (("kernel", node.kernel_size), ("stride", node.stride), ("padding", node.padding)):
         findings.same(pool.name, what, expected=pair(value), actual=getattr(pool, what))

@@ -16,7 +16,7 @@ from snn2hw import ir
 from snn2hw.errors import ModelError
 from snn2hw.ir.fixed_point import Int
 from snn2hw.network.heads import heads_of
-from snn2hw.network.layout import conv_padding, pair
+from snn2hw.network.layout import conv_padding, pair, takes_largest
 from snn2hw.network.metadata import CURRENT_DECAY, DECAY, HIGH, LOW, RESET_AMOUNT, SCALE, SHIFT
 from snn2hw.network.neuron_rule import Float, Neuron, NeuronRule, compact, rule_of
 from snn2hw.verification.chains import EXACT, NOTHING, Chains, Layer
@@ -73,6 +73,8 @@ class _File:
                 return constant if constant.size == 1 else _flattened(constant, self.layout.input_shape(name))
             case nir.SumPool2d():
                 judge_pool(findings, name, node, shape, before)
+                if takes_largest(node):
+                    return constant
                 if pair(node.padding) != (0, 0) and np.any(constant):
                     findings.differs(name, "it pads what has a bias, so that not all neurons get the same")
                 return constant * window_size(node)

@@ -153,7 +153,9 @@ def integer_programs(draw: st.DrawFn) -> ir.Program:
     nodes += [
         ir.SumPool(name="p", inputs=("out",), shape=pooled, kernel=(2, 2), stride=(2, 2), padding=(1, 1)),
         ir.Threshold(name="or", inputs=("p",), shape=pooled, threshold=0),
-        ir.SumPool(name="q", inputs=("out",), shape=pooled, kernel=(2, 2), stride=(2, 2), padding=(1, 1)),
+        draw(st.sampled_from([ir.SumPool, ir.MaxPool]))(
+            name="q", inputs=("out",), shape=pooled, kernel=(2, 2), stride=(2, 2), padding=(1, 1)
+        ),
         ir.Linear(name="l", inputs=("q",), shape=(5,), weight=weights(5, int(np.prod(pooled)))),
         ir.Linear(name="m", inputs=("or",), shape=(5,), weight=weights(5, int(np.prod(pooled)))),
         ir.Readout(name="y", inputs=("l", "m"), shape=(5,), bias=random.integers(-9, 9, 5), scale=1.0),

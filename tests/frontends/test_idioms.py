@@ -404,6 +404,16 @@ RELAYS: dict[str, Idiom] = {
     "spikes with different factors in one convolution": Idiom(
         lambda self, x: self.fire(self.conv(x + 0.5 * self.a(x))), ONE
     ),
+    "a maximum over currents": Idiom(lambda self, x: self.fire(F.max_pool2d(self.norm(self.conv(x)), 3, 2, 1)), NORM),
+    "a maximum over a sum of currents, normalised": Idiom(
+        lambda self, x: self.fire(-1.5 * F.max_pool2d(self.conv(x) + self.other(x), 2)), TWO
+    ),
+    "a maximum over a residual stream": Idiom(
+        lambda self, x: (lambda s: self.fire(self.other(F.max_pool2d(s, 2))) + self.fire2(F.max_pool2d(s, 2)))(
+            self.conv(x) + self.second(self.a(x))
+        ),
+        TWO | {"second": conv()},
+    ),
     "a current that is read out": Idiom(lambda self, x: F.avg_pool2d(self.conv(x), 4), ONE),
 }
 

@@ -13,15 +13,19 @@ import numpy as np
 import pytest
 import torch
 from nets import compile_model, random_samples, run_requantised, trained_ms_resnet
+from onnx_files import run_onnx
+from spikingjelly.activation_based.model import ms_resnet
+from torch import nn
 
 from snn2hw import ir
 from snn2hw.data.samples import Samples
 from snn2hw.engines import cycle, fast
 from snn2hw.engines.torch_model import spikes_of
-from snn2hw.errors import QuantisationError
+from snn2hw.errors import QuantisationError, UnsupportedError
 from snn2hw.exporters.lava.host import run_lava
 from snn2hw.exporters.lava.run_time import copy_run_time
 from snn2hw.exporters.nir.losses import find_losses
+from snn2hw.exporters.nir.profiles import find_profile
 from snn2hw.frontends.nir_model import ExecutedNir
 from snn2hw.ir.file import read_program, write_program
 from snn2hw.ir.numerics import load_numerics
@@ -34,6 +38,7 @@ from snn2hw.passes.bound import bound
 from snn2hw.passes.calibrate import UNCALIBRATED
 from snn2hw.pipeline import Options, compile_network
 from snn2hw.verification.integers import compare_integers
+from snn2hw.verification.network_vs_torch import compare_network
 
 STEPS, SHAPE = 3, (3, 16, 16)
 
@@ -58,17 +63,24 @@ def assert_equal(actual: dict[str, Any], expected: dict[str, Any]) -> None:
         np.testing.assert_array_equal(actual[name], values, name)
 
 
+@pytest.mark.parametrize("kind", [ms_resnet.MSResNet, ms_resnet.MaxResNet])
 def test_a_net_with_membrane_shortcuts_is_the_same_everywhere(
-    compiled: tuple[Any, ir.Program], samples: Samples, spikes: ir.Spikes, tmp_path: Path
+    kind: type[nn.Module], samples: Samples, tmp_path: Path
 ) -> None:
-    """Cycle and fast simulator, the program read back, Lava fused and structural, the model with the integers."""
-    traced, program = compiled
+    """Cycle and fast simulator, the program read back, Lava, ONNX, and the model with the integers."""
+    traced, program = compile_model(trained_ms_resnet((2, 2, 1), kind=kind), samples, timesteps=STEPS)
+    assert any(isinstance(node, ir.MaxPool) for node in program.graph) == (kind is ms_resnet.MaxResNet)
+    spikes = cycle.simulate(program, samples)
     for name, node in traced.network.nodes.items():
         if isinstance(node, nir.LIF):
             assert 0 < spikes[name].mean() < 1, name
     assert_equal(fast.simulate(program, samples), spikes)
     model = run_requantised(traced, program, samples)
     assert_equal({**model, "logits": np.rint(model["logits"])}, {name: spikes[name] for name in model})
+    compared = compare_network(traced.network, traced.user_model, torch.from_numpy(samples.steps(STEPS)).double())
+    assert compared.compared and not compared.mismatches
+    assert not compare_integers(program, traced.network, integer_graph(program.graph)).mismatches
+    assert_equal(run_onnx(program, samples, spikes=True), spikes)
     copy_run_time(tmp_path / "lava")
     write_program(program, tmp_path / "program.npz")
     assert_equal(cycle.simulate(read_program(tmp_path / "program.npz"), samples), spikes)
@@ -77,6 +89,18 @@ def test_a_net_with_membrane_shortcuts_is_the_same_everywhere(
         run_lava(tmp_path, tmp_path / "x.npz", tmp_path / "spikes.npz", processes=processes, deadline=300)  # type: ignore[arg-type]
         with np.load(tmp_path / "spikes.npz") as made:
             assert_equal(dict(made), spikes)
+
+
+def test_a_maximum_of_currents_is_told_where_nir_has_none(samples: Samples) -> None:
+    model = trained_ms_resnet((1, 1, 1), kind=ms_resnet.MaxResNet)
+    traced, program = compile_model(model, samples, timesteps=1)
+    pools = {node.name for node in program.graph if isinstance(node, ir.MaxPool)}
+    for graph in (traced.network, integer_graph(program.graph)):
+        assert pools == {loss.layer for loss in find_losses(graph) if "largest" in loss.differs}
+        with pytest.raises(UnsupportedError, match="a maximum of currents, which NIR does not have"):
+            find_profile("portable")(graph, whole=graph is not traced.network)
+    again = adopt(normalise(integer_graph(program.graph)), program.numerics)
+    assert sorted(str(again).splitlines()) == sorted(str(program.graph).splitlines())
 
 
 def test_the_integers_as_nir_run_and_compile_to_the_same_program(

@@ -16,6 +16,7 @@ from program_npz.records import (
     Input,
     Limits,
     Linear,
+    MaxPool,
     Merge,
     Neuron,
     Node,

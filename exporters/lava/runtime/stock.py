@@ -9,7 +9,7 @@ It is wiring.py with the processes that Lava has instead of this project's:
 | recorded node    | Recorder        | io.sink.RingBuffer as long as the run, read at its end                        |
 | read-out         | Accumulator     | io.sink.RingBuffer; its bias and the sum over the steps are added on reading  |
 | neuron           | CheckedLIFReset | none: LIFReset must do, and what it cannot do is refused                      |
-| relay            | Payload         | none: refused                                                                 |
+| relay, max_pool  | Payload, Largest | none: refused                                                                |
 
 Lava hands over what a sink holds number by number, so this is for small networks and few samples.
 """
@@ -24,7 +24,7 @@ from lava.proc.io.source import RingBuffer as Source
 
 from engine import Job, Recording
 from processes.neurons import why_not_stock
-from program import Array, Neuron, Node, ProgramError, Readout, Relay, Scale
+from program import Array, MaxPool, Neuron, Node, ProgramError, Readout, Relay, Scale
 from wiring import Wiring, connect, make_conv
 
 
@@ -44,10 +44,10 @@ class StockNetwork(Wiring):
                 f"--stock-only: layer {name}, and {len(refused)} in all, cannot be a LIFReset of Lava: {reason}. "
                 "Use --processes structural, which replaces these neurons alone."
             )
-        if relays := [name for name, node in program.nodes.items() if isinstance(node, Relay)]:
+        if relays := [name for name, node in program.nodes.items() if isinstance(node, (MaxPool, Relay))]:
             raise ProgramError(
-                f"--stock-only: layer {relays[0]}, and {len(relays)} in all, hands on a current as a graded payload, "
-                "which no process of Lava does. Use --processes structural."
+                f"--stock-only: layer {relays[0]}, and {len(relays)} in all, hands on a current or the largest "
+                "of several, which no process of Lava does. Use --processes structural."
             )
         self.cycles = program.cycles(job.samples)
         steps = np.broadcast_to(payloads, (len(payloads), program.timesteps, *program.input.shape))

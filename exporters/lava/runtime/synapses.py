@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from program import Array, Conv, Linear, Pair, Scale, Shape, SumPool, Synapse
+from program import Array, Conv, Linear, MaxPool, Pair, Scale, Shape, SumPool, Synapse
 
 FLOAT32_EXACT = 1 << 24
 
@@ -52,6 +52,8 @@ def make_synapse(node: Synapse, input_shape: Shape, scratch: Scratch) -> Rule:
         return _Convolution(node, input_shape, scratch)
     if isinstance(node, SumPool):
         return _Taps(node, input_shape, np.ones((input_shape[0], 1, *node.kernel), np.int32), input_shape[0])
+    if isinstance(node, MaxPool):
+        return _Largest(node, input_shape)
     if isinstance(node, Linear):
         return _Linear(node, input_shape)
     return _Scale(node, input_shape)
@@ -134,6 +136,26 @@ class _Taps:
             if self.multiplier > 1:
                 tap = np.repeat(tap, self.multiplier, axis=2)
             out += tap if self.plain else tap * weight
+
+
+class _Largest:
+    """The largest value of each window. What padding adds is less than anything."""
+
+    def __init__(self, node: MaxPool, input_shape: Shape) -> None:
+        self.padded = _Padded(input_shape, node.padding, np.int32)
+        self.padded.array.fill(np.iinfo(np.int32).min)
+        self.windows = self.padded.windows(node.kernel, node.stride, (1, 1), node.shape)
+        self.taps = [(i, j) for j in range(node.kernel[0]) for i in range(node.kernel[1])]
+        self.padded.inside.fill(0)  # before the first cycle nothing came
+
+    def take(self, x: Array) -> None:
+        self.padded.inside[...] = x
+
+    def answer(self, out: Array) -> None:
+        first, *others = self.taps
+        out[...] = self.windows[:, :, first[0], first[1]]
+        for i, j in others:
+            np.maximum(out, self.windows[:, :, i, j], out=out)
 
 
 class _Linear:

@@ -4,6 +4,7 @@
 |------------------|----------------------------------------------------------------------------------------------|
 | conv             | Conv; kernels flipped, because Conv convolves and the program correlates                     |
 | scale, sum_pool  | Conv with one group per channel                                                              |
+| max_pool         | Largest, of this project: no process of Lava takes a maximum                                 |
 | linear           | Dense; weights doubled and shifted back by weight_exp -1, which keeps odd ones of mixed sign |
 | neuron           | LIFReset, or CheckedLIFReset where that cannot do it                                         |
 | threshold        | LIFReset that resets in every cycle: it has no memory                                        |
@@ -29,11 +30,12 @@ from lava.utils.weightutils import SignMode
 
 from engine import Job
 from processes.neurons import LAVA_INPUT_LIMIT, make_neuron
-from processes.parts import Accumulator, Delay, Payload, Recorder
+from processes.parts import Accumulator, Delay, Largest, Payload, Recorder
 from program import (
     Array,
     Conv,
     Linear,
+    MaxPool,
     Neuron,
     Node,
     Pair,
@@ -149,6 +151,9 @@ def make_process(node: Node, job: Job, input_shape: Shape) -> tuple[AbstractProc
             )
         unit = LIFReset(shape=node.shape[::-1], du=4095, vth=node.threshold, reset_interval=1, name=node.name)
         return unit, unit.a_in, unit.s_out
+    if isinstance(node, MaxPool):
+        largest = Largest(name=node.name, node=node, input_shape=input_shape)
+        return largest, largest.a_in, largest.s_out
     if isinstance(node, Relay):
         relay = Payload(name=node.name, job=job, node=node)
         return relay, relay.a_in, relay.s_out

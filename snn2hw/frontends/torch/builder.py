@@ -14,7 +14,7 @@ import numpy as np
 from snn2hw.data.aliases import Shape
 from snn2hw.errors import Blocker
 from snn2hw.frontends.torch.arrange import Arrangement
-from snn2hw.frontends.torch.forms import Average, Diagonal, Flat, Held
+from snn2hw.frontends.torch.forms import Average, Diagonal, Flat, Held, Largest
 from snn2hw.frontends.torch.values import Fold, Layer, Value, as_integer, times_constant
 from snn2hw.frontends.torch.weighted import Convolution, Matrix
 
@@ -129,7 +129,11 @@ class Builder:
         return sources
 
     def _layer(self, layer: Layer, factor: int) -> str:
-        if factor != 1 and isinstance(layer.form, Average | Flat):  # it has no weights: what feeds it takes the factor
+        if factor < 0 and isinstance(layer.form, Largest):
+            raise Refused(layer.path, "a negated maximum of currents", "Put a neuron or a layer behind the pool")
+        if factor != 1 and isinstance(
+            layer.form, Average | Largest | Flat
+        ):  # it has no weights: what feeds it takes the factor
             layer, factor = replace(layer, fed=times_constant(layer.fed, factor)), 1
         folds = [(fold.mean, fold.gain, fold.offset) for fold in layer.folds]
         if factor != 1:

@@ -12,8 +12,9 @@ import numpy as np
 
 from snn2hw.frontends.torch.arrange import Arrangement, Inner
 from snn2hw.frontends.torch.call import Call
-from snn2hw.frontends.torch.forms import Average, Diagonal, Flat
+from snn2hw.frontends.torch.forms import Average, Diagonal, Flat, Largest
 from snn2hw.frontends.torch.parts import MIXED, flattened
+from snn2hw.frontends.torch.streams import readable
 from snn2hw.frontends.torch.values import Fold, Layer, Value
 from snn2hw.frontends.torch.weighted import Inputs, Matrix
 from snn2hw.network.neuron_rule import Float
@@ -76,7 +77,7 @@ def fold_in(call: Call, value: Value, fold: Fold) -> Value:
         layer = Layer(
             path=call.name("scale"),
             form=diagonal(call, value.at),
-            fed=value,
+            fed=readable(call.builder, call.path, value),
             shape=value.shape,
             call=call.node.name,
             folds=(fold,),
@@ -101,7 +102,9 @@ def diagonal(call: Call, at: Arrangement) -> Diagonal:
 
 def _takes(layer: Layer, fold: Fold) -> bool:
     """Whether a fold can go into a layer, through averages and flattening into what stands before them."""
-    if isinstance(layer.form, Average | Flat):
+    if isinstance(layer.form, Largest) and not np.all(fold.gain > 0):
+        return False
+    if isinstance(layer.form, Average | Largest | Flat):
         per_channel = fold.gain.size > 1 or fold.mean.size > 1 or fold.offset.size > 1
         if isinstance(layer.form, Average) and layer.form.padding != (0, 0) and fold.shifts:
             return False
@@ -115,7 +118,7 @@ def _takes(layer: Layer, fold: Fold) -> bool:
 
 
 def _pushed(call: Call, layer: Layer, times: int, fold: Fold) -> Layer:
-    if isinstance(layer.form, Average | Flat):
+    if isinstance(layer.form, Average | Largest | Flat):
         fed = layer.fed
         if times != 1:
             fed = fold_in(call, fed, factor(call, times))

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from snn2hw.data.aliases import Shape
 from snn2hw.frontends.torch.weighted import Convolution, Folded, Matrix, folded
 from snn2hw.frontends.torch.windows import Pair
+from snn2hw.network.layout import LARGEST
+from snn2hw.network.metadata import POOL
 from snn2hw.network.neuron_rule import Float
 
 
@@ -44,6 +46,24 @@ class Average:
         return nir.AvgPool2d(
             kernel_size=np.array(self.kernel), stride=np.array(self.stride), padding=np.array(self.padding)
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Largest:
+    """The largest value of each window of an image; no window takes in what padding adds."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+
+    @property
+    def key(self) -> Hashable:
+        return "largest", self.kernel, self.stride, self.padding
+
+    def node(self, folds: Folded) -> nir.SumPool2d:
+        """The node: a sum pool whose metadata say so; what is folded lies in the layers before it."""
+        kernel, stride, padding = (np.array(size) for size in (self.kernel, self.stride, self.padding))
+        return nir.SumPool2d(kernel_size=kernel, stride=stride, padding=padding, metadata={POOL: LARGEST})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,11 +13,12 @@ from snn2hw.frontends.torch import pools
 from snn2hw.frontends.torch.arrange import Arrangement
 from snn2hw.frontends.torch.call import Call
 from snn2hw.frontends.torch.folds import factor, fold_in, without_factors
-from snn2hw.frontends.torch.forms import Average
+from snn2hw.frontends.torch.forms import Average, Largest
 from snn2hw.frontends.torch.layers import votes, with_height
 from snn2hw.frontends.torch.over_time import averaged
 from snn2hw.frontends.torch.parts import as_image, parts_of, refuse_margin, repeated, window_sizes, written
 from snn2hw.frontends.torch.picks import in_order
+from snn2hw.frontends.torch.streams import readable
 from snn2hw.frontends.torch.values import Value
 from snn2hw.frontends.torch.windows import NO_MARGIN, Margin, Pair, add_margins, around, is_even
 
@@ -206,9 +207,29 @@ def _maximum(
     call: Call, name: str, value: Value, windows: tuple[Pair, Pair, Pair], margin: Margin, at: Arrangement
 ) -> Value:
     spikes, factors = without_factors(value)
-    if factors is not None and np.all(factors.gains[0] > 0) and (value.margin == NO_MARGIN or not factors.shifts):
+    scaled = factors is not None and spikes.is_integer and np.all(factors.gains[0] > 0)
+    if factors is not None and scaled and (value.margin == NO_MARGIN or not factors.shifts):
         return factors.behind(call, pools.max_pool(call.builder, name, spikes, *windows, margin, at))
+    if not value.is_integer:
+        return _largest(call, name, value, windows, margin, at)
     return pools.max_pool(call.builder, name, value, *windows, margin, at)
+
+
+def _largest(
+    call: Call, name: str, value: Value, windows: tuple[Pair, Pair, Pair], margin: Margin, at: Arrangement
+) -> Value:
+    """Maximum over windows of currents, or of the input."""
+    kernel, stride, dilation = windows
+    padding = (margin[0], margin[2])
+    gaps = any(d > 1 and k > 1 for d, k in zip(dilation, kernel, strict=True))
+    fits = is_even(margin) and all(2 * p <= k for p, k in zip(padding, kernel, strict=True))
+    if gaps or not fits or value.margin != NO_MARGIN:
+        raise call.refuse(
+            "a maximum over currents with dilation, ceil_mode or uneven padding",
+            "Use a plain MaxPool, or a neuron before",
+        )
+    fed = readable(call.builder, name, value) if len(value.terms) > 1 else value
+    return written(call, name, Largest(kernel=kernel, stride=stride, padding=padding), fed, at)
 
 
 def adaptive_max_pool(call: Call) -> tuple[Value, None]:

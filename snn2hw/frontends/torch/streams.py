@@ -16,7 +16,7 @@ from torch import fx
 from snn2hw.frontends.torch.builder import Builder
 from snn2hw.frontends.torch.call import Call, name_of
 from snn2hw.frontends.torch.capture import NEURON
-from snn2hw.frontends.torch.forms import Average, Flat
+from snn2hw.frontends.torch.forms import Average, Flat, Largest
 from snn2hw.frontends.torch.values import Layer, Value
 
 SUMS = frozenset({"add", "sub", "subtract", "rsub"})
@@ -88,4 +88,4 @@ def is_open(value: Value) -> bool:
     if value.is_integer:
         return False
     layers = [source for source, _ in value.terms if isinstance(source, Layer)]
-    return any(not isinstance(layer.form, Average | Flat) or is_open(layer.fed) for layer in layers)
+    return any(not isinstance(layer.form, Average | Largest | Flat) or is_open(layer.fed) for layer in layers)

@@ -83,8 +83,8 @@ def read_node(
     elif kind == "scale":
         factor = entry.integer("factor", low=-big, high=big)
         node = records.Scale(**base, accumulator_bound=bound(), factor=factor)
-    elif kind == "sum_pool":
-        node = records.SumPool(
+    elif kind in ("sum_pool", "max_pool"):
+        node = (records.SumPool if kind == "sum_pool" else records.MaxPool)(
             **base,
             accumulator_bound=bound(),
             kernel=entry.pair("kernel", low=1),
@@ -192,7 +192,7 @@ def _check_synapse(node: records.Synapse, nodes: Mapping[str, Node]) -> Node:
         expected = shape
     elif len(shape) != 3:
         raise ProgramError(f"node {node.name} needs an input [C, H, W], got {shape}")
-    elif isinstance(node, records.SumPool):
+    elif isinstance(node, (records.SumPool, records.MaxPool)):
         expected = (shape[0], *_spatial(shape, node.kernel, node.stride, node.padding, (1, 1)))
     else:
         weight, groups = node.weight, node.groups

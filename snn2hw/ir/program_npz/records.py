@@ -123,6 +123,15 @@ class SumPool(BaseSynapse):
 
 
 @dataclass(frozen=True)
+class MaxPool(BaseSynapse):
+    """The largest value of each window, without what padding adds; pairs are (vertical, horizontal)."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+
+
+@dataclass(frozen=True)
 class Input(BaseNode):
     """The payload of the step: clip(rint(x / scale), low, high)."""
 
@@ -194,9 +203,9 @@ class Readout(BaseNode):
     heads: tuple[Head, ...] = ()
 
 
-Node = Input | Conv | Linear | Scale | SumPool | Neuron | Threshold | Merge | Relay | Readout
-Synapse = Conv | Linear | Scale | SumPool
-SYNAPSES = (Conv, Linear, Scale, SumPool)
+Node = Input | Conv | Linear | Scale | SumPool | MaxPool | Neuron | Threshold | Merge | Relay | Readout
+Synapse = Conv | Linear | Scale | SumPool | MaxPool
+SYNAPSES = (Conv, Linear, Scale, SumPool, MaxPool)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from snn2hw.exporters.lava.run_time import copy_run_time
 
-SYNAPSES = ("conv", "linear", "scale", "sum_pool")
+SYNAPSES = ("conv", "linear", "scale", "sum_pool", "max_pool")
 
 
 class Builder:
@@ -60,6 +60,8 @@ class Builder:
     def _gain(kind: str, parameters: dict[str, Any]) -> int:
         if kind == "scale":
             return abs(parameters["factor"])
+        if kind == "max_pool":
+            return 1
         if kind == "sum_pool":
             return int(np.prod(parameters["kernel"]))
         return int(np.abs(parameters["weight"]).reshape(len(parameters["weight"]), -1).sum(axis=1).max())
@@ -77,10 +79,10 @@ class Builder:
         weight = self.random.integers(-128, 128, (outputs, int(np.prod(self.nodes[source]["shape"])))).astype(np.int16)
         return self.add("linear", name, (outputs,), [source], weight=weight)
 
-    def sum_pool(self, name: str, source: str, kernel: int, stride: int, padding: int = 0) -> str:
+    def pool(self, name: str, source: str, kernel: int, stride: int, padding: int = 0, kind: str = "sum_pool") -> str:
         channels, *extent = self.nodes[source]["shape"]
         extent = [(size + 2 * padding - kernel) // stride + 1 for size in extent]
-        return self.add("sum_pool", name, (channels, *extent), [source], kernel=[kernel] * 2, stride=[stride] * 2,
+        return self.add(kind, name, (channels, *extent), [source], kernel=[kernel] * 2, stride=[stride] * 2,
                         padding=[padding] * 2)  # fmt: skip
 
     def scale(self, name: str, source: str, factor: int) -> str:
@@ -164,7 +166,7 @@ class Builder:
         return self.region("residual_block", name, *(set(self.nodes) - before - {name}), name)
 
     def or_pool(self, name: str, source: str) -> str:
-        total = self.sum_pool(f"{name}.sum", source, 3, 2, 1)
+        total = self.pool(f"{name}.sum", source, 3, 2, 1)
         return self.region("pool", name, total, self.threshold(name, [total], 0))
 
     def readout(self, source: str, classes: int = 5) -> None:
@@ -236,6 +238,11 @@ def respond(
     if kind == "sum_pool":
         ones = np.ones((len(x), 1, *node["kernel"]), np.int64)
         return correlate(x, ones, node["stride"], node["padding"], [1, 1], len(x))
+    if kind == "max_pool":
+        (down, right), (rows, columns), (height, width) = node["padding"], node["stride"], node["kernel"]
+        wide = np.pad(x.astype(float), ((0, 0), (down, down), (right, right)), constant_values=-np.inf)
+        windows = np.lib.stride_tricks.sliding_window_view(wide, (height, width), axis=(1, 2))[:, ::rows, ::columns]
+        return windows.max(axis=(3, 4)).astype(np.int64)
     if kind == "linear":
         return parameters["weight"] @ x.ravel()
     if kind == "scale":

@@ -45,7 +45,7 @@ def graded(timesteps: int) -> Builder:
     for name in ("one", "two", "three"):
         last = builder.sew_block(name, last, 4, gate="ADD", style="leaky")
     last = builder.region("pool", "doubled", builder.merge("doubled", [last, last]))
-    total = builder.sum_pool("sum", last, 2, 2)
+    total = builder.pool("sum", last, 2, 2)
     builder.region("pool", "average", total, builder.merge("average", [total]))
     builder.readout("average")
     return builder
@@ -69,7 +69,10 @@ def currents(timesteps: int) -> Builder:
     last = builder.membrane_block("two", builder.membrane_block("one", last))
     payload = builder.relay("payload", [builder.scale("again", last, 1)], shift=4)
     builder.region("layer", "payload", "again", payload)
-    builder.readout(builder.layer("after", payload, 4, kernel=1, reset="subtract"))
+    last = builder.conv("after.conv", payload, 4, low=-9, high=9)
+    last = builder.neuron("after", builder.pool("after.max", last, 3, 2, 1, kind="max_pool"), reset="subtract")
+    builder.region("layer", "after", "after.conv", "after.max", "after")
+    builder.readout(last)
     return builder
 
 

@@ -15,7 +15,8 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from engine import Delays, Job, ReadoutState, Recording, RelayRule
-from program import Array, Relay, lava_order
+from program import Array, MaxPool, Relay, Shape, lava_order
+from synapses import Scratch, make_synapse
 
 
 @implements(protocol=LoihiProtocol)
@@ -106,6 +107,35 @@ class PayloadModel(PartModel):
     def run_spk(self) -> None:
         """Send the payloads of what came in this time step."""
         self.s_out.send(self.rule.payloads(self.time_step, self.a_in.recv()).astype(np.int32))
+
+
+class Largest(AbstractProcess):
+    """The max pool `node` by itself: emits in a time step what it makes of what came in the one before."""
+
+    def __init__(self, *, name: str, node: MaxPool, input_shape: Shape) -> None:
+        super().__init__(name=name, node=node, input_shape=input_shape)
+        self.a_in = InPort(shape=input_shape[::-1])
+        self.s_out = OutPort(shape=node.shape[::-1])
+
+
+@implements(proc=Largest)
+class LargestModel(PartModel):
+    """Largest in numpy."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        node = proc_params["node"]
+        self.rule = make_synapse(node, proc_params["input_shape"], Scratch())
+        self.out = np.zeros(node.shape[::-1], np.int32)
+
+    def run_spk(self) -> None:
+        """Send what is due, then take what came."""
+        self.rule.answer(self.out)
+        self.s_out.send(self.out)
+        self.rule.take(self.a_in.recv())
 
 
 class Receiver(AbstractProcess):
