@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import nir
 
 from snn2hw import ir
+from snn2hw.data.samples import Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,8 @@ class WeightBits:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Deployment:
     """The program, the float network it was compiled from and how that was checked, its source, its calibration data
-    and conventions, and the bits of its weights, None where a file does not say them.
+    and conventions, and the bits of its weights, None where a file does not say them; examples: some of those data, for
+    tests that a back end writes, if there are any.
     """
 
     program: ir.Program
@@ -70,3 +72,4 @@ class Deployment:
     calibration_samples: int
     conventions: dict[str, Convention]
     bits: WeightBits | None = None
+    examples: Samples | None = None

@@ -29,6 +29,9 @@ from snn2hw.passes.partition import partition
 from snn2hw.passes.quantise import quantise
 from snn2hw.targets import DEFAULT_CHIP
 
+EXAMPLES = 4
+"""So many calibration samples are kept with a deployment, for the tests that a back end writes."""
+
 Observe = Callable[[str, object], None]
 Result = TypeVar("Result")
 
@@ -145,4 +148,5 @@ def deploy(
         calibration_samples=len(chosen),
         conventions=loaded.conventions,
         bits=WeightBits(default=options.weight_bits, layers=options.layer_bits),
+        examples=chosen[:EXAMPLES],
     )
