@@ -16,12 +16,12 @@ from typing import Any
 
 import nir
 
-from snn2hw import __version__, ir
+from snn2hw import ir
 from snn2hw.deployment import Deployment, WeightBits
 from snn2hw.errors import BundleError, OptionError
 from snn2hw.exporters import Backend, is_runnable
 from snn2hw.exporters.manifest import SCHEMA, read_manifest, sha256, write_manifest
-from snn2hw.files import telling_what_is_needed
+from snn2hw.files import VERSION, telling_what_is_needed
 from snn2hw.ir.file import kind_name, read_program, write_program
 from snn2hw.ir.gates import joins
 from snn2hw.network.nir_file import read_nir
@@ -215,7 +215,7 @@ def _manifest(deployment: Deployment, output: Path, choices: Sequence[Choice]) -
 
 def versions() -> dict[str, str]:
     """The versions of what a program is made with."""
-    here = {"snn2hw": __version__, "python": platform.python_version()}
+    here = {"snn2hw": VERSION, "python": platform.python_version()}
     return here | {name: version(name) for name in VERSIONS_OF}
 
 

@@ -12,13 +12,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from snn2hw.files import VERSION
+
 if TYPE_CHECKING:
     from snn2hw.api.deployment import Deployment
     from snn2hw.api.interface import check, compile, load
     from snn2hw.api.results import Check, ReportPage, Run
     from snn2hw.verification.verdict import Verification
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Check",

@@ -18,6 +18,9 @@ from snn2hw.scratch import remove_leftovers, scratch_folder
 if TYPE_CHECKING:  # numpy is slow to import, and --help does without
     from numpy.typing import NDArray
 
+VERSION = "0.1.0"
+"""Of snn2hw, which every file that it writes names."""
+
 VERIFY_SCHEMA = "snn2hw.verify/1"
 """Of the document that `snn2hw verify --json` writes and `snn2hw report --verify` reads."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snn2hw import __version__, ir
+from snn2hw import ir
 from snn2hw.exporters.lava.runtime.lava_version import LAVA_VERSION
+from snn2hw.files import VERSION
 
 
 def readme(program: ir.Program, runtime: Path) -> str:
@@ -15,7 +16,7 @@ def readme(program: ir.Program, runtime: Path) -> str:
     lava = LAVA_VERSION
     return f"""# A spiking network for Lava
 
-Made by snn2hw {__version__}. It runs in Python 3.10 or later with lava-nc {lava} and numpy; snn2hw is not needed:
+Made by snn2hw {VERSION}. It runs in Python 3.10 or later with lava-nc {lava} and numpy; snn2hw is not needed:
 
     python -m pip install --ignore-requires-python --no-deps lava-nc=={lava}
     python -m pip install asteval networkx numpy scipy

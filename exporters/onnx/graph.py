@@ -16,12 +16,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from snn2hw import __version__, ir
+from snn2hw import ir
 from snn2hw.data.aliases import Shape
 from snn2hw.deployment import Convention
 from snn2hw.exporters.onnx.neurons import write_neuron, write_relay
 from snn2hw.exporters.onnx.synapses import write_synapse
 from snn2hw.exporters.onnx.writer import Value, Watch, Writer, narrowest, unused
+from snn2hw.files import VERSION
 from snn2hw.ir.file import write_program
 
 OPSET, IR_VERSION = 18, 8
@@ -81,7 +82,7 @@ def build_model(
     given = helper.make_tensor_value_info(INPUT, kind, _sizes("steps", *graph.input.shape))
     made = helper.make_graph(writer.nodes, "snn2hw", [given], outputs, writer.constants)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    model.producer_name, model.producer_version = "snn2hw", __version__
+    model.producer_name, model.producer_version = "snn2hw", VERSION
     layers = [
         Layer(
             name=node.name,

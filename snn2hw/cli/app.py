@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from snn2hw import __version__
+from snn2hw.files import VERSION
 
 app = typer.Typer(
     name="snn2hw",
@@ -60,7 +60,7 @@ def invocation_of(words: list[str]) -> tuple[Invocation, list[str]]:
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"snn2hw {__version__}")
+        typer.echo(f"snn2hw {VERSION}")
         raise typer.Exit
 
 

@@ -180,14 +180,14 @@ def show_bounds(program: ir.Program) -> None:
 
 def show_verification(result: Verification) -> None:
     """Accuracy waterfall, spikes, comparisons."""
-    from snn2hw.verification.shown import parts_of
+    from snn2hw.verification.verdict import parts_of
 
     tables.show(console, parts_of(result))
 
 
 def show_verdict(result: Verification) -> None:
     """The first difference of each comparison that must be exact, and the verdict, in colour."""
-    from snn2hw.verification.shown import verdict_of
+    from snn2hw.verification.verdict import verdict_of
 
     colour = {"exact": "green", "diverged": "red", "incomplete": "yellow"}[result.verdict]
     for line in verdict_of(result):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from snn2hw import __version__
 from snn2hw.data.samples import Samples
+from snn2hw.files import VERSION
 from snn2hw.report.subject import Subject
 
 VERSIONS_OF = ("torch", "numpy", "numba", "nir")
@@ -42,7 +42,7 @@ def reproducibility(subject: Subject, samples: Samples, command: str) -> Reprodu
     return Reproducibility(
         command=command,
         versions={
-            "snn2hw": __version__,
+            "snn2hw": VERSION,
             "python": platform.python_version(),
             **{name: version(name) for name in VERSIONS_OF},
         },

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from snn2hw import __version__
 from snn2hw.cli import console
 from snn2hw.cli.asked import Doctor
 from snn2hw.errors import EXTRAS
 from snn2hw.exporters import Part, runnable_backends
+from snn2hw.files import VERSION
 from snn2hw.scratch import remove_leftovers
 
 INSTRUCTIONS = {"AVX2": "avx2", "AVX-512": "avx512_f", "VNNI": "avx512_vnni", "AMX": "amx_int8"}
@@ -26,7 +26,7 @@ def doctor(asked: Doctor) -> int:
         return _clean()
     console.check_json(asked.json_file)
     parts = [
-        Part(name="snn2hw", present=__version__),
+        Part(name="snn2hw", present=VERSION),
         Part(name="Python", present=platform.python_version()),
         *(_package(name, name) for name in ("torch", "nir", "snntorch", "numpy", "numba")),
         *(_package(name, f"'snn2hw[{extra}]'") for name, extra in EXTRAS.items()),
