@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from snn2hw.report.comparing import read_report
 from snn2hw.report.document import Report
+from snn2hw.report.reading import read_report
 
 CONNECT = "ADD"
 METHODS = ("plain", "trt")

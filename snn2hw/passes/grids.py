@@ -129,7 +129,7 @@ def _gather(
             there = np.append(spread, there[np.argmax(np.abs(flat[there]))])
         sizes = np.abs(written[there]).astype(np.float64)
         in_float32 = np.full(len(there), narrow(written).dtype == np.float32)
-        unit = layer.unit * gains[first + there // values[0].size]
+        unit = np.abs(layer.unit * gains[first + there // values[0].size])  # `values` have the sign
         parts.append((sizes, in_float32, unit, settings.largest(layer.name) + (flat[there] < 0)))
     written, in_float32, unit, largest = (np.concatenate(some) for some in zip(*parts, strict=True))
     return _Weights(written=written, narrow=in_float32, unit=unit / unit[0], most=largest), float(unit[0])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import PositiveInt
+from pydantic import AfterValidator, PositiveInt
 
 from snn2hw.data.samples import Samples
 from snn2hw.documents import read_json
@@ -41,6 +41,17 @@ class Verified:
     statement: str = ""
 
 
+def _with_count(accuracy: dict[str, float]) -> dict[str, float]:
+    """Raise ValueError unless shares stand beside the number of samples `n` that they are of."""
+    count = accuracy.get("n", 0)
+    if count < 1 or count != int(count) or any(not 0 <= share <= 1 for name, share in accuracy.items() if name != "n"):
+        raise ValueError('it must hold "n", a number of samples, and shares from 0 to 1')
+    return accuracy
+
+
+Shares = Annotated[dict[str, float], AfterValidator(_with_count)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Document:
     """What a report takes of the file."""
@@ -48,7 +59,7 @@ class Document:
     schema: Literal["snn2hw.verify/1"]
     verdict: Literal["exact", "diverged", "incomplete"]
     samples: PositiveInt
-    accuracy: dict[str, float] | None
+    accuracy: Shares | None
     comparisons: tuple[Compared, ...]
     skipped: dict[str, str]
     statement: str = ""

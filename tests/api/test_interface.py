@@ -206,7 +206,7 @@ def test_errors_speak_of_arguments(net: nn.Module, x: torch.Tensor) -> None:
         snn2hw.check(net)
     with pytest.raises(OptionError, match=r"samples=FILE\.npz"):
         snn2hw.compile(net, timesteps=2, input_shape=SHAPE)
-    with pytest.raises(OptionError, match="engine='slow': choose fast, cycle, lava"):
+    with pytest.raises(OptionError, match="engine='slow': choose fast, cycle, c, lava, onnx"):
         compiled(net, x).run(x, engine="slow")
     with pytest.raises(OptionError, match="without=onnx: no such back end"):
         compiled(net, x).verify(x, without="onnx")

@@ -22,7 +22,8 @@ from snn2hw.network.write_integers import integer_graph
 def wide_neuron(weight: float, *, timesteps: int) -> ir.Program:
     """Calibrated on inputs that cancel: 50 that add and 50 that subtract."""
     model = nn.Sequential(nn.Linear(100, 1, bias=False), leaky(1.0, "none", threshold=5.0)(), nn.Linear(1, 2))
-    model[0].weight.data.copy_(torch.tensor([weight] * 50 + [-weight] * 50))
+    half = torch.tensor([weight] * 49 + [1.0002 * weight])  # on no grid, so the scale is that of the calibrated range
+    model[0].weight.data.copy_(torch.cat([half, -half]))
     model[2].weight.data.fill_(1)
     return compile_model(model, Samples(np.full((1, 100), 1 / 3, np.float32), None, False), timesteps=timesteps)[1]
 
@@ -49,7 +50,7 @@ def test_an_overflow_is_told_with_its_place(what: str) -> None:
 def test_what_calibration_saw_never_overflows(drive: float) -> None:
     """Membranes that no spike resets grow for sixteen steps, far beyond the current of one."""
     model = nn.Sequential(nn.Linear(2, 1, bias=False), leaky(1.0, "none")(), nn.Linear(1, 2))
-    model[0].weight.data.copy_(torch.tensor([[drive, drive / 2]]))
+    model[0].weight.data.copy_(torch.tensor([[drive, 0.5002 * drive]]))  # on no grid
     samples = random_samples(4, shape=(2,))
     _, program = compile_model(model, samples, timesteps=16)
     spikes = simulate(program, samples)

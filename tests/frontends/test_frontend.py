@@ -222,7 +222,7 @@ def test_every_channel_may_have_its_own_decay_and_threshold(largest: float) -> N
     beta, threshold = torch.tensor([0.5, 0.9, largest, 0.0]), torch.tensor([0.2, 0.3, 0.25, 0.1])
     neuron = leaky(beta.reshape(4, 1, 1), "subtract", threshold=threshold.reshape(4, 1, 1))
     model = single(nn.Conv2d(2, 4, 3), neuron(), features=4 * 36)
-    model[0].bias.data.fill_(0.15)  # so that every channel fires
+    model[0].bias.data.fill_(0.25)  # so that every channel fires
     samples = random_samples(3, steps=4)
     traced, program = compile_model(model, samples, timesteps=4)
     assert_graph_is_model(traced, images())

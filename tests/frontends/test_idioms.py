@@ -274,6 +274,9 @@ def two_norms() -> dict[str, nn.Module]:
 
 
 NORMS: dict[str, Idiom] = {
+    "a BatchNorm1d behind a flattened convolution": Idiom(
+        lambda self, x: self.fire(self.norm(self.conv(x).flatten(1))), ONE | {"norm": nn.BatchNorm1d(256)}
+    ),
     "behind a convolution": Idiom(lambda self, x: self.fire(self.norm(self.conv(x))), two_norms()),
     "before a convolution": Idiom(
         lambda self, x: self.fire(self.plain(self.norm(x))), two_norms() | {"plain": conv(6, 3, padding=0)}
@@ -867,11 +870,6 @@ REFUSED: dict[str, tuple[Idiom, str, str]] = {
         Idiom(lambda self, x: self.fire(self.norm(self.conv(x) + x)), NORM),
         "norm",
         "Multiply each by itself",
-    ),
-    "a BatchNorm1d behind a flattened convolution": (
-        Idiom(lambda self, x: self.fire(self.norm(self.conv(x).flatten(1))), ONE | {"norm": nn.BatchNorm1d(256)}),
-        "model.flatten",
-        "are flattened",
     ),
     "spikes multiplied while they are added": (
         Idiom(lambda self, x: self.fire(self.conv(x) + torch.add(self.a(x), x, alpha=0.5)), ONE),

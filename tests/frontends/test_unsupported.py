@@ -50,7 +50,6 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
         "layer",
         "without running statistics",
     ),
-    "a max pool over currents": (lambda: current_then(nn.MaxPool2d(2)), "layer", "over values that are not spikes"),
     "an average pool with ceil_mode": (lambda: spikes_then(nn.AvgPool2d(3, ceil_mode=True)), "layer", "ceil_mode"),
     "an average pool without its padding": (
         lambda: spikes_then(nn.AvgPool2d(3, 1, 1, count_include_pad=False)),

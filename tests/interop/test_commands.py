@@ -83,7 +83,7 @@ def test_compare_takes_files_of_spikes_and_models(folder: Path) -> None:
         (("compare", "lost.lava", "net.nir"), "lost.lava: no manifest.json"),
         (("simulate", "tiny.pt", "--engine", "norse"), "--engine norse runs .nir files"),
         (("simulate", "net.nir", "--engine", "norse"), "net.nir does not say it: give --timesteps T"),
-        (("simulate", "net.nir", "--engine", "nest"), "engine 'nest': choose fast, cycle, lava, norse"),
+        (("simulate", "net.nir", "--engine", "nest"), "engine 'nest': choose fast, cycle, c, lava, onnx, norse"),
     ],
 )
 def test_what_cannot_be_run_is_told(folder: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -46,7 +46,7 @@ def expected_files() -> set[str]:
         files += folder.glob("prices/*.toml") if package == "snn2hw.targets" else []
         files += folder.glob("*.schema.json")
         files += (file for file in folder.glob("templates/**/*") if file.is_file())
-        files += folder.glob("requirements.txt") if package == "snn2hw.exporters.lava" else []
+        files += folder.glob("*.txt") if package == "snn2hw.exporters.lava" else []
         files += folder.glob("py.typed")
         files += folder.glob("digits.*") if package == "snn2hw.data" else []
         files += [*folder.glob("digits/*"), *folder.glob("notebooks/*")] if package == "snn2hw.examples" else []

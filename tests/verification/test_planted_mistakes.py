@@ -22,7 +22,7 @@ from snn2hw.exporters import bundle as lava_bundle
 from snn2hw.exporters.lava import simulate as lava_engine
 from snn2hw.exporters.lava.host import run_lava
 from snn2hw.frontends.neurons import snntorch
-from snn2hw.frontends.torch import forms
+from snn2hw.frontends.torch import weighted
 from snn2hw.ir import fixed_point
 from snn2hw.ir import nodes as ir
 from snn2hw.network.write_integers import integer_graph
@@ -64,8 +64,8 @@ def test_without_a_mistake_nothing_differs() -> None:
 def test_a_tracer_that_reads_weights_wrongly_is_refused_by_export_and_found_by_network_vs_torch(
     monkeypatch: Patch,
 ) -> None:
-    right: Callable[..., Any] = forms.as_array
-    monkeypatch.setattr(forms, "as_array", lambda tensor: 1.01 * right(tensor))
+    right: Callable[..., Any] = weighted.as_array
+    monkeypatch.setattr(weighted, "as_array", lambda tensor: 1.01 * right(tensor))
     message = fail(*EXPORT)
     assert "tiny.pt: the network made of it does something else: " in message
     assert "First: layer neuron1, sample 0, step " in message and "the model gives " in message
