@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from cli import fail, succeed
 
-from snn2hw.cli.commands import arguments
+from snn2hw.api import compiling
 from snn2hw.deployment import NetworkCheck
 from snn2hw.engines import fast
 from snn2hw.exporters import bundle as lava_bundle
@@ -47,7 +47,7 @@ def differing() -> set[str]:
 def unchecked(patch: Patch) -> None:
     """Let `export` write what it would refuse, so that `verify` has it to look at."""
     patch.setattr(
-        arguments, "check_network", lambda *arguments: NetworkCheck(samples=2, compared=0, ties=0, note="not compared")
+        compiling, "check_network", lambda *arguments: NetworkCheck(samples=2, compared=0, ties=0, note="not compared")
     )
 
 
