@@ -14,7 +14,7 @@ from snn2hw.exporters.c import names
 from snn2hw.exporters.c.arrays import NO_TERMINATORS, SIZES, Array, has_strings, literal
 from snn2hw.exporters.c.memory import Memory, has_memory, rows_type, sums_type, total_type
 from snn2hw.exporters.c.parameters import Parameter, parameters_of
-from snn2hw.exporters.c.plan import Convolved, Map, Plan, Pooled, Stage, weights_of
+from snn2hw.exporters.c.plan import Convolved, Largest, Map, Plan, Pooled, Stage, weights_of
 from snn2hw.exporters.c.vectors import Vectors, bits_of, packed
 
 SHORT = {
@@ -145,6 +145,7 @@ class Sources:
             "ctype": weight_type,
             "is_convolved": lambda term: isinstance(term, Convolved),
             "is_pooled": lambda term: isinstance(term, Pooled),
+            "is_largest": lambda term: isinstance(term, Largest),
             "is_recorded": lambda stage: stage in plan.recorded,
             "reads_input": lambda stage: any(term.map is plan.input for term in stage.terms),
             "number_of": lambda stage, term: next(n for n, other in enumerate(stage.terms) if other is term),

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn2hw import ir
-from snn2hw.errors import Blocker, UnsupportedError
 from snn2hw.exporters.c.arrays import holding
 
 UINT16 = 1 << 16
@@ -59,6 +58,16 @@ class Scaled:
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
     """The sum of the values of a window."""
+
+    map: Map
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Largest:
+    """The largest value of a window; what padding adds is left out, and every window holds a value."""
 
     map: Map
     kernel: tuple[int, int]
@@ -110,12 +119,12 @@ class Convolved:
         return self.map.channels * self.map.high + 1
 
 
-Term = Scaled | Pooled | Convolved
+Term = Scaled | Pooled | Largest | Convolved
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stage:
-    """What is computed at once: the sum of `terms`, at most `reach` in size, and on it the rule of `node`.
+    """What is computed at once: the sum of `terms` and on it the rule of `node`. reach: no sum or value read is larger.
 
     node: None where the sum itself is stored, for synapses that read it. checked: whether the sum or the membrane may
     leave the chip's range, so that the code looks. result: what is stored; None for the read-out.
@@ -221,7 +230,7 @@ class _Planner:
             case ir.SumPool():
                 return Pooled(map=read, kernel=node.kernel, stride=node.stride, padding=node.padding)
             case ir.MaxPool():
-                raise UnsupportedError([no_maximum(node)])
+                return Largest(map=read, kernel=node.kernel, stride=node.stride, padding=node.padding)
             case _:
                 assert_never(node)
 
@@ -247,7 +256,7 @@ class _Planner:
                 shape=_dims(node.shape),
                 node=node,
                 terms=terms,
-                reach=self._reach(node.inputs),
+                reach=_widest(self._reach(node.inputs), terms),
                 checked=isinstance(node, ir.Neuron | ir.Relay) and bound.kind != "proved",
                 result=result,
             )
@@ -259,8 +268,9 @@ class _Planner:
         signed = any(self.program.bounds[source].signed for source in sources)
         result = self._map(name, shape, -reach if signed else 0, reach)
         terms = tuple(map(self._read, sources))
+        widest = _widest(reach, terms)
         self.stages.append(
-            Stage(name=name, shape=_dims(shape), node=None, terms=terms, reach=reach, checked=False, result=result)
+            Stage(name=name, shape=_dims(shape), node=None, terms=terms, reach=widest, checked=False, result=result)
         )
         return result
 
@@ -282,10 +292,9 @@ class _Planner:
         return Map(name=name, height=height, width=width, channels=channels, low=low, high=high)
 
 
-def no_maximum(node: ir.MaxPool) -> Blocker:
-    """What is said of a maximum over currents."""
-    advice = "Pool spikes instead, or use another target"
-    return Blocker(layer=node.name, problem="--target c has no maximum over currents", advice=advice)
+def _widest(reach: int, terms: tuple[Term, ...]) -> int:
+    """The largest size of a sum and of the values it is made of: the bounds of what is read may be the wider ones."""
+    return max(reach, *(max(-term.map.low, term.map.high) for term in terms))
 
 
 def _dims(shape: ir.Shape) -> tuple[int, int, int]:

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from snn2hw import ir
 from snn2hw.deployment import Deployment
 from snn2hw.errors import Blocker
 from snn2hw.exporters.c.generate import Sources
 from snn2hw.exporters.c.memory import Memory, measure, total_type
-from snn2hw.exporters.c.plan import Convolved, Plan, no_maximum, plan
+from snn2hw.exporters.c.plan import Convolved, Plan, plan
 from snn2hw.exporters.c.run import SCHEMA
 from snn2hw.exporters.c.vectors import Vectors, lines_up, make_vectors
 
@@ -37,7 +36,6 @@ def find_blockers(deployment: Deployment, *, flash: int | None, ram: int | None,
         for name, bound in program.bounds.items()
         if bound.accumulator >= INT64
     ]
-    blockers += [no_maximum(node) for node in program.graph if isinstance(node, ir.MaxPool)]
     if not lines_up(program):
         blockers.append(
             Blocker(

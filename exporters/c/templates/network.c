@@ -129,6 +129,24 @@ static [[ p ]]_logit total[ [[- size(stage) -]] ];
                 }
             }
 <% endmacro %>
+<% macro largest(stage, term) %>
+<% set sum = sums_type(stage) %>
+            { /* the largest value of a window, of which what lies beyond the edge is no part */
+                const int top = y * [[ term.stride[0] ]] - [[ term.padding[0] ]], left = x * [[ term.stride[1] ]] - [[ term.padding[1] ]];
+                const int bottom = top + [[ term.kernel[0] ]] < [[ term.map.height ]] ? top + [[ term.kernel[0] ]] : [[ term.map.height ]];
+                const int right = left + [[ term.kernel[1] ]] < [[ term.map.width ]] ? left + [[ term.kernel[1] ]] : [[ term.map.width ]];
+                for (int c = 0; c < [[ stage.shape[2] ]]; c++) {
+                    [[ sum ]] most = [[ literal(term.map.low) ]]; /* no value is smaller */
+                    for (int row = top < 0 ? 0 : top; row < bottom; row++) {
+                        for (int column = left < 0 ? 0 : left; column < right; column++) {
+                            const [[ sum ]] value = [[ at(term.map) ]][(row * [[ term.map.width ]] + column) * [[ term.map.channels ]] + c];
+                            most = value > most ? value : most;
+                        }
+                    }
+                    [[ scratch("sums " ~ sum) ]][c] += most;
+                }
+            }
+<% endmacro %>
 <% macro neuron(stage) %>
 <% set node, sum, wide = stage.node, sums_type(stage), charge_type(stage) %>
                 [[ sum ]] a = [[ scratch("sums " ~ sum) ]][c];
@@ -192,6 +210,8 @@ static int layer_[[ stem(stage) ]](<% if reads_input(stage) %>const [[ p ]]_inpu
 [[ convolution(stage, term, loop.index0) -]]
 <% elif is_pooled(term) %>
 [[ pooling(stage, term) -]]
+<% elif is_largest(term) %>
+[[ largest(stage, term) -]]
 <% else %>
             for (int c = 0; c < [[ stage.shape[2] ]]; c++) {
                 [[ sums ]][c] += <% if term.factor != 1 %>([[ sums_type(stage) ]])[[ literal(term.factor) ]] * <% endif %>[[ at(term.map) ]][p + c];

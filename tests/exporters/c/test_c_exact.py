@@ -90,6 +90,48 @@ def test_what_32_bits_do_not_hold_is_exact(node: type[ir.Neuron] | type[ir.Reado
     assert np.abs(expected["logits"]).max() >= 1 << 32
 
 
+def maxima(weight: int) -> ir.Program:
+    """Maxima of negative payloads, of a convolution's currents and of sums of two nodes, over padded windows."""
+    x = ir.Input(name="x", shape=(2, 5, 4), scale=1.0, low=-500, high=-1)
+    window = {"kernel": (3, 2), "stride": (2, 2), "padding": (1, 1)}
+    half, full = (2, 3, 3), (2, 5, 4)
+    one = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    weights = np.array([[weight, -3], [7, weight - 1]])
+    nodes: list[ir.Node] = [
+        x,
+        ir.MaxPool(name="of payloads", inputs=("x",), shape=half, **window),
+        ir.Merge(name="payloads", inputs=("of payloads",), shape=half),
+        ir.Conv(name="c", inputs=("x",), shape=full, weight=weights[:, :, None, None], **one),
+        ir.Scale(name="minus", inputs=("x",), shape=full, factor=-1),
+        ir.MaxPool(name="of currents", inputs=("c",), shape=half, **window),
+        ir.MaxPool(name="of sums", inputs=("c", "minus"), shape=half, **window),
+        ir.Scale(name="delayed", inputs=("payloads",), shape=half, factor=1),
+        ir.Threshold(name="currents", inputs=("of currents",), shape=half, threshold=-30 * weight),
+        ir.Linear(name="l", inputs=("of sums",), shape=(3,), weight=np.arange(54).reshape(3, 18) - 20),
+        ir.Linear(name="m", inputs=("currents",), shape=(3,), weight=np.ones((3, 18), int)),
+        ir.Linear(name="n", inputs=("delayed",), shape=(3,), weight=np.eye(3, 18, dtype=int)),
+        ir.Readout(name="y", inputs=("l", "m", "n"), shape=(3,), bias=np.zeros(3, int), scale=1.0),
+    ]
+    return program_of(ir.Graph(tuple(nodes)), load_numerics("generic-int8"), timesteps=3)
+
+
+@pytest.mark.parametrize("weight", [5, 1 << 12])
+def test_a_maximum_is_of_the_values_alone_and_never_of_the_padding(weight: int, tmp_path: Path) -> None:
+    program = maxima(weight)
+    x = np.random.default_rng(0).integers(-500, 0, (4, 3, 2, 5, 4))
+    samples = Samples(x.astype(np.float32), None, True)
+    write(program, tmp_path / "c")
+    expected = cycle.simulate(program, samples)
+    assert_same(run(tmp_path / "c", samples, SANITISED), expected)
+    assert expected["payloads"].max() < 0  # a padded 0 would be the largest of its window
+    assert 0 < expected["currents"].mean() < 1
+    source = tmp_path / "c" / "network.c"
+    text = source.read_text()
+    source.write_text(text.replace("most = -500; /* no", "most = 0; /* no"))
+    assert source.read_text() != text
+    assert self_test(tmp_path / "c")[1].startswith("layer payloads, sample 0, step 0, index [0, 0, 0]: expected -")
+
+
 def test_a_value_that_leaves_its_range_is_told_with_its_layer_and_step(tmp_path: Path) -> None:
     program = wide(ir.Neuron)
     x = np.zeros((2, 3, 3), np.float32)
