@@ -44,7 +44,7 @@ def demo(connect: str, images: int) -> None:
         run("export", model, "--target", "lava", "-o", bundle)
         run("inspect", bundle)
         run("verify", bundle, "--data", "digits", "--samples", str(images), *options_without_lava())
-    print(f"\nDone in {time.monotonic() - started:.0f} s. Next: the worked example in README.md.")
+    print(f"\nDone in {time.monotonic() - started:.0f} s. Next: docs/worked-example.md.")
 
 
 if __name__ == "__main__":
