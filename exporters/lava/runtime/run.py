@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import mmap
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from lava_version import OLDEST_PYTHON, how_to_install  # noqa: E402
 from signals import Interrupted, Signals  # noqa: E402
 
 STALL = 600.0  # seconds
+BLAS_MEMORY = 64 << 20  # bytes that OpenBLAS asks for, at most; it ends the process where it gets none
 CAUSES = {
     "out of memory (run fewer samples at a time with --samples, or fewer processes with --lava-processes)": (
         "MemoryError",
@@ -63,6 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, signals: Signals, progress: _JsonProgress | _LineProgress) -> str | None:
     """Run the program; why it did not come to its end, or None."""
+    try:
+        mmap.mmap(-1, BLAS_MEMORY).close()
+    except OSError as error:
+        return f"{error.strerror}: numpy needs {BLAS_MEMORY >> 20} MiB when it is imported"
     try:
         from program import ProgramError
         from supervisor import Request, supervise
