@@ -192,9 +192,7 @@ def test_shared_memory_that_fills_up_while_lava_starts(bundle: Path, start: Star
     assert "/dev/shm or the disk of the temporary folder is full" in message, message
 
 
-@pytest.mark.parametrize(
-    "megabytes", [50, 110, 200, 500]
-)  # from 80 to 100 OpenBLAS ends the process, before Python can
+@pytest.mark.parametrize("megabytes", [50, 90, 200, 500])
 def test_little_memory(megabytes: int, start: Start) -> None:
     """Whatever does not get its memory: numpy, Lava's modules, the processes, their threads."""
     run = start("--samples", "2", prefix=limited(f"ulimit -v {megabytes * 1024}"))
