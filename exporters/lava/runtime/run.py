@@ -22,7 +22,7 @@ from lava_version import OLDEST_PYTHON, how_to_install  # noqa: E402
 from signals import Interrupted, Signals  # noqa: E402
 
 STALL = 600.0  # seconds
-BLAS_MEMORY = 64 << 20  # bytes that OpenBLAS asks for, at most; it ends the process where it gets none
+BLAS_MEMORY = 96 << 20  # bytes that numpy and its BLAS ask for, which ends the process where it gets none
 CAUSES = {
     "out of memory (run fewer samples at a time with --samples, or fewer processes with --lava-processes)": (
         "MemoryError",
